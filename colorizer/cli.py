@@ -1,0 +1,362 @@
+"""The command line: `colorizer PATH... [-o DIR]`, `colorizer models`, `colorizer push FOLDER user/repo`.
+
+Exit codes: 0 all done, 1 some photos failed, 2 misuse (one sentence, before any work), 130 interrupted.
+torch and the model are imported only once the arguments are known to be good and there is something to color.
+"""
+
+import argparse
+import dataclasses
+import glob
+import itertools
+import json
+import os
+import re
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from tqdm import tqdm
+
+from colorizer import __version__
+from colorizer.dials import COLORFULNESS, TEMPERATURE, WORKING_SIZE
+from colorizer.errors import ColorizerError
+
+# A batch holds at most this many decoded pixels, whatever --batch-size says: larger photos go one at a time.
+BATCH_PIXELS = 8_000_000
+WRITTEN_SUFFIX = {".gif": ".png", ".bmp": ".png"}  # formats that are read but not written
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Runs the command and returns its exit code; argparse leaves by SystemExit for --help and misuse (2)."""
+    argv = sys.argv[1:] if argv is None else argv
+    command = COMMANDS.get(argv[0]) if argv else None
+    try:
+        return command(argv[1:]) if command else color(argv)
+    except (ColorizerError, OSError) as error:
+        print(f"colorizer: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("colorizer: interrupted", file=sys.stderr)
+        return 130
+
+
+# -- colorizer PATH... ------------------------------------------------------------------------------------------------
+
+
+def color(argv: list[str]) -> int:
+    start = time.perf_counter()
+    args = color_parser().parse_intermixed_args(argv)
+    jobs = plan(args.paths, args.output)
+    todo = [job for job in jobs if args.overwrite or not job.target.exists()]
+    for folder in {job.target.parent for job in todo}:
+        check_writable(folder)
+    run = Run(args, len(todo))
+    interrupted = False
+    try:
+        if todo:
+            run.load()
+            run.color(todo)
+    except KeyboardInterrupt:
+        interrupted = True
+    finally:
+        run.bar.close()
+    counts = [f"{run.colored} colored"]
+    if len(jobs) > len(todo):
+        counts.append(f"{len(jobs) - len(todo)} skipped (exists)")
+    if run.failed:
+        counts.append(f"{run.failed} failed")
+    if interrupted:
+        counts.append(f"interrupted with {len(todo) - run.colored - run.failed} left")
+    if interrupted or not args.quiet:
+        print(f"{', '.join(counts)} in {time.perf_counter() - start:.1f} s", flush=True)
+    return 130 if interrupted else 1 if run.failed else 0
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+    source: Path
+    target: Path
+
+
+def plan(words: list[str], output: Path | None) -> list[Job]:
+    """What is to be colored and where it goes; ColorizerError if two would have one name or an input would be lost."""
+    found = {}
+    for word in words:
+        for source, inside in find(word, output):
+            found.setdefault(os.path.abspath(source), (source, inside))
+    # `colorizer *.jpg` a second time: the shell also names the first run's results, which are no inputs.
+    results = {os.path.abspath(target_of(source, inside, None)) for source, inside in found.values()}
+    jobs = [Job(s, target_of(s, inside, output)) for path, (s, inside) in found.items() if path not in results]
+    inputs = {job.source.resolve() for job in jobs}
+    taken = {}
+    for job in jobs:
+        if job.target.resolve() in inputs:
+            raise ColorizerError(
+                f"{job.source} would be written over the input {job.target}; name another folder with -o"
+            )
+        other = taken.setdefault(os.path.normcase(job.target.absolute()), job)
+        if other is not job:
+            raise ColorizerError(
+                f"{other.source} and {job.source} would both be written to {job.target}; color them in two runs"
+            )
+    return jobs
+
+
+def find(word: str, output: Path | None):
+    """The pictures that a word of the command line names, as (path, path inside the folder that was named).
+
+    A file is taken as it is. In folders and globs only pictures count; hidden files, results of earlier runs
+    (*.color.*) and the output folder do not. ColorizerError if there is nothing.
+    """
+    from colorizer.images import SUFFIXES
+
+    path = Path(word)
+    if path.is_dir():
+        base, candidates = path, path.rglob("*")
+    elif path.exists():
+        yield path, Path(path.name)
+        return
+    elif glob.has_magic(word):  # the shell did not expand it
+        base = Path(*itertools.takewhile(lambda part: not glob.has_magic(part), path.parts))
+        matches = map(Path, glob.glob(word, recursive=True))
+        candidates = itertools.chain.from_iterable((match, *match.rglob("*")) for match in matches)
+    else:
+        raise ColorizerError(f"{word}: no such file or folder")
+
+    output = output and output.resolve()
+    excluded = output if output and base.resolve() in output.parents else None
+    empty = True
+    for picture in sorted(set(candidates)):
+        inside = picture.relative_to(base)
+        if (
+            picture.suffix.lower() in SUFFIXES
+            and not picture.stem.lower().endswith(".color")
+            and not any(part.startswith(".") for part in inside.parts)
+            and excluded not in picture.resolve().parents
+            and not picture.is_dir()
+        ):
+            yield picture, inside
+            empty = False
+    if empty:
+        raise ColorizerError(f"{word}: no pictures here (files named *.color.* count as results)")
+
+
+def target_of(source: Path, inside: Path, output: Path | None) -> Path:
+    suffix = WRITTEN_SUFFIX.get(source.suffix.lower(), source.suffix)
+    if output is None:
+        return source.with_name(f"{source.stem}.color{suffix}")
+    return output / inside.with_name(source.stem + suffix)
+
+
+def check_writable(folder: Path) -> None:
+    """Raises ColorizerError unless files can be made in the folder, or in the nearest one above it that exists."""
+    existing = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
+    try:
+        tempfile.TemporaryFile(dir=existing).close()
+    except OSError as error:
+        raise ColorizerError(f"cannot write to {folder} ({error.strerror}); name another folder with -o") from None
+
+
+class Run:
+    """One run over many photos: the pipeline, the counts and the progress bar."""
+
+    def __init__(self, args, total: int):
+        self.args = args
+        self.colored = self.failed = 0
+        self.bar = tqdm(total=total, unit="photo", disable=args.quiet or not sys.stderr.isatty(), miniters=1)
+
+    def load(self) -> None:
+        from colorizer.pipeline import ColorizationPipeline
+
+        args = self.args
+        self.pipe = ColorizationPipeline.from_pretrained(
+            args.model, revision=args.revision, token=args.token, device=args.device
+        )
+        if args.temperature is not None and not self.pipe.model.has_distribution:
+            raise ColorizerError(f"--temperature: {self.pipe.model.source} predicts one color, not a distribution")
+
+    def color(self, jobs: list[Job]) -> None:
+        for batch in self.batches(jobs):
+            self.color_batch(batch)
+            batch.clear()  # frees these photos before the next are decoded
+
+    def batches(self, jobs: list[Job]):
+        """Decodes as it goes: lists of (job, photo) of at most --batch-size photos and about BATCH_PIXELS pixels."""
+        from colorizer.images import Photo
+
+        batch, pixels = [], 0
+        for job in jobs:
+            try:
+                photo = Photo.open(job.source)
+            except Exception as error:
+                self.fail(job, error)
+                continue
+            size = photo.width * photo.height
+            if batch and pixels + size > BATCH_PIXELS:
+                yield batch
+                batch, pixels = [], 0
+            batch.append((job, photo))
+            pixels += size
+            del photo
+            if len(batch) == self.args.batch_size or pixels >= BATCH_PIXELS:
+                yield batch
+                batch, pixels = [], 0
+        if batch:
+            yield batch
+
+    def color_batch(self, batch: list) -> None:
+        failure = None
+        try:
+            results = self.pipe(
+                [photo for _, photo in batch],
+                colorfulness=self.args.colorfulness,
+                temperature=self.args.temperature,
+                working_size=self.args.working_size,
+                batch_size=len(batch),
+            )
+        except Exception as error:
+            failure = error.with_traceback(None)  # whose frames hold the memory that was short
+        if failure is None:
+            for (job, _), result in zip(batch, results, strict=True):
+                self.save(job, result)
+        elif len(batch) == 1:
+            self.fail(batch[0][0], failure)
+        else:  # one of them is bad, or together they are too many
+            for one in batch:
+                self.color_batch([one])
+
+    def save(self, job: Job, photo) -> None:
+        from colorizer.images import SUFFIXES
+
+        # A name without a picture's suffix says nothing of the format: the input's own, then.
+        file_format = None if job.target.suffix.lower() in SUFFIXES else photo.output_format
+        try:
+            job.target.parent.mkdir(parents=True, exist_ok=True)
+            photo.save(job.target, format=file_format)
+        except Exception as error:
+            self.fail(job, error)
+        else:
+            self.colored += 1
+            self.bar.update()
+
+    def fail(self, job: Job, error: Exception) -> None:
+        """Counts the photo as failed and says why in one sentence on stderr."""
+        text = " ".join(str(error).split())
+        if isinstance(error, ColorizerError):
+            pass
+        elif isinstance(error, MemoryError) or re.search(r"out of memory|allocate memory|not enough memory", text):
+            text = "not enough memory for this photo"
+        elif isinstance(error, OSError):
+            text = error.strerror or text
+        else:
+            text = f"{type(error).__name__}: {text[:200]}"
+        if str(job.source) not in text:
+            text = f"{job.source}: {text}"
+        tqdm.write(text, file=sys.stderr)
+        self.failed += 1
+        self.bar.update()
+
+
+class Parser(argparse.ArgumentParser):
+    def error(self, message):  # one sentence, without the usage lines
+        self.exit(2, f"{self.prog}: {message} (see {self.prog} --help)\n")
+
+
+def color_parser() -> Parser:
+    parser = Parser(
+        prog="colorizer",
+        allow_abbrev=False,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        description="Gives black-and-white photos color, at their own resolution and in their own format.",
+        epilog="other commands:\n"
+        "  colorizer models                    list the bundled models and the architectures\n"
+        "  colorizer push FOLDER user/repo     put a model folder on the Hugging Face Hub\n"
+        "  (for a file called push or models, write ./push or ./models)\n\n"
+        "examples:\n"
+        "  colorizer photo.jpg                 writes photo.color.jpg beside it\n"
+        "  colorizer scans/ -o colored/        a folder and its subfolders, names kept (GIF and BMP become PNG)\n"
+        "  colorizer '**/*.tif' -o colored/    a pattern\n",
+    )
+    add = parser.add_argument
+    add("paths", nargs="+", metavar="PATH", help="photos, folders (with all below them) and patterns")
+    add("-o", "--output", type=Path, metavar="DIR", help="write here (default: NAME.color.EXT beside each photo)")
+    add("--overwrite", action="store_true", help="write anew what exists already (default: skip it)")
+    add("--model", metavar="NAME", help="a bundled model, a folder, or a Hub repository user/repo")
+    add("--revision", help="branch, tag or commit of the Hub repository")
+    add("--token", help="Hub token for a private repository (default: HF_TOKEN or the saved login)")
+    add("--colorfulness", type=number(*COLORFULNESS), metavar="X", help="0 gray, 1 as predicted, up to 3")
+    add("--temperature", type=number(*TEMPERATURE), metavar="T", help="0.05 (bold) to 2 (muted)")
+    add(
+        "--working-size",
+        type=number(*WORKING_SIZE, int),
+        metavar="PX",
+        help="shorter side of the copy for the network",
+    )
+    add("--device", type=device, help="cpu, cuda, cuda:N or mps (default: the fastest there is)")
+    add("--batch-size", type=number(1, 1024, int), default=8, metavar="N", help="photos at once (default 8)")
+    add("--quiet", action="store_true", help="no progress bar and no summary; failures are still told")
+    add("--version", action="version", version=f"colorizer {__version__}")
+    return parser
+
+
+def number(low, high, kind=float):
+    """An argparse type: a number from low to high."""
+
+    def parse(text):
+        try:
+            value = kind(text)
+        except ValueError:
+            value = None
+        if value is None or not low <= value <= high:
+            what = "a whole number" if kind is int else "a number"
+            raise argparse.ArgumentTypeError(f"{text!r} is not {what} from {low} to {high}")
+        return value
+
+    return parse
+
+
+def device(text: str) -> str:
+    if not re.fullmatch(r"cpu|mps|cuda(:\d+)?", text):
+        raise argparse.ArgumentTypeError(f"{text!r} is not cpu, cuda, cuda:N or mps")
+    return text
+
+
+# -- the other commands -----------------------------------------------------------------------------------------------
+
+
+def models(argv: list[str]) -> int:
+    parser = Parser(prog="colorizer models", description="Lists the bundled models and the registered architectures.")
+    parser.parse_args(argv)
+    from colorizer.hub import DEFAULT_MODEL, WEIGHTS, bundled_models
+    from colorizer.models import list_models, model_class
+
+    print("Bundled models (--model NAME):")
+    for name in bundled_models():
+        architecture = json.loads((WEIGHTS / name / "config.json").read_text())["model"]
+        size = (WEIGHTS / name / "model.safetensors").stat().st_size / 1e6
+        note = " (default)" if name == DEFAULT_MODEL else ""
+        print(f"  {name:20} {size:5.1f} MB  {model_class(architecture).domain:10}  {architecture}{note}")
+    print("Architectures (create_model):")
+    for name in list_models():
+        print(f"  {name:20}           {model_class(name).domain}")
+    return 0
+
+
+def push(argv: list[str]) -> int:
+    parser = Parser(
+        prog="colorizer push", allow_abbrev=False, description="Puts a model folder on the Hugging Face Hub."
+    )
+    parser.add_argument("folder", metavar="FOLDER", help="holds config.json and model.safetensors; or a bundled model")
+    parser.add_argument("repo_id", metavar="user/repo")
+    parser.add_argument("--private", action="store_true", default=None, help="make the repository private")
+    parser.add_argument("--revision", metavar="BRANCH", help="branch to push to (default: main)")
+    parser.add_argument("--token", help="Hub token (default: HF_TOKEN or the saved login)")
+    args = parser.parse_args(argv)
+    from colorizer import hub
+
+    print(hub.push(args.folder, args.repo_id, private=args.private, token=args.token, revision=args.revision))
+    return 0
+
+
+COMMANDS = {"models": models, "push": push}

@@ -1,0 +1,5 @@
+"""The ranges of the dials, in one place for all who check them; importing it costs nothing."""
+
+COLORFULNESS = (0.0, 3.0)  # factor on the chroma
+TEMPERATURE = (0.05, 2.0)  # of the distribution over colors: bold to soft
+WORKING_SIZE = (32, 2048)  # pixels of the short side of the copy that the network sees

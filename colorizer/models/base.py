@@ -1,0 +1,197 @@
+"""What every colorizer has in common, and the registry of them."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import inspect
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+from huggingface_hub import HfApi, ModelCard, PyTorchModelHubMixin
+from safetensors.torch import save
+from torch import Tensor, nn
+
+from colorizer.errors import ColorizerError
+
+FORMAT = 1  # of config.json; raised when a file's meaning changes
+
+_MODELS: dict[str, type[Colorizer]] = {}
+
+
+def register_model(name: str):
+    """Class decorator: makes the class known to create_model under `name`."""
+
+    def add(cls: type[Colorizer]) -> type[Colorizer]:
+        cls.name = name
+        _MODELS[name] = cls
+        return cls
+
+    return add
+
+
+def model_class(name: str) -> type[Colorizer]:
+    """The class registered as `name`; ColorizerError, with the names there are, if there is none."""
+    if name not in _MODELS:
+        raise ColorizerError(f"There is no model {name!r}; there are {', '.join(sorted(_MODELS))}.")
+    return _MODELS[name]
+
+
+def create_model(name: str, **config) -> Colorizer:
+    """Builds the model registered as `name` with random weights. `config` are its constructor's arguments."""
+    return model_class(name)(**config)
+
+
+def list_models(domain: str | None = None) -> list[str]:
+    """Names of the registered colorizers, of one domain ('photos', 'thumbnails', 'digits') or of all."""
+    return sorted(name for name, cls in _MODELS.items() if cls.kind == "colorizer" and domain in (None, cls.domain))
+
+
+class Colorizer(nn.Module, PyTorchModelHubMixin):
+    """A network that colors lightness.
+
+    Subclasses set the class attributes, and define either `forward`, or `logits` and `decode` when their head is a
+    distribution over the ab bins. A model that holds an `embedder` also defines `embed`.
+
+    Attributes:
+        config: the constructor's arguments, JSON-able; written to config.json.
+        defaults: the dials that the pipeline uses unless told otherwise: working_size (pixels of the short side),
+            temperature (None without a distribution), colorfulness (factor on the chroma).
+        source: where the weights came from, for people; None for a model with random weights.
+    """
+
+    name: str = ""
+    output = "ab"  # "ab": Lab units; "rgb": sRGB in 0..1
+    domain = "photos"  # "photos", "thumbnails" or "digits"
+    kind = "colorizer"  # "colorizer", or "autoencoder" for one that reads color
+    input_size: tuple[int, int] | None = None  # the one (height, width) that the network takes; None: any
+    accepts_hints = False
+    source: str | None = None
+
+    def __init_subclass__(cls, **kwargs) -> None:
+        super().__init_subclass__(**kwargs)
+        if "__init__" in cls.__dict__:
+            cls.__init__ = _remember_arguments(cls.__init__)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.defaults = {"working_size": 256, "temperature": None, "colorfulness": 1.0}
+
+    @property
+    def has_distribution(self) -> bool:
+        """Whether the head is a distribution over the ab bins: then a temperature means something."""
+        return False
+
+    def embed(self, lightness: Tensor) -> tuple[Tensor, ...] | None:
+        """What the embedder says of lightness (N, 1, H, W); to be handed back as `embedding`. None without one."""
+        return None
+
+    def forward(self, lightness: Tensor, hints: Tensor | None = None, embedding: tuple[Tensor, ...] | None = None):
+        """Colors lightness.
+
+        Args:
+            lightness: (N, 1, H, W), CIE L in 0..100, any H and W unless `input_size` is set.
+            hints: (N, 3, H, W): a, b in Lab units, and a mask of 0 and 1; zero where the mask is. None: no hints.
+            embedding: of the same lightness, from `embed`; computed if None.
+
+        Returns:
+            ab (N, 2, H, W) in Lab units, or sRGB (N, 3, H, W) in 0..1, as `output` says.
+        """
+        raise NotImplementedError
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path=None, *, revision=None, token=None) -> Colorizer:
+        """A trained model, in eval mode, from a bundled name, a folder or a Hub repository; read strictly.
+
+        The arguments and the errors are those of `colorizer.hub.load_model`; ColorizerError when the weights are of
+        another class than this one.
+        """
+        from colorizer.hub import load_model  # hub builds on models; at import time the arrow must run one way
+
+        model = load_model(pretrained_model_name_or_path, revision=revision, token=token)
+        if not isinstance(model, cls):
+            raise ColorizerError(
+                f"{model.source} is a {model.name!r} model and not {cls.name!r}; "
+                "colorizer.load_model takes any of them."
+            )
+        return model
+
+    def push_to_hub(self, repo_id: str, *, branch=None, private=None, token=None, **kwargs) -> str:
+        """The mixin's push_to_hub, with its arguments; it makes the branch, if one is named, and a card of ours.
+
+        `colorizer.hub.push` does the same for a folder too, and tells what went wrong in a sentence.
+        """
+        if branch is not None:
+            api = HfApi(token=token)
+            api.create_repo(repo_id, private=private, exist_ok=True)
+            api.create_branch(repo_id, branch=branch, exist_ok=True)
+        kwargs.setdefault("model_card_kwargs", {"repo_id": repo_id})
+        return super().push_to_hub(repo_id, branch=branch, private=private, token=token, **kwargs)
+
+    def generate_model_card(self, repo_id: str | None = None) -> ModelCard:
+        """What the mixin's save_pretrained writes to README.md where there is none."""
+        from colorizer.hub import model_card
+
+        return ModelCard(model_card(self, repo_id))
+
+    def to_config(self) -> dict:
+        """The content of config.json."""
+        return {"format": FORMAT, "model": self.name, **self.config, "defaults": self.defaults}
+
+    def _save_pretrained(self, save_directory: Path) -> None:
+        """Writes model.safetensors (float16; batch-norm statistics float32) and config.json, renamed when whole."""
+        state = self.state_dict()
+        statistics = ("running_mean", "running_var")
+        tensors = {
+            name: (tensor.half() if tensor.is_floating_point() and not name.endswith(statistics) else tensor)
+            .detach()
+            .cpu()
+            .contiguous()
+            for name, tensor in state.items()
+        }
+        with _written_aside(save_directory / "model.safetensors") as partial:
+            partial.write_bytes(save(tensors, metadata={"format": "pt"}))
+        with _written_aside(save_directory / "config.json") as partial:
+            partial.write_text(json.dumps(self.to_config(), indent=2) + "\n")
+
+
+@contextlib.contextmanager
+def _written_aside(path: Path) -> Iterator[Path]:
+    """Gives a temporary path beside `path`, and renames it to that when the block ends well."""
+    partial = path.with_name(path.name + ".partial")
+    try:
+        yield partial
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _remember_arguments(init):
+    """Wraps a constructor so that `self.config` holds its arguments, defaults included, as JSON-able values."""
+    signature = inspect.signature(init)
+
+    @functools.wraps(init)
+    def wrapper(self, *args, **kwargs):
+        bound = signature.bind(self, *args, **kwargs)
+        bound.apply_defaults()
+        init(self, *args, **kwargs)
+        self.config = {k: list(v) if isinstance(v, tuple) else v for k, v in list(bound.arguments.items())[1:]}
+        # The mixin writes its own view of the arguments after _save_pretrained; ours is the one to keep.
+        self._hub_mixin_config = None
+
+    return wrapper
+
+
+def pad_to_multiple(image: Tensor, multiple: int) -> Tensor:
+    """Pads (N, C, H, W) on the right and below, repeating the edge, until H and W are multiples of `multiple`."""
+    height, width = image.shape[-2:]
+    return nn.functional.pad(image, (0, -width % multiple, 0, -height % multiple), mode="replicate")
+
+
+def resize(image: Tensor, size: tuple[int, int] | torch.Size) -> Tensor:
+    """Bilinear resize of (N, C, H, W) to (height, width)."""
+    if image.shape[-2:] == tuple(size):
+        return image
+    return nn.functional.interpolate(image, size=tuple(size), mode="bilinear", align_corners=False)

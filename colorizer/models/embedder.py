@@ -1,0 +1,81 @@
+"""A timm network that tells the colorizer what the picture shows."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from colorizer.color import linear_to_srgb
+from colorizer.errors import ColorizerError
+from colorizer.models.base import resize
+
+EMBEDDINGS = ("logits", "pooled", "maps")
+
+
+def check_embedder_name(name: str) -> None:
+    """Refuses all but a plain timm architecture: a config from a Hub must not name another source of weights."""
+    import timm
+
+    if not isinstance(name, str) or not timm.is_model(name) or ":" in name or "/" in name or "." in name:
+        raise ColorizerError(f"The embedder must be a plain timm architecture such as 'resnet18', not {name!r}.")
+
+
+class Embedder(nn.Module):
+    """Any timm network on the gray picture, scaled as timm says for it (its mean, std and, for vectors, size).
+
+    Args:
+        name: a timm architecture.
+        embedding: "logits" (N, classes), "pooled" (N, features), or "maps": pooled features and the feature maps.
+        size: side of the square input; None: the network's own for vectors, the picture's for maps.
+
+    Attributes:
+        channels: length of the vector.
+    """
+
+    def __init__(self, name: str, embedding: str = "pooled", size: int | None = None) -> None:
+        super().__init__()
+        import timm  # heavy, and needed only by models that have an embedder
+
+        check_embedder_name(name)
+        if embedding not in EMBEDDINGS:
+            raise ColorizerError(f"embedding must be one of {', '.join(EMBEDDINGS)}, not {embedding!r}.")
+        self.embedding = embedding
+        if embedding == "maps":
+            self.network = timm.create_model(name, features_only=True, pretrained=False)
+            info = self.network.feature_info
+            self.reductions, self.widths = info.reduction(), info.channels()
+            self.channels = self.widths[-1]
+        else:
+            classes = {} if embedding == "logits" else {"num_classes": 0}
+            self.network = timm.create_model(name, pretrained=False, **classes)
+            self.reductions, self.widths = [], []
+            # Some networks widen their pooled features once more before the classifier.
+            pooled = getattr(self.network, "head_hidden_size", None) or self.network.num_features
+            self.channels = self.network.num_classes if embedding == "logits" else pooled
+        config = timm.data.resolve_model_data_config(self.network)
+        self.size = size or (None if embedding == "maps" else config["input_size"][-1])
+        self.mean, self.std = config["mean"], config["std"]
+
+    def map_indices(self, stride: int) -> list[int]:
+        """Which maps the decoder takes at `stride` (16, 8, 4): those of that reduction; at 16 all coarser ones too."""
+        return [i for i, r in enumerate(self.reductions) if r == stride or (stride == 16 and r > 16)]
+
+    def map_channels(self, stride: int) -> int:
+        """How many channels those maps have together."""
+        return sum(self.widths[i] for i in self.map_indices(stride))
+
+    def forward(self, lightness: Tensor) -> tuple[Tensor, ...]:
+        """The vector (N, channels) of lightness (N, 1, H, W) and, with "maps", the feature maps (N, C, h, w)."""
+        gray = lightness_to_gray(lightness)
+        if self.size:
+            gray = resize(gray, (self.size, self.size))
+        mean, std = (gray.new_tensor(v)[:, None, None] for v in (self.mean, self.std))
+        out = self.network((gray - mean) / std)
+        return (out[-1].mean((2, 3)), *out) if self.embedding == "maps" else (out,)
+
+
+def lightness_to_gray(lightness: Tensor) -> Tensor:
+    """The gray sRGB value (0..1) of CIE L in 0..100. Any shape."""
+    f = (lightness + 16) / 116
+    luminance = torch.where(lightness > 8, f**3, lightness / 903.3)
+    return linear_to_srgb(luminance.clamp(0, 1))

@@ -1,0 +1,174 @@
+"""The fusion colorizer: an autoencoder on lightness, fused with what a timm network sees in the same picture.
+
+After Deep Koalarization (Baldassarre, Gonzalez Morin and Rodes-Guirao 2017, arXiv:1712.03400), with options that later
+work made worth having: a head that is a distribution over the ab bins (Zhang et al. 2016, arXiv:1603.08511), skip
+connections and color hints (Zhang et al. 2017, arXiv:1705.02999), and an embedding that keeps its place.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from colorizer.color import AB_LIMIT, AbBins
+from colorizer.errors import ColorizerError
+from colorizer.models.base import Colorizer, pad_to_multiple, register_model, resize
+from colorizer.models.embedder import Embedder
+
+STRIDES = (2, 4, 8, 16)  # of the encoder's stages
+
+
+@register_model("fusion")
+class FusionColorizer(Colorizer):
+    """Encoder, embedder, fusion, decoder, head.
+
+    Args:
+        embedder: any timm architecture, e.g. "inception_resnet_v2" or "resnet18". Built without a download.
+        embedding: what is taken from it: "logits" (the paper), "pooled" features, or "maps": its feature maps too,
+            each fused where the decoder has its resolution, so that the colors know what is where.
+        embedder_size: side in pixels of the square that the embedder sees; None: its own size for a vector, and the
+            picture's own size for maps.
+        width: channels of the encoder's first stage; each stage doubles them.
+        decoder_widths: channels of the decoder at strides 16, 8 and 4.
+        skips: whether the decoder also sees the encoder's stages at strides 8 and 4.
+        head: "bins" (a distribution over the ab bins) or "regression" (ab through a tanh, the paper).
+        hints: whether the encoder takes color hints beside the lightness.
+        norm: "batch" or "none".
+
+    Raises:
+        ColorizerError: an option that is none of these.
+    """
+
+    def __init__(
+        self,
+        embedder: str = "inception_resnet_v2",
+        embedding: str = "pooled",
+        embedder_size: int | None = None,
+        width: int = 64,
+        decoder_widths: tuple[int, int, int] = (256, 192, 128),
+        skips: bool = True,
+        head: str = "bins",
+        hints: bool = True,
+        norm: str = "batch",
+    ) -> None:
+        super().__init__()
+        if head not in ("bins", "regression"):
+            raise ColorizerError(f"head must be 'bins' or 'regression', not {head!r}.")
+        if norm not in ("batch", "none"):
+            raise ColorizerError(f"norm must be 'batch' or 'none', not {norm!r}.")
+        if len(decoder_widths) != 3:
+            raise ColorizerError(f"decoder_widths must be three numbers (strides 16, 8, 4), not {decoder_widths!r}.")
+        self.accepts_hints = hints
+        self.skips = skips
+
+        widths = [width * 2**stage for stage in range(len(STRIDES))]
+        channels = [4 if hints else 1, *widths]
+        self.encoder = nn.ModuleList(
+            nn.Sequential(
+                conv_block(channels[stage], channels[stage + 1], norm, stride=2),
+                conv_block(channels[stage + 1], channels[stage + 1], norm),
+            )
+            for stage in range(len(STRIDES))
+        )
+        self.embedder = Embedder(embedder, embedding, embedder_size)
+
+        self.fusion = nn.ModuleList()
+        self.decoder = nn.ModuleList()
+        before = 0
+        for stride, out in zip((16, 8, 4), decoder_widths, strict=True):
+            encoded = widths[STRIDES.index(stride)] if skips or stride == 16 else 0
+            mapped = self.embedder.map_channels(stride)
+            self.fusion.append(Fusion(before + encoded + mapped, self.embedder.channels, out, norm))
+            self.decoder.append(conv_block(out, out, norm))
+            before = out
+
+        self.bins = AbBins() if head == "bins" else None
+        self.head = nn.Sequential(
+            conv_block(before, before, norm), nn.Conv2d(before, len(self.bins) if self.bins else 2, 1)
+        )
+        self.defaults = {"working_size": 256, "temperature": 1.0 if self.bins else None, "colorfulness": 1.0}
+
+    @property
+    def has_distribution(self) -> bool:
+        return self.bins is not None
+
+    def embed(self, lightness: Tensor) -> tuple[Tensor, ...]:
+        """The embedding of lightness (N, 1, H, W): a vector (N, E) first, then the feature maps if there are any."""
+        return self.embedder(pad_to_multiple(lightness, 32))
+
+    def logits(
+        self, lightness: Tensor, hints: Tensor | None = None, embedding: tuple[Tensor, ...] | None = None
+    ) -> Tensor:
+        """Scores of the ab bins (N, K, ceil(H/4), ceil(W/4)); of a regression head, ab in Lab units at that size."""
+        if embedding is None:
+            embedding = self.embed(lightness)
+        height, width = lightness.shape[-2:]
+        x = (lightness - 50) / 50
+        if self.accepts_hints:
+            if hints is None:
+                hints = lightness.new_zeros(len(lightness), 3, height, width)
+            x = torch.cat([x, hints * hints.new_tensor([1 / AB_LIMIT, 1 / AB_LIMIT, 1.0])[:, None, None]], dim=1)
+        elif hints is not None:
+            raise ColorizerError("This model takes no color hints; one trained with hints=True does.")
+
+        x = pad_to_multiple(x, 32)
+        encoded = {}
+        for stride, stage in zip(STRIDES, self.encoder, strict=True):
+            x = encoded[stride] = stage(x)
+
+        vector, *maps = embedding
+        x = None
+        for stride, fuse, block in zip((16, 8, 4), self.fusion, self.decoder, strict=True):
+            size = encoded[stride].shape[-2:]
+            parts = [] if x is None else [resize(x, size)]
+            if self.skips or stride == 16:
+                parts.append(encoded[stride])
+            parts += [resize(maps[index], size) for index in self.embedder.map_indices(stride)]
+            x = block(fuse(torch.cat(parts, dim=1), vector))
+        x = self.head(x)
+        if self.bins is None:
+            x = AB_LIMIT * torch.tanh(x)
+        return x[..., : -(-height // 4), : -(-width // 4)]
+
+    def decode(self, logits: Tensor, temperature: float | None = None) -> Tensor:
+        """ab (N, 2, h, w) in Lab units of logits (N, K, h, w), by the annealed mean; None: the default temperature."""
+        if self.bins is None:
+            if temperature is not None:
+                raise ColorizerError("A model with a regression head has no temperature; leave it out.")
+            return logits
+        return self.bins.decode(logits, self.defaults["temperature"] if temperature is None else temperature)
+
+    def forward(
+        self, lightness: Tensor, hints: Tensor | None = None, embedding: tuple[Tensor, ...] | None = None
+    ) -> Tensor:
+        ab = self.decode(self.logits(lightness, hints, embedding))
+        height, width = lightness.shape[-2:]
+        # A row of logits stands for four rows of the picture, also where the last ones are padding.
+        ab = resize(ab, (ab.shape[-2] * 4, ab.shape[-1] * 4))
+        return ab[..., :height, :width]
+
+
+def conv_block(inputs: int, outputs: int, norm: str, kernel: int = 3, stride: int = 1) -> nn.Sequential:
+    """Convolution (same padding), batch norm if asked for, ReLU."""
+    layers: list[nn.Module] = [nn.Conv2d(inputs, outputs, kernel, stride, padding=kernel // 2, bias=norm == "none")]
+    if norm == "batch":
+        layers.append(nn.BatchNorm2d(outputs))
+    return nn.Sequential(*layers, nn.ReLU(inplace=True))
+
+
+class Fusion(nn.Module):
+    """The paper's fusion layer: a vector laid over every place of a map, then a 1x1 convolution and ReLU.
+
+    A 1x1 convolution over the concatenation is the sum of one over the map and a linear map of the vector, which is
+    how it is computed: the same numbers without the repeated vector.
+    """
+
+    def __init__(self, channels: int, vector: int, outputs: int, norm: str) -> None:
+        super().__init__()
+        self.of_map = nn.Conv2d(channels, outputs, 1, bias=norm == "none")
+        self.of_vector = nn.Linear(vector, outputs, bias=False)
+        self.norm = nn.BatchNorm2d(outputs) if norm == "batch" else nn.Identity()
+
+    def forward(self, x: Tensor, vector: Tensor) -> Tensor:
+        """Fuses x (N, C, H, W) with vector (N, E) into (N, outputs, H, W)."""
+        return torch.relu(self.norm(self.of_map(x) + self.of_vector(vector)[:, :, None, None]))

@@ -1,0 +1,619 @@
+"""A photo in, a photo out, at its own resolution.
+
+    pipe = ColorizationPipeline.from_pretrained()
+    pipe("photo.jpg").save("color.jpg")
+
+    coloring = pipe.prepare(Photo.open("photo.jpg"))           # the network runs here
+    coloring.render(colorfulness=1.2, temperature=0.4).save("color.jpg")       # and not here
+    coloring.with_hints([Hint(320, 200, a=40, b=20, radius=6)]).render()
+
+The network sees a small copy of the photo's lightness (its short side is the working size) and predicts ab, mostly at
+a quarter of that. A guided filter brings ab to the photo's size along the edges of the photo's own lightness, which is
+kept. Everything of the photo's size is computed in horizontal bands, so that memory stays bounded.
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import math
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.nn import functional as F
+
+from colorizer import color
+from colorizer.dials import COLORFULNESS, TEMPERATURE, WORKING_SIZE
+from colorizer.errors import ColorizerError
+from colorizer.images import Photo
+from colorizer.models import Colorizer
+
+# The working copy. Encoders of stride 32 need a side of 32. A photo smaller than the working size is enlarged at most
+# twice: that brings things closer to the scale the network learned them at, while more only makes a blur that looks
+# like no training photo. Sides are multiples of 4, so that a prediction at a quarter of the size covers all of it.
+SHORTEST_SIDE, LONGEST_RATIO, MOST_ENLARGED, MULTIPLE = 32, 4, 2, 4
+
+# The guided filter, see `guide_maps`.
+RADIUS, EPSILON = 1, 16.0
+GRID = 2  # a prediction that comes at the working size itself is reduced by this first
+
+BAND_PIXELS = 2**17  # small enough for a band's tensors to stay in the processor's cache, large enough to keep it busy
+
+
+@dataclass(frozen=True)
+class Hint:
+    """A color that someone wants at a place.
+
+    x, y: the place in pixels of the upright photo, from its top left corner. a, b: the color in Lab units.
+    radius: half the side of the square patch that is certain to have this color, in the same pixels; 0 is one pixel.
+    """
+
+    x: float
+    y: float
+    a: float
+    b: float
+    radius: float = 0
+
+
+class ColorizationPipeline:
+    """Colors photos with a model.
+
+    Args:
+        model: a Colorizer; it is put in eval mode and moved to the device.
+        device: where the network runs; None picks CUDA, then MPS, then the CPU.
+
+    Several threads may use one pipeline at once, except for `to`.
+    """
+
+    def __init__(self, model: Colorizer, device: str | torch.device | None = None):
+        if model.kind == "autoencoder":
+            raise ColorizerError(
+                f"{model.name} is an autoencoder, which reads the color it returns: it colors nothing."
+            )
+        self.model = model.eval()
+        self._decoder = _decoder_of(model)
+        # A regression head may offer its ab as it made it, before forward enlarges it: better for the guided filter.
+        self._predicts_on_grid = model.output == "ab" and hasattr(model, "logits") and hasattr(model, "decode")
+        self.to(_best_device() if device is None else device)
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        source: str | os.PathLike | None = None,
+        *,
+        revision: str | None = None,
+        token: str | bool | None = None,
+        device: str | torch.device | None = None,
+    ) -> ColorizationPipeline:
+        """A pipeline around `colorizer.load_model(source, revision, token)`: bundled, a folder, or from the Hub."""
+        from colorizer.hub import load_model
+
+        return cls(load_model(source, revision=revision, token=token), device)
+
+    def to(self, device: str | torch.device) -> ColorizationPipeline:
+        """Moves the model; colorings made before stay good. ColorizerError if there is no such device."""
+        try:
+            self.device = torch.device(device)
+            self.model.to(self.device)
+        except (RuntimeError, AssertionError) as error:  # the latter where torch was built without CUDA
+            raise ColorizerError(f"The device {str(device)!r} cannot be used here; 'cpu' always can.") from error
+        return self
+
+    def __call__(
+        self,
+        image: Image.Image | Photo | str | os.PathLike | Sequence,
+        colorfulness: float | None = None,
+        temperature: float | None = None,
+        working_size: int | None = None,
+        hints: Sequence | None = None,
+        return_dict: bool = False,
+        batch_size: int = 8,
+    ):
+        """Colors one image or a list of them.
+
+        Args:
+            image: a Pillow image, a path or a Photo, or a list of these. Color is reduced to its lightness first.
+            colorfulness: factor on the chroma, 0 (gray) to 3.
+            temperature: of the distribution over colors, 0.05 (bold) to 2 (soft); for models that predict one.
+            working_size: short side, in pixels, of the copy that the network sees, 32 to 2048.
+            hints: a list of Hint; for a list of images a list of such lists (or None).
+            return_dict: return more than the image.
+            batch_size: the most photos in one run of the network.
+
+        None means the model's own default.
+
+        Returns:
+            For a Photo a Photo with its depth, alpha and metadata; for a Pillow image or a path an 8-bit Pillow image
+            (RGB or RGBA). With `return_dict` a dict: `image`; `coloring`, to render again; `confidence` (h, w), None
+            for a model without a distribution; `truth`, the color that a color image came with, or None. For a list
+            of images a list of these, in the same order.
+
+        Raises:
+            ColorizerError, one sentence, for whatever a person can mend.
+        """
+        several = isinstance(image, (list, tuple))
+        images = list(image) if several else [image]
+        hints = hints if several or hints is None else [hints]
+        colorings = self.prepare(images, working_size, hints, batch_size)
+        results = []
+        for index, source in enumerate(images):
+            coloring, colorings[index] = colorings[index], None  # the photo may go as soon as it is rendered
+            same_kind = (lambda photo: photo) if isinstance(source, Photo) else Photo.to_pil
+            result = same_kind(coloring.render(colorfulness, temperature))
+            if return_dict:
+                result = {
+                    "image": result,
+                    "coloring": coloring,
+                    "confidence": coloring.confidence if self.model.has_distribution else None,
+                    "truth": same_kind(coloring.truth) if coloring.truth else None,
+                }
+            results.append(result)
+        return results if several else results[0]
+
+    def prepare(self, image, working_size: int | None = None, hints: Sequence | None = None, batch_size: int = 8):
+        """Runs the network and returns a Coloring, which renders without it; for a list of images a list.
+
+        Arguments and errors are those of the pipeline's call. Photos of one working shape run together.
+        """
+        if not isinstance(image, (list, tuple)):
+            return self.prepare([image], working_size, None if hints is None else [hints], batch_size)[0]
+        if working_size is None:
+            working_size = self.model.defaults["working_size"]
+        working_size = int(_checked("working_size", working_size, *WORKING_SIZE))
+        hints = [None] * len(image) if hints is None else hints
+        if len(hints) != len(image):
+            raise ColorizerError(f"There are {len(image)} images but hints for {len(hints)}; give one list for each.")
+
+        colorings = []
+        for source, own_hints in zip(image, hints, strict=True):
+            photo = _photo(source)
+            plane = LightnessPlane(photo)
+            shape = working_shape(photo.height, photo.width, working_size, self.model.input_size)
+            coloring = Coloring(self, photo, plane, plane.reduced(shape), working_size)
+            coloring.hints = self._checked_hints(own_hints, photo)
+            colorings.append(coloring)
+
+        groups: dict[torch.Size, list[Coloring]] = {}
+        for coloring in colorings:
+            groups.setdefault(coloring.lightness.shape, []).append(coloring)
+        for group in groups.values():
+            for start in range(0, len(group), max(1, batch_size)):
+                self._predict(group[start : start + max(1, batch_size)])
+        return colorings
+
+    @torch.inference_mode()
+    def run_network(
+        self, lightness: Tensor, hints: Tensor | None = None, embedding: tuple[Tensor, ...] | None = None
+    ) -> tuple[tuple[Tensor, ...] | None, Tensor]:
+        """The one step that needs the device, alone so that it can be run elsewhere (ZeroGPU wraps this method).
+
+        Takes CPU tensors as Colorizer.forward does, and returns CPU tensors: the embedding, and the prediction:
+        logits (N, K, h, w) of a model with a distribution, else ab (N, 2, h, w) on the head's own grid where the
+        model offers that, else what forward returns.
+        """
+        model = self.model
+        lightness = lightness.to(self.device)
+        hints = None if hints is None else hints.to(self.device)
+        if embedding is None:
+            embedding = model.embed(lightness)
+        else:
+            embedding = tuple(part.to(self.device) for part in embedding)
+        if model.has_distribution:
+            prediction = model.logits(lightness, hints=hints, embedding=embedding)
+        elif self._predicts_on_grid:
+            prediction = model.decode(model.logits(lightness, hints=hints, embedding=embedding), None)
+        else:
+            prediction = model(lightness, hints=hints, embedding=embedding)
+        return None if embedding is None else tuple(part.cpu() for part in embedding), prediction.float().cpu()
+
+    def _predict(self, group: list[Coloring]) -> None:
+        """Fills in embedding and prediction of colorings of one working shape; keeps embeddings that there are."""
+        lightness = torch.cat([coloring.lightness for coloring in group])
+        hints = None
+        if any(coloring.hints for coloring in group):
+            hints = torch.stack([coloring._hint_map() for coloring in group])
+        embedding = group[0].embedding if len(group) == 1 else None
+        embedding, prediction = self.run_network(lightness, hints, embedding)
+        for index, coloring in enumerate(group):
+            # Clones: a slice would keep the whole batch alive.
+            coloring.prediction = prediction[index : index + 1].clone()
+            if embedding is not None:
+                coloring.embedding = tuple(part[index : index + 1].clone() for part in embedding)
+
+    def _ab(self, prediction: Tensor, temperature: float | None) -> Tensor:
+        """ab (1, 2, h, w) in Lab units of one photo's prediction, on the grid where the guided filter is fitted."""
+        if self.model.has_distribution:
+            return self._decoder.decode(prediction, temperature).float()
+        if self._predicts_on_grid:
+            return prediction
+        ab = color.rgb_to_lab(prediction.clamp(0, 1))[:, 1:] if self.model.output == "rgb" else prediction
+        # Hardly any colorizer makes chroma finer than half of its size; what it repeats to get there blurs the fit.
+        height, width = ab.shape[-2:]
+        return _resize(ab, (math.ceil(height / GRID), math.ceil(width / GRID)))
+
+    def _checked_hints(self, hints: Sequence[Hint] | None, photo: Photo) -> list[Hint]:
+        hints = list(hints or ())
+        if hints and not self.model.accepts_hints:
+            raise ColorizerError(f"The model {self.model.name} takes no color hints; leave them out.")
+        for hint in hints:
+            if not all(math.isfinite(value) for value in dataclasses.astuple(hint)):
+                raise ColorizerError(f"A hint's numbers must be finite, not {hint}.")
+            if not (0 <= hint.x < photo.width and 0 <= hint.y < photo.height):
+                raise ColorizerError(
+                    f"The hint at ({hint.x:g}, {hint.y:g}) lies outside of the photo, "
+                    f"which is {photo.width} x {photo.height} pixels."
+                )
+            if max(abs(hint.a), abs(hint.b)) > 128 or hint.radius < 0:
+                raise ColorizerError(
+                    f"A hint's a and b lie in -128..128 and its radius is not negative, unlike {hint}."
+                )
+        return hints
+
+
+class Coloring:
+    """A photo whose colors have been predicted; made by ColorizationPipeline.prepare.
+
+    Attributes:
+        photo: what came in.
+        working_size: that was asked for; the copy itself may be smaller or larger, see `working_shape`.
+        hints: the hints that the prediction has heard.
+        lightness: the copy that the network saw, (1, 1, h, w), CIE L.
+        embedding, prediction: what `run_network` returned, for this photo alone.
+    """
+
+    def __init__(
+        self, pipeline: ColorizationPipeline, photo: Photo, plane: LightnessPlane, lightness: Tensor, working_size: int
+    ):
+        self.photo = photo
+        self.working_size = working_size
+        self.lightness = lightness
+        self.hints: list[Hint] = []
+        self.embedding: tuple[Tensor, ...] | None = None
+        self.prediction: Tensor | None = None
+        self._pipeline = pipeline
+        self._plane = plane
+        # The latest of what costs most, replaced as a whole so that threads need no lock.
+        self._maps: tuple[float | None, Tensor] | None = None
+        self._preview: tuple[int, Tensor, np.ndarray | None] | None = None
+
+    @property
+    def truth(self) -> Photo | None:
+        """The photo with the color that it came with; None if it came in gray."""
+        return self.photo if self._plane.had_color else None
+
+    @property
+    @torch.inference_mode()
+    def confidence(self) -> np.ndarray:
+        """How sure the model is of the color, float32 (h, w) in 0..1 at working size: 1 - entropy / log K.
+
+        0 is a uniform distribution over the K bins and 1 a single bin. ColorizerError without a distribution.
+        """
+        if not self._pipeline.model.has_distribution:
+            raise ColorizerError(f"The model {self._pipeline.model.name} predicts no distribution, so no confidence.")
+        logs = torch.log_softmax(self.prediction, dim=1)
+        entropy = -(logs.exp() * logs).sum(dim=1, keepdim=True)
+        confidence = (1 - entropy / math.log(self.prediction.shape[1])).clamp(0, 1)
+        return _resize(confidence, self.lightness.shape[-2:])[0, 0].numpy()
+
+    def with_hints(self, hints: Sequence[Hint]) -> Coloring:
+        """The same photo with these hints in place of any others. The network runs again, but not its embedder.
+
+        ColorizerError for a model that takes no hints, and for a hint outside of the photo.
+        """
+        other = Coloring(self._pipeline, self.photo, self._plane, self.lightness, self.working_size)
+        other.hints = self._pipeline._checked_hints(hints, self.photo)
+        other.embedding = self.embedding
+        other._preview = self._preview
+        self._pipeline._predict([other])
+        return other
+
+    @torch.inference_mode()
+    def render(
+        self, colorfulness: float | None = None, temperature: float | None = None, max_side: int | None = None
+    ) -> Photo:
+        """The photo in color; no network runs.
+
+        Args:
+            colorfulness: factor on the chroma, 0 (gray) to 3; None: the model's default.
+            temperature: 0.05 (bold) to 2 (soft), for models with a distribution; None: the model's default.
+            max_side: for previews: reduce the photo so that no side is longer, in pixels.
+
+        Returns:
+            A Photo with RGB pixels of the photo's depth and its lightness (to half a unit of L, what cannot be shown
+            loses chroma), its alpha and its metadata.
+        """
+        model = self._pipeline.model
+        if colorfulness is None:
+            colorfulness = model.defaults["colorfulness"]
+        colorfulness = _checked("colorfulness", colorfulness, *COLORFULNESS)
+        if temperature is not None and not model.has_distribution:
+            raise ColorizerError(
+                f"The model {model.name} predicts one color, not a distribution: it has no temperature."
+            )
+        if model.has_distribution:
+            if temperature is None:
+                temperature = model.defaults["temperature"]
+            temperature = _checked("temperature", temperature, *TEMPERATURE)
+        if max_side is not None and max_side < 1:
+            raise ColorizerError(f"max_side is a number of pixels, 1 or more, not {max_side}.")
+
+        photo = self.photo
+        dtype = photo.pixels.dtype
+        maps = self._guide_maps(temperature) if colorfulness else None
+        if max_side is None or max_side >= max(photo.height, photo.width):
+            pixels = _colored(self._plane.rows, photo.pixels.shape[:2], maps, colorfulness, dtype)
+            return photo.replace(pixels)
+        lightness, alpha = self._reduced_to(int(max_side))
+        pixels = _colored(lambda top, bottom: lightness[top:bottom], lightness.shape, maps, colorfulness, dtype)
+        return dataclasses.replace(photo, pixels=pixels, alpha=alpha)
+
+    def _guide_maps(self, temperature: float | None) -> Tensor:
+        """`guide_maps` of the ab at this temperature; the latest are kept."""
+        latest = self._maps
+        if latest is None or latest[0] != temperature:
+            ab = self._pipeline._ab(self.prediction, temperature)
+            # A row of a prediction at a quarter stands for four of the working copy, also where that ends sooner.
+            latest = self._maps = (temperature, guide_maps(_resize(self.lightness, ab.shape[-2:]), ab))
+        return latest[1]
+
+    def _reduced_to(self, max_side: int) -> tuple[Tensor, np.ndarray | None]:
+        """Lightness (H, W) and alpha of a reduced copy for previews; the latest are kept."""
+        latest = self._preview
+        if latest is None or latest[0] != max_side:
+            height, width = self.photo.height, self.photo.width
+            scale = max_side / max(height, width)
+            size = (max(1, round(height * scale)), max(1, round(width * scale)))
+            alpha = self.photo.alpha
+            if alpha is not None:
+                levels = torch.arange(np.iinfo(alpha.dtype).max + 1, dtype=torch.float32).numpy()
+                alpha = _reduced_plane(lambda top, bottom: _looked_up(levels, alpha[top:bottom]), alpha.shape, size)
+                alpha = alpha[0, 0].round().numpy().astype(self.photo.alpha.dtype)
+            latest = self._preview = (max_side, self._plane.reduced(size)[0, 0], alpha)
+        return latest[1:]
+
+    def _hint_map(self) -> Tensor:
+        """The hints as the network reads them: a, b and mask (3, h, w) at working size."""
+        height, width = self.lightness.shape[-2:]
+        hint_map = torch.zeros(3, height, width)
+        for hint in self.hints:
+            rows = _patch(hint.y, hint.radius, height, self.photo.height)
+            columns = _patch(hint.x, hint.radius, width, self.photo.width)
+            hint_map[:, rows, columns] = torch.tensor([hint.a, hint.b, 1.0])[:, None, None]
+        return hint_map
+
+
+class LightnessPlane:
+    """The lightness of a whole photo in one or two bytes a pixel: codes (H, W), and a table of the L of each code.
+
+    For a gray photo the codes are its own pixels, otherwise 16-bit steps of L. Nothing of the photo's size is float.
+    """
+
+    def __init__(self, photo: Photo):
+        pixels = photo.pixels
+        levels = torch.linspace(0, 1, np.iinfo(pixels.dtype).max + 1)
+        linear = color.srgb_to_linear(levels)
+        self.had_color = pixels.ndim == 3 and not _is_gray(pixels)
+        if not self.had_color:
+            self.codes = pixels if pixels.ndim == 2 else np.ascontiguousarray(pixels[:, :, 0])
+            self.table = color.lightness_from_luminance(linear).numpy()
+            return
+        self.codes = np.empty(pixels.shape[:2], np.uint16)
+        self.table = torch.linspace(0, 100, 2**16).numpy()
+        tables = [(weight * linear).numpy() for weight in color.XYZ_FROM_RGB[1]]  # each channel's share of Y
+        for top, bottom in _bands(*pixels.shape[:2]):
+            shares = (_looked_up(table, pixels[top:bottom, :, i]) for i, table in enumerate(tables))
+            lightness = color.lightness_from_luminance(sum(shares))
+            self.codes[top:bottom] = _to_levels(lightness / 100, np.uint16)
+
+    def rows(self, top: int, bottom: int) -> Tensor:
+        """L (bottom - top, W) of some rows."""
+        return _looked_up(self.table, self.codes[top:bottom])
+
+    def reduced(self, size: tuple[int, int]) -> Tensor:
+        """L (1, 1, h, w) of a copy of this (height, width); antialiased."""
+        return _reduced_plane(self.rows, self.codes.shape, size)
+
+
+def working_shape(
+    height: int, width: int, working_size: int, input_size: tuple[int, int] | None = None
+) -> tuple[int, int]:
+    """(h, w) of the copy that the network sees of a photo of (height, width).
+
+    The short side is the working size and the aspect is kept, but: the long side is at most four times the working
+    size (then the short side is smaller), no side is under 32 (very long formats are squeezed), a photo is enlarged
+    at most twice, and both sides are multiples of 4. Models with an `input_size` get that.
+    """
+    if input_size is not None:
+        return tuple(input_size)
+    short, long = min(height, width), max(height, width)
+    target = max(SHORTEST_SIDE, min(working_size, MOST_ENLARGED * short))
+    scale = min(target / short, LONGEST_RATIO * working_size / long)
+    return tuple(max(SHORTEST_SIDE, MULTIPLE * round(side * scale / MULTIPLE)) for side in (height, width))
+
+
+# ------------------------------------------------------------------------------------------- the guided filter
+
+
+def guide_maps(lightness: Tensor, ab: Tensor, radius: int = RADIUS, epsilon: float = EPSILON) -> Tensor:
+    """Coefficients of the guided upsampling, fitted on the prediction's own grid.
+
+    He, Sun: Fast Guided Filter (arXiv 1505.00996): in every window ab is a linear function of the guide,
+    slope = cov(L, ab) / (var(L) + epsilon); slopes are averaged over the windows that hold a pixel, enlarged
+    bilinearly, and applied to the full-size guide. Two things differ here. The guide is reduced to the resolution of
+    ab before the fit, since a sharp guide against blurred colors gives slopes that are too small. And the offset is
+    not averaged: the line goes through each pixel's own (L, ab), so that
+
+        ab_full = up(ab) + up(slope) * (L_full - up(L)),  kept between up(least ab nearby) and up(greatest ab nearby).
+
+    The filter thus adds only what the small grid could not show, and nothing that the network predicted is smoothed
+    away (as the filter's window would do: at this resolution that costs more than the edges gain). The limits, over
+    3x3 pixels of the grid, keep a slope from reaching colors that were not predicted there, and so from haloes.
+
+    Args:
+        lightness: (1, 1, h, w), the guide at the resolution of ab. ab: (1, 2, h, w).
+        radius: of the window, in pixels of this grid. epsilon: in L squared; edges well below its root count as flat.
+
+    Returns:
+        (9, h, w): L, ab, slope of a and b, least a and b, greatest a and b.
+    """
+
+    def box(image: Tensor) -> Tensor:  # the mean over the window, at the border over what there is of it
+        return F.avg_pool2d(image, 2 * radius + 1, stride=1, padding=radius, count_include_pad=False)
+
+    mean, mean_ab = box(lightness), box(ab)
+    covariance = box(lightness * ab) - mean * mean_ab
+    variance = (box(lightness * lightness) - mean * mean).clamp(min=0)
+    slope = box(covariance / (variance + epsilon))
+    greatest = F.max_pool2d(ab, 3, stride=1, padding=1)
+    least = -F.max_pool2d(-ab, 3, stride=1, padding=1)
+    return torch.cat([lightness, ab, slope, least, greatest], dim=1)[0]
+
+
+def upsampled_band(maps: Tensor, top: int, bottom: int, height: int, width: int) -> Tensor:
+    """Rows top..bottom (C, bottom - top, width) of maps (C, h, w) enlarged bilinearly to (height, width).
+
+    Every row is computed from its own position, so that the result does not depend on how the bands are cut.
+    """
+    rows = maps.shape[1]
+    place = ((torch.arange(top, bottom, dtype=torch.float64) + 0.5) * rows / height - 0.5).clamp(0, rows - 1)
+    above = place.floor().long()
+    share = (place - above).float()[:, None]
+    first, last = int(above[0]), min(int(above[-1]) + 2, rows)
+    wide = F.interpolate(maps[None, :, first:last], size=(last - first, width), mode="bilinear", align_corners=False)[
+        0
+    ]
+    band = torch.empty(len(maps), bottom - top, width)
+    start = 0
+    for row, count in zip(*(part.tolist() for part in above.unique_consecutive(return_counts=True)), strict=True):
+        # All rows between two of the grid at once: gathering both neighbors of every row takes four times as long.
+        here, there = wide[:, row - first, None], wide[:, min(row + 1, last - 1) - first, None]
+        torch.lerp(here, there, share[start : start + count], out=band[:, start : start + count])
+        start += count
+    return band
+
+
+def guided_band(maps: Tensor, lightness: Tensor, top: int, height: int) -> Tensor:
+    """ab (2, rows, width) by guide_maps' formula, of the rows from `top` on with this lightness (rows, width)."""
+    rows, width = lightness.shape
+    parts = upsampled_band(maps, top, top + rows, height, width)
+    detail = lightness - parts[0]
+    return torch.clamp(torch.addcmul(parts[1:3], parts[3:5], detail), parts[5:7], parts[7:9])
+
+
+def _colored(
+    rows: Callable[[int, int], Tensor],
+    size: tuple[int, int],
+    maps: Tensor | None,
+    colorfulness: float,
+    dtype: np.dtype,
+) -> np.ndarray:
+    """RGB pixels (H, W, 3) from lightness, given by rows, and the maps of the guided filter (None: gray)."""
+    height, width = size
+    pixels = np.empty((height, width, 3), dtype)
+    if maps is not None:  # only a photo of some pixels is smaller than the grid
+        maps = _resize(maps[None], (min(maps.shape[1], height), min(maps.shape[2], width)))[0]
+    for top, bottom in _bands(height, width):
+        lightness = rows(top, bottom)
+        if maps is None:
+            ab = torch.zeros(2, *lightness.shape)
+        else:
+            ab = colorfulness * guided_band(maps, lightness, top, height)
+        rgb = color.lab_to_rgb(torch.cat([lightness[None], ab]))
+        if maps is None:  # one channel for all three: rounding must not tint a gray
+            rgb = rgb[:1].expand(3, -1, -1)
+        pixels[top:bottom] = _to_levels(rgb, dtype).transpose(1, 2, 0)
+    return pixels
+
+
+# -------------------------------------------------------------------------------------------------- small parts
+
+
+def _bands(height: int, width: int) -> list[tuple[int, int]]:
+    """(top, bottom) of the horizontal bands that an image is worked on in."""
+    rows = max(1, BAND_PIXELS // width)
+    return [(top, min(top + rows, height)) for top in range(0, height, rows)]
+
+
+def _looked_up(table: np.ndarray, codes: np.ndarray) -> Tensor:
+    """table[codes] as a float tensor."""
+    return torch.from_numpy(np.take(table, codes))
+
+
+def _to_levels(values: Tensor, dtype: np.dtype) -> np.ndarray:
+    """0..1 to the levels of uint8 or uint16, rounded; the shape is kept."""
+    most = np.iinfo(dtype).max
+    levels = values.clamp(0, 1).mul(most).add_(0.5)
+    return levels.to(torch.uint8).numpy() if dtype == np.uint8 else levels.to(torch.int32).numpy().astype(dtype)
+
+
+def _is_gray(pixels: np.ndarray) -> bool:
+    """Whether the three channels of (H, W, 3) are the same everywhere."""
+    for top, bottom in _bands(*pixels.shape[:2]):  # stops at the first band with color
+        band = pixels[top:bottom]
+        if not (np.array_equal(band[..., 0], band[..., 1]) and np.array_equal(band[..., 0], band[..., 2])):
+            return False
+    return True
+
+
+def _resize(image: Tensor, size: tuple[int, int]) -> Tensor:
+    """(N, C, H, W) to (height, width): bilinear, antialiased where that is smaller."""
+    if tuple(image.shape[-2:]) == tuple(size):
+        return image
+    return F.interpolate(image, size=tuple(size), mode="bilinear", align_corners=False, antialias=True)
+
+
+def _reduced_plane(rows: Callable[[int, int], Tensor], size: tuple[int, int], target: tuple[int, int]) -> Tensor:
+    """A float image (1, 1, h, w) of `target` size, of a plane that is given by rows: across in bands, then down."""
+    bands = [_resize(rows(top, bottom)[None, None], (bottom - top, target[1])) for top, bottom in _bands(*size)]
+    return _resize(torch.cat(bands, dim=2), target)
+
+
+def _patch(center: float, radius: float, cells: int, pixels: int) -> slice:
+    """The cells, of `cells` along a side of `pixels`, whose middles lie within the radius of a pixel; at least one."""
+    scale = cells / pixels
+    middle = (math.floor(center) + 0.5) * scale
+    own = min(int(middle), cells - 1)
+    first = min(own, math.ceil(middle - radius * scale - 0.5))
+    last = max(own, math.floor(middle + radius * scale - 0.5))
+    return slice(max(0, first), min(cells, last + 1))
+
+
+def _photo(source) -> Photo:
+    if isinstance(source, Photo):
+        return source
+    if isinstance(source, Image.Image):
+        return Photo.from_pil(source)
+    if isinstance(source, (str, os.PathLike)):
+        return Photo.open(source)
+    raise ColorizerError(f"An image is a path, a Pillow image or a Photo, not {type(source).__name__}.")
+
+
+def _checked(name: str, value: float, low: float, high: float) -> float:
+    """The value as a float; ColorizerError unless it is a number from low to high."""
+    if isinstance(value, bool) or not isinstance(value, (int, float, np.number)) or not low <= value <= high:
+        raise ColorizerError(f"{name} must be a number from {low:g} to {high:g}, not {value!r}.")
+    return float(value)
+
+
+def _best_device() -> str:
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else "cpu"
+
+
+def _decoder_of(model: Colorizer) -> Colorizer:
+    """The model with its color bins on the CPU, for `decode` alone: rendering must not need the network's device.
+
+    A shallow copy: all other weights are shared with the model and move with it.
+    """
+    decoder = copy.copy(model)
+    decoder._modules = {
+        name: copy.deepcopy(module).cpu() if isinstance(module, color.AbBins) else module
+        for name, module in model._modules.items()
+    }
+    return decoder

@@ -1,0 +1,43 @@
+"""What all tests share: no network beyond loopback, caches of their own, and a tiny model."""
+
+import os
+import tempfile
+
+# Before any library reads them.
+os.environ |= {
+    "HF_HUB_OFFLINE": "1",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+    "HF_HOME": tempfile.mkdtemp(prefix="colorizer-tests-"),
+    "GRADIO_ANALYTICS_ENABLED": "False",
+    "NO_PROXY": "127.0.0.1,localhost",
+}
+os.environ.pop("HF_TOKEN", None)
+
+import pytest
+import torch
+
+# Small enough to be built and trained in a moment, with every part that the flagship has.
+TINY = {"embedder": "resnet18", "embedding": "maps", "width": 4, "decoder_widths": [16, 12, 8]}
+
+
+@pytest.fixture(scope="session")
+def tiny_model():
+    """A fusion model with random weights, the same in every run."""
+    from colorizer.models import create_model
+
+    torch.manual_seed(0)
+    return create_model("fusion", **TINY).eval()
+
+
+@pytest.fixture(scope="session")
+def tiny_folder(tiny_model, tmp_path_factory):
+    """The same, as a model folder."""
+    folder = tmp_path_factory.mktemp("tiny")
+    tiny_model.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def seeded():
+    torch.manual_seed(0)

@@ -1,0 +1,334 @@
+"""The page in a browser: headless Chromium on the real server.
+
+With PAGE_SCREENSHOTS=DIR the pictures that a person should look at are written to DIR.
+"""
+
+import io
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from skimage import data
+
+import app
+import colorizer.hub
+from tests.loopback_hub import LoopbackHub
+
+ARGUMENTS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-first-run",
+    "--use-fake-device-for-media-stream",
+    "--use-fake-ui-for-media-stream",
+]
+DESKTOP = {"viewport": {"width": 1280, "height": 900}}
+PHONE = {"viewport": {"width": 390, "height": 844}, "is_mobile": True, "has_touch": True}
+
+
+@pytest.fixture(scope="module")
+def browser():
+    names = ("/usr/bin/chromium", "chromium", "chromium-browser", "google-chrome")
+    path = next((found for name in names if (found := shutil.which(name))), None)
+    if path is None:
+        missing = "no Chromium was found (Debian: apt-get install --no-install-recommends chromium)"
+        if os.environ.get("CI") == "true":
+            pytest.fail(missing)
+        pytest.skip(missing)
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=ARGUMENTS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def address(tiny_model, tmp_path_factory):
+    """Address of the page, on the bundled weights, or on a tiny model where there are none yet."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("COLORIZER_MODEL", raising=False)
+        if colorizer.hub.DEFAULT_MODEL not in colorizer.hub.bundled_models():
+            folder = tmp_path_factory.mktemp("weights")
+            tiny_model.save_pretrained(folder / colorizer.hub.DEFAULT_MODEL)
+            patch.setattr(colorizer.hub, "WEIGHTS", folder)
+        page = app.build_app()
+        app.launch(page, prevent_thread_lock=True, quiet=True)
+        yield page.local_url
+        page.close()
+
+
+@pytest.fixture
+def open_page(browser, address):
+    """Opens the page in a window of its own; in the end no request may have gone elsewhere, and no script failed."""
+    contexts, elsewhere, errors = [], [], []
+
+    def open_page(url: str = address, **options):
+        context = browser.new_context(**(options or DESKTOP))
+        contexts.append(context)
+        page = context.new_page()
+        page.set_default_timeout(60_000)
+        page.on("pageerror", lambda error: errors.append(error))
+        page.on("request", lambda request: elsewhere.append(request.url) if is_elsewhere(request.url) else None)
+        page.goto(url)
+        page.locator("#examples .gallery-item img").last.wait_for()
+        return page
+
+    def is_elsewhere(url: str) -> bool:
+        return not url.startswith((address, "data:", "blob:", "http://127.0.0.1", "http://localhost"))
+
+    yield open_page
+    for context in contexts:
+        context.close()
+    assert elsewhere == []
+    assert errors == []
+
+
+@pytest.fixture
+def jpeg(tmp_path):
+    exif = Image.Exif()
+    exif[0x010E] = "harvest"
+    path = tmp_path / "harvest.jpg"
+    Image.fromarray(data.coffee()).convert("L").resize((2400, 1600)).save(path, exif=exif, quality=90)
+    return path
+
+
+def upload(page, path) -> None:
+    page.locator("#photo input[type=file]").set_input_files(path)
+
+
+def wait_for_result(page, facts: str = "colored in") -> None:
+    page.locator("#facts", has_text=facts).wait_for()
+    page.wait_for_function(
+        """() => {
+            const images = [...document.querySelectorAll('#compare .slider-wrap img')];
+            return images.length == 2 && images.every((image) => image.complete && image.naturalWidth);
+        }"""
+    )
+
+
+def pictures(page) -> list[np.ndarray]:
+    """The two pictures of the slider, as the browser has them."""
+    sources = page.locator("#compare .slider-wrap img").evaluate_all("images => images.map((image) => image.src)")
+    return [
+        np.asarray(Image.open(io.BytesIO(page.request.get(source).body())).convert("RGB")).astype(int)
+        for source in sources
+    ]
+
+
+def chroma(picture: np.ndarray) -> float:
+    return float(np.ptp(picture, axis=2).mean())
+
+
+def turn(page, label: str, value: float) -> None:
+    """Put a dial to a value and wait for another picture."""
+    before = page.locator("#compare .slider-wrap img").last.get_attribute("src")
+    box = page.get_by_label(f"number input for {label}")
+    box.fill(str(value))
+    box.blur()
+    page.wait_for_function(
+        "(before) => [...document.querySelectorAll('#compare .slider-wrap img')].at(-1).src != before", arg=before
+    )
+    wait_for_result(page)
+
+
+def test_upload_shows_before_and_after(open_page, jpeg):
+    page = open_page()
+    upload(page, jpeg)
+    wait_for_result(page, "2400 × 1600")
+    before, after = pictures(page)
+    assert before.shape == after.shape == (1365, 2048, 3)  # copies of at most 2048 pixels
+    assert chroma(before) < 1 < chroma(after)
+    assert abs(before.mean() - after.mean()) < 12  # the same photo
+    assert not page.locator("#photo").is_visible()  # the result has its place
+
+
+def test_an_example_colors_on_one_click(open_page):
+    page = open_page()
+    page.get_by_label("Color the example: astronaut").click()
+    wait_for_result(page, "512 × 512")
+    assert "by " in page.locator("#facts").inner_text()
+    page.get_by_label("Color the example: coffee").click()
+    wait_for_result(page, "600 × 400")
+
+
+def test_slider_moves(open_page):
+    page = open_page()
+    page.get_by_label("Color the example: rocket").click()
+    wait_for_result(page)
+    images = page.locator("#compare .slider-wrap img")
+    for index, name in enumerate(("The photo in gray", "The photo in color")):
+        page.locator(f"#compare .slider-wrap img[alt='{name}']").wait_for()
+        assert images.nth(index).get_attribute("alt") == name
+    clip = images.last.get_attribute("style")
+    handle = page.locator("#compare .outer").bounding_box()
+    x, y = handle["x"] + handle["width"] / 2, handle["y"] + handle["height"] / 2
+    page.mouse.move(x, y)
+    page.mouse.down()
+    page.mouse.move(x - 150, y, steps=5)
+    page.mouse.up()
+    assert images.last.get_attribute("style") != clip
+
+
+def test_dials_change_the_picture(open_page):
+    page = open_page()
+    page.get_by_label("Color the example: chelsea").click()
+    wait_for_result(page)
+    first = chroma(pictures(page)[1])
+    turn(page, "Colorfulness", 0)
+    assert chroma(pictures(page)[1]) < 1
+    turn(page, "Colorfulness", 2)
+    assert chroma(pictures(page)[1]) > first
+    vivid = pictures(page)[1]
+    turn(page, "Caution", 0.1)
+    assert np.abs(pictures(page)[1] - vivid).max() > 2
+    assert chroma(pictures(page)[0]) < 1  # the picture before stays
+
+
+def test_working_size_colors_again(open_page):
+    page = open_page()
+    page.get_by_label("Color the example: camera").click()
+    wait_for_result(page)
+    page.get_by_role("button", name="Advanced").click()
+    facts = page.locator("#compare .slider-wrap img").last.get_attribute("src")
+    box = page.get_by_label("number input for Working size")
+    box.fill("128")
+    box.blur()
+    page.wait_for_function(
+        "(before) => [...document.querySelectorAll('#compare .slider-wrap img')].at(-1).src != before", arg=facts
+    )
+
+
+def test_download_is_the_full_photo_in_its_format(open_page, jpeg, tmp_path):
+    page = open_page()
+    upload(page, jpeg)
+    wait_for_result(page)
+    turn(page, "Colorfulness", 0)
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Download full size (JPEG)").click()
+    assert download.value.suggested_filename == "harvest.color.jpg"
+    path = tmp_path / "out.jpg"
+    download.value.save_as(path)
+    with Image.open(path) as image:
+        assert (image.format, image.size, image.mode) == ("JPEG", (2400, 1600), "RGB")
+        assert image.getexif()[0x010E] == "harvest"
+        assert chroma(np.asarray(image).astype(int)) < 1  # as the dial says
+
+
+def test_a_format_that_browsers_cannot_show_is_colored(open_page, tmp_path):
+    path = tmp_path / "scan.tif"
+    Image.fromarray(data.camera().astype(np.uint16) * 257).save(path)
+    page = open_page()
+    upload(page, path)
+    wait_for_result(page, "512 × 512")
+    assert chroma(pictures(page)[1]) > 0
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Download full size (TIFF)").click()
+    assert download.value.suggested_filename.startswith("scan.color.tif")
+
+
+def test_webcam(open_page):
+    page = open_page()
+    page.get_by_label("Capture from camera").click()
+    page.get_by_text("Click to Access Webcam").click()
+    page.wait_for_function("[...document.querySelectorAll('#photo video')].some((video) => video.videoWidth)")
+    page.get_by_label("capture photo").click()
+    wait_for_result(page)
+    before, after = pictures(page)
+    assert before.shape == after.shape
+
+
+def test_clipboard(open_page, address):
+    page = open_page()
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"], origin=address.rstrip("/"))
+    page.evaluate(
+        """async () => {
+            const image = await (await fetch(document.querySelector('#examples img').src)).blob();
+            await navigator.clipboard.write([new ClipboardItem({'image/png': image})]);
+        }"""
+    )
+    page.get_by_label("Paste from clipboard").click()
+    wait_for_result(page, "512 × 512")
+
+
+def test_a_bad_upload_is_told_and_the_result_stays(open_page, tmp_path, capfd):
+    bad = tmp_path / "letter.jpg"
+    bad.write_text("Dear Sir or Madam")
+    page = open_page()
+    page.get_by_label("Color the example: moon").click()
+    wait_for_result(page)
+    shown = page.locator("#compare .slider-wrap img").last.get_attribute("src")
+    page.get_by_role("button", name="New photo").click()
+    upload(page, bad)
+    toast = page.locator(".toast-body")
+    toast.wait_for()
+    assert "letter.jpg" in toast.inner_text()
+    assert page.locator("#compare .slider-wrap img").last.get_attribute("src") == shown
+    assert page.locator("#compare .slider-wrap img").last.is_visible()
+    turn(page, "Colorfulness", 0.5)  # and still answers its dials
+    page.get_by_text("Drop a photo here").wait_for()  # the next one can be given at once
+    assert "Traceback" not in capfd.readouterr().err
+
+
+def test_fetched_model_takes_over_on_the_open_page(open_page, tiny_model, tiny_folder, tmp_path, monkeypatch):
+    if colorizer.hub.DEFAULT_MODEL not in colorizer.hub.bundled_models():
+        monkeypatch.setattr(colorizer.hub, "WEIGHTS", tmp_path / "weights")
+        tiny_model.save_pretrained(tmp_path / "weights" / colorizer.hub.DEFAULT_MODEL)
+    with LoopbackHub() as hub:
+        hub.use(monkeypatch, tmp_path / "cache")
+        sha = hub.add("tester/colors", {path.name: path.read_bytes() for path in tiny_folder.iterdir()})
+        hub.delay = 1.5
+        monkeypatch.setenv("COLORIZER_MODEL", "tester/colors")
+        blocks = app.build_app()
+        app.launch(blocks, prevent_thread_lock=True, quiet=True)
+        try:
+            page = open_page(blocks.local_url)
+            page.locator("#model", has_text="bundled; fetching tester/colors").wait_for()
+            page.locator("#model", has_text=f"tester/colors @ {sha[:7]}").wait_for()
+            page.get_by_label("Color the example: camera").click()
+            wait_for_result(page, f"tester/colors @ {sha[:7]}")
+        finally:
+            blocks.close()
+
+
+@pytest.mark.parametrize("size", ["desktop", "phone"])
+def test_the_page_fits(open_page, size, tmp_path):
+    """Nothing sticks out at the side; with PAGE_SCREENSHOTS set, pictures for a person to judge."""
+    folder = os.environ.get("PAGE_SCREENSHOTS")
+
+    def look(name: str) -> None:
+        page.wait_for_timeout(800 if folder else 0)  # fonts, and what moves
+        assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+        if folder:
+            Path(folder).mkdir(parents=True, exist_ok=True)
+            page.screenshot(path=Path(folder) / f"{size}-{name}.png")
+
+    page = open_page(**(DESKTOP if size == "desktop" else PHONE))
+    look("1-start")
+    page.get_by_label("Color the example: astronaut").click()
+    wait_for_result(page)
+    look("2-colored")
+    bad = tmp_path / "letter.jpg"
+    bad.write_text("Dear Sir or Madam")
+    page.get_by_role("button", name="New photo").click()
+    upload(page, bad)
+    page.locator(".toast-body").wait_for()
+    look("3-error")
+
+
+def test_headings_use_the_bundled_font(open_page):
+    """gradio's semibold Source Sans Pro has next to no letters; the theme must not ask for it."""
+    page = open_page()
+    session = page.context.new_cdp_session(page)
+    session.send("DOM.enable")
+    session.send("CSS.enable")
+    root = session.send("DOM.getDocument")["root"]["nodeId"]
+    for selector in ("#heading h1", "#photo h2"):
+        node = session.send("DOM.querySelector", {"nodeId": root, "selector": selector})["nodeId"]
+        fonts = session.send("CSS.getPlatformFontsForNode", {"nodeId": node})["fonts"]
+        assert [font["isCustomFont"] for font in fonts] == [True], fonts

@@ -1,0 +1,413 @@
+"""The page without a browser: its API through the real client, its model behind a Hub that misbehaves, its memory."""
+
+import importlib.util
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+import types
+from pathlib import Path
+
+import numpy as np
+import pytest
+from gradio_client import Client, handle_file
+from gradio_client.exceptions import AppError
+from PIL import Image
+from skimage import data
+
+import app
+import colorizer.hub
+from colorizer import ColorizationPipeline
+from colorizer.errors import ColorizerError
+from colorizer.images import Photo
+from colorizer.models import create_model
+from tests.loopback_hub import LoopbackHub
+
+
+@pytest.fixture(scope="module")
+def weights(tiny_model, tmp_path_factory):
+    """A folder of bundled weights that holds a tiny model under the default's name."""
+    folder = tmp_path_factory.mktemp("weights")
+    tiny_model.save_pretrained(folder / colorizer.hub.DEFAULT_MODEL)
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def bundled(weights, monkeypatch):
+    monkeypatch.setattr(colorizer.hub, "WEIGHTS", weights)
+    monkeypatch.delenv("COLORIZER_MODEL", raising=False)
+    monkeypatch.delenv("COLORIZER_REVISION", raising=False)
+
+
+@pytest.fixture(scope="module")
+def server(weights):
+    """The page, launched; yields a client."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(colorizer.hub, "WEIGHTS", weights)
+        patch.delenv("COLORIZER_MODEL", raising=False)
+        page = app.build_app()
+        app.launch(page, prevent_thread_lock=True, quiet=True)
+        yield Client(page.local_url, verbose=False)
+        page.close()
+
+
+@pytest.fixture
+def jpeg(tmp_path):
+    exif = Image.Exif()
+    exif[0x010E] = "grandmother in 1931"
+    path = tmp_path / "portrait.jpg"
+    Image.fromarray(data.astronaut()).convert("L").resize((400, 300)).save(path, exif=exif, dpi=(300, 300))
+    return path
+
+
+@pytest.fixture
+def unused_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def events(page) -> dict:
+    """The functions behind the page's events, by name."""
+    return {event.fn.__name__: event.fn for event in page.fns.values() if event.fn}
+
+
+def outputs(page, name: str, *args) -> dict:
+    """What an event's function returns, by the names that app.py gives the page's parts."""
+    result = events(page)[name](*args)
+    named = {}
+    for component, value in result.items():
+        key = component.elem_id or type(component).__name__.lower()
+        named[key] = value
+    return named
+
+
+def wait_until(condition, seconds: float = 60) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "timed out"
+        time.sleep(0.02)
+
+
+# ---------------------------------------------------------------------------------------------------- the API
+
+
+def test_api_returns_the_full_size_file_in_its_own_format_with_its_metadata(server, jpeg):
+    path, info = server.predict(handle_file(jpeg), api_name="/colorize")
+    assert Path(path).name == "portrait.color.jpg"
+    with Image.open(path) as image:
+        assert (image.format, image.mode, image.size) == ("JPEG", "RGB", (400, 300))
+        assert image.getexif()[0x010E] == "grandmother in 1931"
+        assert image.info["dpi"] == pytest.approx((300, 300))
+    assert info.keys() == {"model", "width", "height", "seconds"}
+    assert (info["model"], info["width"], info["height"]) == ("fusion_compact (bundled)", 400, 300)
+    assert 0 < info["seconds"] < 60
+
+
+def test_api_takes_every_dial(server, jpeg):
+    gray, _ = server.predict(
+        photo=handle_file(jpeg), colorfulness=0, temperature=0.5, working_size=128, api_name="/colorize"
+    )
+    pixels = np.asarray(Image.open(gray).convert("RGB")).astype(int)
+    assert np.ptp(pixels, axis=2).max() <= 2  # at colorfulness 0 what comes out is gray
+
+
+def test_api_keeps_sixteen_bits(server, tmp_path):
+    path = tmp_path / "scan.png"
+    Image.fromarray((data.camera().astype(np.uint16) * 257)[:200, :300]).save(path)
+    out, _ = server.predict(handle_file(path), api_name="/colorize")
+    photo = Photo.open(out)
+    assert (photo.pixels.dtype, photo.pixels.shape, photo.format) == (np.uint16, (200, 300, 3), "PNG")
+
+
+def test_only_colorize_is_public(server):
+    api = server.view_api(return_format="dict", print_info=False)
+    assert list(api["named_endpoints"]) == ["/colorize"]
+    assert not api["unnamed_endpoints"]
+    parameters = api["named_endpoints"]["/colorize"]["parameters"]
+    assert [p["parameter_name"] for p in parameters] == ["photo", "colorfulness", "temperature", "working_size"]
+    assert [p["parameter_has_default"] for p in parameters] == [False, True, True, True]
+
+
+@pytest.mark.parametrize("content", [b"", b"this is no picture", b"<svg xmlns='http://www.w3.org/2000/svg'/>"])
+def test_a_file_that_is_no_picture_is_told_in_one_sentence(server, tmp_path, capfd, content):
+    path = tmp_path / "letter.jpg"
+    path.write_bytes(content)
+    with pytest.raises(AppError) as caught:
+        server.predict(handle_file(path), api_name="/colorize")
+    message = str(caught.value)
+    assert "letter.jpg" in message
+    assert "/" not in message  # no path of the server's
+    assert "Traceback" not in capfd.readouterr().err
+
+
+def test_more_than_fifty_megapixels_are_refused(server, tmp_path, capfd):
+    path = tmp_path / "wall.png"
+    Image.new("1", (8000, 6300)).save(path)
+    with pytest.raises(AppError, match="50"):
+        server.predict(handle_file(path), api_name="/colorize")
+    assert "Traceback" not in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("dials", [{"temperature": -1}, {"working_size": 100_000}, {"colorfulness": -1}])
+def test_impossible_dials_are_refused(server, jpeg, capfd, dials):
+    with pytest.raises(AppError):
+        server.predict(handle_file(jpeg), **dials, api_name="/colorize")
+    assert "Traceback" not in capfd.readouterr().err
+
+
+# ---------------------------------------------------------------------------------------------------- the events
+
+
+def test_the_preview_is_small_and_the_download_is_not(tmp_path):
+    path = tmp_path / "wide.png"
+    Image.fromarray(data.moon()).resize((2600, 1300)).save(path)
+    page = app.build_app()
+    shown = outputs(page, "color", str(path), 1.0, 0.4, 256, None)
+    for preview in shown["compare"]:
+        assert max(Image.open(preview).size) == 2048
+    assert "2600 × 1300" in shown["facts"] and "fusion_compact (bundled)" in shown["facts"]
+    download = events(page)["make_download"](shown["state"])
+    assert Path(download).name == "wide.color.png"
+    assert Image.open(download).size == (2600, 1300)
+
+
+def test_dials_answer_without_the_network(jpeg, monkeypatch):
+    page = app.build_app()
+    session = outputs(page, "color", str(jpeg), 1.0, 0.4, 256, None)["state"]
+    monkeypatch.setattr(ColorizationPipeline, "prepare", None)
+    monkeypatch.setattr("colorizer.models.fusion.FusionColorizer.logits", None)
+    (before, after), turned = events(page)["turn_dial"](0, 0.4, session)
+    assert before == session.before
+    assert np.ptp(np.asarray(Image.open(after)).astype(int), axis=2).max() <= 4  # gray, as a JPEG is
+    assert turned.dials == (0, 0.4)
+
+
+def test_a_coloring_that_left_the_shelf_is_made_again(jpeg, monkeypatch):
+    monkeypatch.setattr(app.Shelf, "get", lambda self, key: None)
+    page = app.build_app()
+    session = outputs(page, "color", str(jpeg), 1.0, 0.4, 256, None)["state"]
+    (_, after), _ = events(page)["turn_dial"](1.5, 0.4, session)
+    assert Image.open(after).size == (400, 300)
+    jpeg.unlink()
+    with pytest.raises(app.gr.Error, match="choose it again"):
+        events(page)["turn_dial"](0.5, 0.4, session)
+
+
+def test_every_example_colors(monkeypatch):
+    page = app.build_app()
+    for index, name in enumerate(app.EXAMPLES):
+        shown = outputs(page, "color_example", index, 1.0, 0.4, 256, None)
+        assert Path(shown["state"].path).stem == name
+        assert Image.open(shown["state"].path).mode == "L"
+
+
+def test_examples_outlive_the_cleaning_of_old_files():
+    from gradio.route_utils import delete_files_created_by_app
+
+    page = app.build_app()
+    delete_files_created_by_app(page, age=None)
+    assert outputs(page, "color_example", 0, 1.0, 0.4, 256, None)["state"]
+
+
+def test_transparent_photos_have_a_preview(tmp_path):
+    path = tmp_path / "cutout.png"
+    Image.fromarray(np.dstack([data.camera()[:64, :96], np.zeros((64, 96), np.uint8)])).save(path)
+    shown = outputs(app.build_app(), "color", str(path), 1.0, 0.4, 256, None)
+    assert np.asarray(Image.open(shown["compare"][1])).min() > 250  # all of it shows the white behind
+
+
+def test_temperature_is_hidden_where_it_means_nothing(tiny_model, tmp_path, monkeypatch, jpeg):
+    model = create_model("fusion", **tiny_model.config | {"head": "regression"})
+    model.save_pretrained(tmp_path / colorizer.hub.DEFAULT_MODEL)
+    monkeypatch.setattr(colorizer.hub, "WEIGHTS", tmp_path)
+    page = app.build_app()
+    dial = next(block for block in page.blocks.values() if getattr(block, "label", "") == "Caution")
+    assert dial.visible is False
+    session = outputs(page, "color", str(jpeg), 1.0, 0.4, 256, None)["state"]
+    events(page)["turn_dial"](0.5, 0.4, session)
+    assert events(page)["make_download"](session)
+
+
+class Sheet:
+    """Stands for the work on a photo of so many megapixels."""
+
+    def __init__(self, megapixels: float):
+        self.photo = types.SimpleNamespace(width=1000, height=int(megapixels * 1000))
+
+
+def test_shelf_is_bounded_in_megapixels():
+    shelf = app.Shelf(megapixels=100)
+    for key in "abc":
+        shelf.put(key, Sheet(40))
+    assert shelf.get("a") is None and shelf.get("b") and shelf.get("c")
+    shelf.get("b")
+    shelf.put("d", Sheet(40))
+    assert shelf.get("c") is None and shelf.get("b")  # the one used last stays
+    shelf.put("huge", Sheet(200))
+    assert shelf.get("huge") and len(shelf.items) == 1
+
+
+def test_shelf_is_bounded_in_time():
+    shelf = app.Shelf(seconds=0.05)
+    shelf.put("a", Sheet(1))
+    assert shelf.get("a")
+    time.sleep(0.1)
+    assert shelf.get("a") is None and not shelf.items
+
+
+# ---------------------------------------------------------------------------------------------------- the model
+
+
+@pytest.fixture
+def hub(tiny_folder, tmp_path, monkeypatch):
+    """A Hub on loopback with a colorizer on it."""
+    with LoopbackHub() as hub:
+        hub.use(monkeypatch, tmp_path / "cache")
+        hub.sha = hub.add("tester/colors", {path.name: path.read_bytes() for path in tiny_folder.iterdir()})
+        yield hub
+
+
+def test_the_named_model_takes_over_when_it_is_there(hub, monkeypatch, jpeg):
+    hub.delay = 0.3
+    monkeypatch.setenv("COLORIZER_MODEL", "tester/colors")
+    page = app.build_app()
+    refresh, colorize = events(page)["refresh"], events(page)["colorize"]
+    assert refresh(None)[0] == "<p>Model: bundled; fetching tester/colors</p>"
+    assert colorize(str(jpeg))[1]["model"] == "fusion_compact (bundled)"
+    wait_until(lambda: "fetching" not in refresh(None)[0])
+    assert refresh(None)[0] == f"<p>Model: tester/colors @ {hub.sha[:7]}</p>"
+    assert colorize(str(jpeg))[1]["model"] == f"tester/colors @ {hub.sha[:7]}"
+
+
+def test_a_revision_can_be_named(hub):
+    first = hub.sha
+    hub.add("tester/colors", {"config.json": b"{}"})
+    studio = app.Studio("tester/colors", first)
+    wait_until(lambda: not studio.fetching)
+    assert studio.status == f"tester/colors @ {first[:7]}"
+
+
+def test_a_coloring_goes_on_with_the_model_that_it_began_with(hub, monkeypatch, jpeg):
+    studio = app.Studio()
+    page = app.build_app(studio)
+    session = outputs(page, "color", str(jpeg), 1.0, 0.4, 256, None)["state"]
+    studio.wanted = "tester/colors"
+    studio.fetch()
+    monkeypatch.setattr(ColorizationPipeline, "prepare", None)
+    (_, after), _ = events(page)["turn_dial"](1.5, 0.4, session)
+    assert Path(after).is_file()
+
+
+@pytest.mark.parametrize("trouble", ["dead", "slow", "wrong", "truncated", "html", "portal", "missing", "stranger"])
+def test_trouble_at_the_hub_leaves_the_bundled_model_and_says_why(hub, trouble, jpeg, capfd):
+    name = "tester/colors"
+    if trouble == "dead":
+        hub.die()
+    elif trouble == "slow":
+        hub.delay = 600
+    elif trouble == "missing":
+        name = "tester/nothing"
+    elif trouble == "stranger":
+        hub.add("tester/stranger", {"config.json": b'{"model_type": "bert"}', "model.safetensors": b"\0" * 100})
+        name = "tester/stranger"
+    else:
+        hub.lie = trouble
+    studio = app.Studio(name)
+    assert trouble != "slow" or studio.fetching  # the page waits for nobody
+    page = app.build_app(studio)
+    assert events(page)["colorize"](str(jpeg))[1]["model"] == "fusion_compact (bundled)"
+    wait_until(lambda: not studio.fetching, 120)
+    assert studio.status.startswith(f"fusion_compact (bundled); {name} is not in use: ")
+    assert studio.status.endswith(".") and "\n" not in studio.status and len(studio.status) < 400
+    assert events(page)["colorize"](str(jpeg))[1]["model"] == "fusion_compact (bundled)"
+    assert "Traceback" not in capfd.readouterr().err
+
+
+def test_a_folder_can_be_named(tiny_folder):
+    studio = app.Studio(str(tiny_folder))
+    wait_until(lambda: not studio.fetching)
+    assert studio.status == str(tiny_folder)
+
+
+def test_on_zerogpu_the_forward_pass_alone_is_lent_the_gpu(monkeypatch, jpeg):
+    lent, devices = [], set()
+
+    def gpu(function):
+        def on_gpu(*args):
+            embedding, prediction = function(*args)
+            devices.update(tensor.device.type for tensor in (*embedding, prediction))
+            return embedding, prediction
+
+        lent.append(function.__name__)
+        return on_gpu
+
+    monkeypatch.setitem(sys.modules, "spaces", types.SimpleNamespace(GPU=gpu))
+    spec = importlib.util.spec_from_file_location("app_on_zerogpu", app.__file__)
+    monkeypatch.setitem(sys.modules, spec.name, module := importlib.util.module_from_spec(spec))
+    spec.loader.exec_module(module)
+    page = module.build_app()
+    assert events(page)["colorize"](str(jpeg))[1]["width"] == 400
+    assert (lent, devices) == (["run_network"], {"cpu"})
+
+
+def test_no_bundled_weights_is_one_sentence(tmp_path, monkeypatch):
+    monkeypatch.setattr(colorizer.hub, "WEIGHTS", tmp_path)
+    with pytest.raises(ColorizerError):
+        app.build_app()
+
+
+# ---------------------------------------------------------------------------------------------------- the network
+
+OUTBOUND = """
+import socket, sys
+asked = []
+connect, getaddrinfo = socket.socket.connect, socket.getaddrinfo
+
+def watch(self, address):
+    if self.family in (socket.AF_INET, socket.AF_INET6) and address[0] not in ("127.0.0.1", "::1"):
+        asked.append(address)
+        raise OSError("no network")
+    return connect(self, address)
+
+def look_up(host, *args, **kwargs):
+    if host not in (None, "127.0.0.1", "localhost", "::1", b"127.0.0.1", b"localhost", "0.0.0.0"):
+        asked.append(host)
+        raise OSError("no network")
+    return getaddrinfo(host, *args, **kwargs)
+
+socket.socket.connect, socket.socket.connect_ex, socket.getaddrinfo = watch, watch, look_up
+
+from pathlib import Path
+import colorizer.hub
+colorizer.hub.WEIGHTS = Path(sys.argv[1])
+import app
+page = app.build_app()
+app.launch(page, prevent_thread_lock=True, quiet=True)
+from gradio_client import Client, handle_file
+path, info = Client(page.local_url, verbose=False).predict(handle_file(sys.argv[2]), api_name="/colorize")
+import json, time
+time.sleep(1)
+print(json.dumps({"asked": [str(a) for a in asked], "info": info, "port": page.server_port}))
+"""
+
+
+def test_nothing_is_asked_of_the_network_and_the_port_is_gradios_own(weights, jpeg, tmp_path, unused_port):
+    # A fresh interpreter without the switches that conftest.py sets: the page has to see to it alone.
+    env = {key: value for key, value in os.environ.items() if not key.startswith(("HF_", "GRADIO_", "COLORIZER_"))}
+    env |= {"HF_HOME": str(tmp_path / "hf"), "GRADIO_TEMP_DIR": str(tmp_path / "gradio")}
+    done = subprocess.run(
+        [sys.executable, "-c", OUTBOUND, str(weights), str(jpeg)],
+        cwd=Path(app.__file__).parent,
+        env=env | {"GRADIO_SERVER_PORT": str(unused_port)},
+        capture_output=True,
+        text=True,
+        timeout=240,
+    )
+    assert done.returncode == 0, done.stderr
+    result = json.loads(done.stdout.splitlines()[-1])
+    assert result["asked"] == []
+    assert result["info"]["width"] == 400
+    assert result["port"] == unused_port

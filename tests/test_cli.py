@@ -1,0 +1,423 @@
+"""The command line, with a tiny model of random weights: what is colored, where it goes, and what is said."""
+
+import errno
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from colorizer import cli
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory) -> Path:
+    import torch
+
+    from colorizer import create_model
+
+    torch.manual_seed(0)
+    folder = tmp_path_factory.mktemp("tiny")
+    create_model("fusion", **TINY).save_pretrained(folder)
+    return folder
+
+
+TINY = dict(embedder="resnet10t", width=8, decoder_widths=(16, 16, 16))
+
+
+@pytest.fixture
+def colorize(tiny_model, capsys, monkeypatch, tmp_path):
+    """Runs `colorizer ARGS...` in tmp_path with the tiny model; returns (exit code, stdout, stderr)."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*args):
+        try:
+            code = cli.main([*map(str, args), "--model", str(tiny_model), "--working-size", "64", "--device", "cpu"])
+        except SystemExit as leave:
+            code = leave.code
+        return code, *capsys.readouterr()
+
+    return run
+
+
+@pytest.fixture
+def no_model(monkeypatch):
+    """Fails the test if a model is loaded."""
+
+    def load(self):
+        pytest.fail("the model was loaded")
+
+    monkeypatch.setattr(cli.Run, "load", load)
+
+
+def picture(path: Path, size=(40, 30), mode="L", **options) -> Path:
+    """A small photo-like picture: a smooth gradient, seeded by its name."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    y, x = np.mgrid[: size[1], : size[0]]
+    values = 128 + 100 * np.sin(x / 9 + len(path.name)) * np.cos(y / 7)
+    Image.fromarray(values.astype(np.uint8)).convert(mode).save(path, **options)
+    return path
+
+
+def files(folder: Path) -> list[str]:
+    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+
+
+def misuse(result, *words):
+    """One sentence on stderr, nothing on stdout, exit code 2."""
+    code, out, err = result
+    assert (code, out) == (2, ""), result
+    assert err.count("\n") == 1 and err.startswith("colorizer") and "Traceback" not in err
+    for word in words:
+        assert str(word) in err
+
+
+# -- what is colored, and where it goes -------------------------------------------------------------------------------
+
+
+def test_beside_the_input(colorize, tmp_path):
+    source = picture(tmp_path / "photo.jpg", (61, 47))
+    before = source.read_bytes()
+    code, out, err = colorize("photo.jpg")
+    assert code == 0
+    assert re.fullmatch(r"1 colored in \d+\.\d s\n", out)
+    assert err == ""
+    assert files(tmp_path) == ["photo.color.jpg", "photo.jpg"]
+    assert source.read_bytes() == before
+    with Image.open(tmp_path / "photo.color.jpg") as image:
+        assert (image.format, image.mode, image.size) == ("JPEG", "RGB", (61, 47))
+
+
+def test_tree_is_mirrored(colorize, tmp_path):
+    for name in ("a.jpg", "sub/b.png", "sub/deep/c.TIF", "d.gif", "e.bmp", ".hidden.jpg", ".thumbs/f.jpg"):
+        picture(tmp_path / "in" / name)
+    (tmp_path / "in/notes.txt").write_text("no picture")
+    code, out, _ = colorize("in", "-o", "out")
+    assert (code, out.split(" in ")[0]) == (0, "5 colored")
+    assert files(tmp_path / "out") == ["a.jpg", "d.png", "e.png", "sub/b.png", "sub/deep/c.TIF"]
+    formats = {name: Image.open(tmp_path / "out" / name).format for name in files(tmp_path / "out")}
+    assert formats == {"a.jpg": "JPEG", "d.png": "PNG", "e.png": "PNG", "sub/b.png": "PNG", "sub/deep/c.TIF": "TIFF"}
+
+
+def test_second_run_skips_and_overwrite_does_not(colorize, tmp_path):
+    for name in "ab":
+        picture(tmp_path / f"{name}.png")
+    assert colorize(".")[0] == 0
+    first = (tmp_path / "a.color.png").read_bytes()
+    (tmp_path / "a.color.png").write_bytes(b"mine")
+    picture(tmp_path / "c.png")
+    code, out, _ = colorize(".")  # a folder: the results of the first run are no inputs
+    assert (code, out.split(" in ")[0]) == (0, "1 colored, 2 skipped (exists)")
+    assert (tmp_path / "a.color.png").read_bytes() == b"mine"
+    code, out, _ = colorize(*sorted(tmp_path.glob("*.png")))  # as the shell expands *.png
+    assert (code, out.split(" in ")[0]) == (0, "0 colored, 3 skipped (exists)")
+    code, out, _ = colorize(".", "--overwrite")
+    assert (code, out.split(" in ")[0]) == (0, "3 colored")
+    assert (tmp_path / "a.color.png").read_bytes() == first
+    assert len(files(tmp_path)) == 6
+
+
+def test_nothing_left_to_do_loads_no_model(colorize, no_model, tmp_path):
+    picture(tmp_path / "a.png")
+    picture(tmp_path / "a.color.png")
+    assert colorize("a.png")[0] == 0
+
+
+def test_output_folder_inside_the_input(colorize, tmp_path):
+    picture(tmp_path / "a.png")
+    for skipped in (0, 1):
+        code, out, _ = colorize(".", "*.png", "**/*.png", "-o", "out")
+        assert code == 0 and ("1 skipped" in out) == bool(skipped)
+    assert files(tmp_path) == ["a.png", "out/a.png"]
+
+
+def test_input_inside_the_output_folder(colorize, tmp_path):
+    picture(tmp_path / "photos/sub/a.png")
+    assert colorize("photos", "-o", ".")[0] == 0
+    assert files(tmp_path) == ["photos/sub/a.png", "sub/a.png"]
+
+
+def test_patterns_that_the_shell_left(colorize, tmp_path):
+    for name in ("x/a.png", "x/y/b.png", "x/c.jpg", "x/[d].png"):
+        picture(tmp_path / name)
+    assert colorize("x/**/*.png", "-o", "out")[0] == 0
+    assert files(tmp_path / "out") == ["[d].png", "a.png", "y/b.png"]
+    assert colorize("x/[d].png", "-o", "named")[0] == 0  # a file of that name comes before the pattern
+    assert files(tmp_path / "named") == ["[d].png"]
+    assert colorize("x/*", "-o", "star")[0] == 0
+    assert files(tmp_path / "star") == ["[d].png", "a.png", "c.jpg", "y/b.png"]
+
+
+def test_named_twice_is_colored_once(colorize, tmp_path):
+    picture(tmp_path / "x/a.png")
+    code, out, _ = colorize("x", "x/a.png", "./x/*.png", tmp_path / "x/a.png", "-o", "out")
+    assert (code, out.split(" in ")[0]) == (0, "1 colored")
+
+
+def test_options_between_paths(colorize, tmp_path):
+    picture(tmp_path / "a.png")
+    picture(tmp_path / "b.png")
+    assert colorize("a.png", "-o", "out", "b.png")[0] == 0
+    assert files(tmp_path / "out") == ["a.png", "b.png"]
+
+
+def test_file_named_as_a_command(colorize, tmp_path):
+    picture(tmp_path / "push", format="PNG")
+    assert colorize("./push", "-o", "out")[0] == 0
+    assert Image.open(tmp_path / "out/push").format == "PNG"
+    assert colorize("models.jpg", "-o", "out")[0] == 2  # no such file, and no command
+
+
+def test_batches_of_mixed_sizes(colorize, tmp_path, monkeypatch):
+    """Photos go through the pipeline in batches, the large ones alone, and every one keeps its size and its name."""
+    sizes = {f"{i}.png": (40 + i, 30 + 2 * i) for i in range(7)} | {"3.png": (300, 200)}
+    for name, size in sizes.items():
+        picture(tmp_path / "in" / name, size)
+    monkeypatch.setattr(cli, "BATCH_PIXELS", 50_000)
+    seen = []
+    color_batch = cli.Run.color_batch
+    monkeypatch.setattr(cli.Run, "color_batch", lambda run, batch: (seen.append(len(batch)), color_batch(run, batch)))
+    assert colorize("in", "-o", "out", "--batch-size", "3")[0] == 0
+    assert seen == [3, 1, 3]
+    assert {name: Image.open(tmp_path / "out" / name).size for name in files(tmp_path / "out")} == sizes
+
+
+def test_dials(colorize, tmp_path):
+    picture(tmp_path / "a.png", (64, 64))
+    chroma = {}
+    for value in ("0", "1", "2"):
+        assert colorize("a.png", "-o", value, "--colorfulness", value, "--temperature", "0.5")[0] == 0
+        pixels = np.asarray(Image.open(tmp_path / value / "a.png"), dtype=float)
+        chroma[value] = np.ptp(pixels, axis=-1).mean()
+    assert chroma["0"] == 0 < chroma["1"] < chroma["2"]
+
+
+# -- failures of single photos ----------------------------------------------------------------------------------------
+
+
+def test_bad_files_do_not_stop_the_others(colorize, tmp_path):
+    picture(tmp_path / "in/a.png")
+    (tmp_path / "in/b.jpg").write_text("no picture")
+    whole = picture(tmp_path / "in/c.jpg", (200, 200)).read_bytes()
+    (tmp_path / "in/c.jpg").write_bytes(whole[: len(whole) // 2])
+    (tmp_path / "in/d.png").touch()
+    picture(tmp_path / "in/e.png")
+    code, out, err = colorize("in", "-o", "out")
+    assert (code, out.split(" in ")[0]) == (1, "2 colored, 3 failed")
+    assert [re.match(r"in.([\w.]+)\b", line)[1] for line in err.splitlines()] == ["b.jpg", "c.jpg", "d.png"]
+    assert "Traceback" not in err
+    assert files(tmp_path / "out") == ["a.png", "e.png"]
+
+
+def test_failing_photo_does_not_take_its_batch_along(colorize, tmp_path, monkeypatch):
+    from colorizer import ColorizationPipeline
+
+    for name in "abc":
+        picture(tmp_path / f"{name}.png", (50, 30) if name == "b" else (40, 30))
+    call = ColorizationPipeline.__call__
+
+    def short_of_memory(pipe, photos, **options):
+        if any(photo.width == 50 for photo in photos):
+            raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 123 bytes")
+        return call(pipe, photos, **options)
+
+    monkeypatch.setattr(ColorizationPipeline, "__call__", short_of_memory)
+    code, out, err = colorize(".")
+    assert (code, out.split(" in ")[0]) == (1, "2 colored, 1 failed")
+    assert err == "b.png: not enough memory for this photo\n"
+
+
+def test_full_disk_for_one(colorize, tmp_path, monkeypatch):
+    from colorizer import Photo
+
+    for name in "abc":
+        picture(tmp_path / f"{name}.png")
+    save = Photo.save
+
+    def full(photo, path, **options):
+        if Path(path).name.startswith("b"):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return save(photo, path, **options)
+
+    monkeypatch.setattr(Photo, "save", full)
+    code, out, err = colorize(".")
+    assert (code, out.split(" in ")[0]) == (1, "2 colored, 1 failed")
+    assert err == "b.png: No space left on device\n"
+
+
+# -- misuse -----------------------------------------------------------------------------------------------------------
+
+
+def test_one_name_for_two(colorize, no_model, tmp_path):
+    picture(tmp_path / "x/a.png")
+    picture(tmp_path / "y/a.png")
+    picture(tmp_path / "x/b.gif")
+    picture(tmp_path / "x/b.png")
+    misuse(colorize("x/a.png", "y", "-o", "out"), Path("x/a.png"), Path("y/a.png"))
+    misuse(colorize("x"), Path("x/b.gif"), Path("x/b.png"))
+    assert not (tmp_path / "out").exists()
+
+
+def test_inputs_are_never_overwritten(colorize, no_model, tmp_path):
+    source = picture(tmp_path / "x/a.png")
+    before = source.read_bytes()
+    for output in ("x", "x/../x", tmp_path / "x"):
+        misuse(colorize("x", "-o", output, "--overwrite"), Path("x/a.png"))
+    os.symlink(tmp_path / "x", tmp_path / "link")
+    misuse(colorize("x", "-o", "link", "--overwrite"), Path("x/a.png"))
+    assert source.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        (["missing.jpg"], ["missing.jpg", "no such"]),
+        (["a.png", "missing/*.jpg"], ["missing/*.jpg", "no pictures"]),
+        (["empty"], ["empty", "no pictures"]),
+        (["a.png", "--colorfulness", "-1"], ["--colorfulness", "-1"]),
+        (["a.png", "--colorfulness", "nan"], ["--colorfulness", "nan"]),
+        (["a.png", "--temperature", "0"], ["--temperature", "0"]),
+        (["a.png", "--temperature", "warm"], ["--temperature", "warm"]),
+        (["a.png", "--working-size", "1.5"], ["--working-size", "1.5"]),
+        (["a.png", "--batch-size", "0"], ["--batch-size", "0"]),
+        (["a.png", "--device", "toaster"], ["--device", "toaster"]),
+        (["a.png", "--colour", "1"], ["--colour"]),
+        (["a.png", "-o", "a.png/x"], ["cannot write", "a.png"]),
+        (["a.png", "-o", "a.png"], ["cannot write", "a.png"]),
+        (["x" * 5000], ["xxx"]),
+        ([], ["PATH"]),
+    ],
+)
+def test_misuse(colorize, no_model, tmp_path, args, words):
+    picture(tmp_path / "a.png")
+    (tmp_path / "empty").mkdir()
+    misuse(colorize(*args), *words)
+    assert files(tmp_path) == ["a.png"]
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        (["--device", "cuda:99"], ["cuda:99"]),
+        (["--model", "no-such-model"], ["no-such-model"]),
+        (["--model", "no/such-model"], ["no/such-model"]),
+        (["--model", "."], ["."]),
+    ],
+)
+def test_misuse_that_only_the_model_can_tell(colorize, tiny_model, tmp_path, monkeypatch, capsys, args, words):
+    monkeypatch.chdir(tmp_path)
+    picture(tmp_path / "a.png")
+    code = cli.main(["a.png", "--model", str(tiny_model), *args])  # the last --model counts
+    misuse((code, *capsys.readouterr()), *words)
+    assert files(tmp_path) == ["a.png"]
+
+
+def test_temperature_of_a_model_without_distribution(tmp_path, monkeypatch, capsys):
+    from colorizer import create_model
+
+    create_model("fusion", **TINY, head="regression").save_pretrained(tmp_path / "model")
+    picture(tmp_path / "a.png")
+    code = cli.main([str(tmp_path / "a.png"), "--model", str(tmp_path / "model"), "--temperature", "0.5"])
+    misuse((code, *capsys.readouterr()), "--temperature")
+
+
+def test_quiet(colorize, tmp_path):
+    picture(tmp_path / "a.png")
+    (tmp_path / "b.png").touch()
+    code, out, err = colorize("a.png", "b.png", "--quiet")
+    assert (code, out) == (1, "")
+    assert err.count("\n") == 1 and "b.png" in err
+
+
+# -- as a process -----------------------------------------------------------------------------------------------------
+
+
+def command(*args) -> list[str]:
+    return [sys.executable, "-m", "colorizer", *map(str, args)]
+
+
+def test_help_and_version():
+    for option, text in (("--help", "PATH"), ("--version", "colorizer 0.")):
+        code = f"import sys, colorizer.cli as c\ntry: c.main(['{option}'])\nfinally: assert 'torch' not in sys.modules"
+        assert text in subprocess.check_output([sys.executable, "-c", code], cwd=ROOT, text=True)
+
+
+def test_ctrl_c(tiny_model, tmp_path):
+    """Ends clean: every file that is there is whole, and what was done is said."""
+    first = picture(tmp_path / "in/000.jpg", (400, 300))
+    for i in range(1, 400):
+        shutil.copy(first, tmp_path / f"in/{i:03}.jpg")
+    process = subprocess.Popen(
+        command(tmp_path / "in", "-o", tmp_path / "out", "--model", tiny_model, "--batch-size", 4),
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    deadline = time.monotonic() + 120
+    while not any(tmp_path.glob("out/*.jpg")) and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    assert "Traceback" not in err
+    done = files(tmp_path / "out")
+    assert 0 < len(done) < 400
+    colored, left = map(int, re.match(r"(\d+) colored, interrupted with (\d+) left in ", out).groups())
+    assert len(done) - colored in (0, 1)  # 1: interrupted between writing a file and counting it
+    assert colored + left == 400
+    for name in done:
+        Image.open(tmp_path / "out" / name).load()
+
+
+def test_progress_only_where_someone_watches(tiny_model, tmp_path):
+    picture(tmp_path / "a.png")
+    args = command(tmp_path / "a.png", "--model", tiny_model)
+    result = subprocess.run(args, cwd=ROOT, capture_output=True, text=True)
+    assert (result.returncode, result.stderr) == (0, "")
+    pty, termios = pytest.importorskip("pty"), pytest.importorskip("termios")
+    ours, theirs = pty.openpty()
+    termios.tcsetwinsize(theirs, (24, 80))
+    result = subprocess.run([*args, "--overwrite"], cwd=ROOT, stdout=subprocess.PIPE, stderr=theirs, text=True)
+    os.close(theirs)
+    assert "1/1" in os.read(ours, 10_000).decode()
+    os.close(ours)
+
+
+# -- the other commands -----------------------------------------------------------------------------------------------
+
+
+def test_models(capsys, tiny_model, tmp_path, monkeypatch):
+    from colorizer import hub, list_models
+
+    shutil.copytree(tiny_model, tmp_path / "fusion_tiny")
+    monkeypatch.setattr(hub, "WEIGHTS", tmp_path)
+    assert cli.main(["models"]) == 0
+    out, err = capsys.readouterr()
+    assert err == ""
+    assert re.search(r"fusion_tiny +\d+\.\d MB +photos +fusion\n", out)
+    for name in list_models():
+        assert f"  {name} " in out
+
+
+def test_push(monkeypatch, capsys, tiny_model):
+    from colorizer import hub
+
+    misuse((cli.main(["push", "no-such-folder", "me/mine"]), *capsys.readouterr()), "no-such-folder")
+    calls = []
+    monkeypatch.setattr(hub, "push", lambda *args, **options: calls.append((*args, options)) or "URL")
+    assert cli.main(["push", str(tiny_model), "me/mine", "--private", "--revision", "dev", "--token", "t"]) == 0
+    assert calls == [(str(tiny_model), "me/mine", {"private": True, "token": "t", "revision": "dev"})]
+    assert capsys.readouterr().out == "URL\n"
+    with pytest.raises(SystemExit) as leave:
+        cli.main(["push"])
+    misuse((leave.value.code, *capsys.readouterr()), "FOLDER", "user/repo")

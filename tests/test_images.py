@@ -1,0 +1,948 @@
+"""Photo: every mode and format in and out, with its metadata; mistakes told in one sentence; whole files or none."""
+
+import io
+import itertools
+import os
+import stat
+import struct
+import subprocess
+import sys
+import threading
+import time
+import warnings
+import zlib
+
+import imagecodecs
+import numpy as np
+import pytest
+import tifffile
+from PIL import ExifTags, Image, ImageCms, ImageOps, PngImagePlugin, TiffImagePlugin, features
+from skimage.color import rgb2lab
+
+from colorizer.errors import ColorizerError
+from colorizer.images import SUFFIXES, Photo
+
+HEIGHT, WIDTH = 48, 64
+XMP = (
+    b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'
+    b'<rdf:Description rdf:about="" xmlns:tiff="http://ns.adobe.com/tiff/1.0/" xmlns:dc="http://purl.org/dc/elements/1.1/"'
+    b' xmlns:exif="http://ns.adobe.com/exif/1.0/" exif:ColorSpace="65535" tiff:Orientation="1" dc:source="attic">'
+    b"<tiff:Orientation>1</tiff:Orientation><exif:PixelXDimension>64</exif:PixelXDimension></rdf:Description>"
+    b"</rdf:RDF></x:xmpmeta>"
+)
+SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+ADOBE = imagecodecs.cms_profile(
+    "rgb",
+    whitepoint=[0.3127, 0.3290, 1.0],
+    primaries=[0.64, 0.33, 1.0, 0.21, 0.71, 1.0, 0.15, 0.06, 1.0],
+    gamma=2.19921875,
+)
+
+needs_avif = pytest.mark.skipif(not features.check("avif"), reason="this Pillow has no AVIF")
+LOSSY = ["JPEG", "WEBP", pytest.param("AVIF", marks=needs_avif), "HEIF"]
+
+
+def scene(channels=3, dtype=np.uint8):
+    """A smooth picture without symmetry, (H, W) or (H, W, channels); its last channel is the alpha of LA and RGBA."""
+    y, x = np.mgrid[:HEIGHT, :WIDTH]
+    planes = [x / WIDTH, y / HEIGHT, (x + 2 * y) / (WIDTH + 2 * HEIGHT), 1 - (x * y) / (WIDTH * HEIGHT)]
+    order = {1: [2], 2: [2, 3], 3: [0, 1, 2], 4: [0, 1, 2, 3]}[channels]
+    full = np.iinfo(dtype).max
+    return (np.stack([planes[i] for i in order], axis=-1) * full).round().astype(dtype).squeeze()
+
+
+def exif_of(orientation=1):
+    exif = Image.Exif()
+    exif[ExifTags.Base.Make] = "Zeiss Ikon"
+    exif[ExifTags.Base.Artist] = "A. Adams"
+    exif[ExifTags.Base.Orientation] = orientation
+    exif[ExifTags.Base.ImageWidth] = WIDTH
+    exif[ExifTags.IFD.Exif] = {
+        ExifTags.Base.DateTimeOriginal: "1936:05:04 12:00:00",
+        ExifTags.Base.ExposureTime: TiffImagePlugin.IFDRational(1, 125),
+        ExifTags.Base.ExifImageWidth: WIDTH,
+        ExifTags.Base.ColorSpace: 65535,
+    }
+    exif[ExifTags.IFD.GPSInfo] = {ExifTags.GPS.GPSLatitudeRef: "N", ExifTags.GPS.GPSLatitude: (47.0, 30.0, 1.5)}
+    return exif
+
+
+def file_of(array_or_image, format, **options):
+    image = array_or_image if isinstance(array_or_image, Image.Image) else Image.fromarray(array_or_image)
+    file = io.BytesIO()
+    if format == "HEIF":
+        pillow_heif = pytest.importorskip("pillow_heif")
+        pillow_heif.from_pillow(image).save(file, **options)
+    else:
+        image.save(file, format, **options)
+    return file.getvalue()
+
+
+def opened(data):
+    """What Pillow says of a file that was written."""
+    if data[4:8] == b"ftyp" and b"avif" not in data[8:32]:
+        return pytest.importorskip("pillow_heif").HeifImageFile(io.BytesIO(data))
+    return Image.open(io.BytesIO(data))
+
+
+def tiff_of(array, **options):
+    file = io.BytesIO()
+    tifffile.imwrite(file, array, metadata=None, **options)
+    return file.getvalue()
+
+
+def png_with_chunk(data, kind, payload):
+    """A PNG with one more chunk behind its header."""
+    chunk = struct.pack(">I", len(payload)) + kind + payload + struct.pack(">I", zlib.crc32(kind + payload))
+    return data[:33] + chunk + data[33:]
+
+
+def sentence(error):
+    text = str(error.value)
+    assert "\n" not in text and len(text) < 400
+    return text
+
+
+# Modes and formats
+
+MODES = [
+    ("JPEG", "L"), ("JPEG", "RGB"), ("JPEG", "CMYK"),
+    *(("PNG", mode) for mode in ("1", "L", "LA", "P", "RGB", "RGBA")),
+    ("WEBP", "RGB"), ("WEBP", "RGBA"),
+    *(("TIFF", mode) for mode in ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK")),
+    ("BMP", "1"), ("BMP", "L"), ("BMP", "P"), ("BMP", "RGB"), ("BMP", "RGBA"),
+    ("GIF", "1"), ("GIF", "L"), ("GIF", "P"), ("GIF", "RGB"),
+    pytest.param("AVIF", "RGB", marks=needs_avif), pytest.param("AVIF", "RGBA", marks=needs_avif),
+    ("HEIF", "L"), ("HEIF", "RGB"), ("HEIF", "RGBA"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("format, mode", MODES)
+def test_every_mode_comes_back(format, mode, tmp_path):
+    source = Image.fromarray(scene(4)).convert("RGB") if mode == "CMYK" else Image.fromarray(scene(4))
+    data = file_of(source.convert(mode), format)
+    with opened(data) as reference:
+        alpha = "A" in reference.getbands() or reference.has_transparency_data
+        gray = reference.mode in ("1", "L", "LA")
+        expected = np.asarray(reference.convert("L" if gray else "RGB"))
+        expected_alpha = np.asarray(reference.convert("RGBA"))[..., 3] if alpha else None
+
+    photo = Photo.open(data)
+    assert photo.format == format and photo.pixels.dtype == np.uint8 and photo.is_gray == gray
+    assert (photo.height, photo.width) == (HEIGHT, WIDTH)
+    assert photo.pixels.flags.c_contiguous and photo.pixels.flags.writeable
+    np.testing.assert_allclose(photo.pixels.astype(int), expected, atol=1)
+    assert (photo.alpha is None) == (not alpha)
+    if alpha:
+        np.testing.assert_array_equal(photo.alpha, expected_alpha)
+
+    path = tmp_path / ("out" + photo.suffix)
+    photo.save(path)
+    again = Photo.open(path)
+    assert again.format == {"BMP": "PNG", "GIF": "PNG"}.get(format, format) == photo.output_format
+    lossless = again.format in ("PNG", "TIFF")
+    assert again.is_gray == gray
+    assert np.abs(again.pixels.astype(int) - photo.pixels).mean() <= (0 if lossless else 2)
+    assert (again.alpha is None) == (not alpha)
+    if alpha:
+        assert np.abs(again.alpha.astype(int) - photo.alpha).mean() <= (0 if lossless else 2)
+    with opened(path.read_bytes()) as written:  # others can read it too
+        written.load()
+        assert ("icc_profile" in written.info) == (not gray)
+
+
+@pytest.mark.parametrize("mode, value", [("L", 90), ("RGB", (10, 20, 30)), ("1", 255)])
+def test_a_transparent_color_becomes_alpha(mode, value):
+    image = Image.new(mode, (8, 6), value)
+    image.putpixel((3, 2), 0 if mode != "RGB" else (1, 2, 3))
+    photo = Photo.open(file_of(image, "PNG", transparency=value if mode != "1" else 1))
+    assert photo.alpha[2, 3] == 255 and photo.alpha.sum() == 255
+    assert photo.pixels[0, 0].tolist() == (list(value) if mode == "RGB" else value)
+
+
+@pytest.mark.parametrize("format", ["PNG", "GIF"])
+def test_a_palette_with_transparency(format):
+    image = Image.fromarray(scene()).quantize(16)
+    photo = Photo.open(file_of(image, format, transparency=3))
+    np.testing.assert_array_equal(photo.alpha == 0, np.asarray(image) == 3)
+    again = Photo.open(photo.encode())
+    np.testing.assert_array_equal(again.alpha, photo.alpha)
+    np.testing.assert_array_equal(again.pixels, photo.pixels)
+
+
+def test_the_first_frame_and_page():
+    frames = [Image.fromarray(scene()), Image.new("RGB", (WIDTH, HEIGHT))]
+    for format in ("GIF", "WEBP", "PNG", "TIFF"):
+        photo = Photo.open(file_of(frames[0], format, save_all=True, append_images=frames[1:], lossless=True))
+        assert photo.pixels.mean() > 50, format
+
+
+def test_a_phones_jpeg_with_several_pictures_is_a_jpeg():
+    data = file_of(Image.fromarray(scene()), "MPO", save_all=True, append_images=[Image.new("RGB", (8, 8))])
+    assert Photo.open(data).format == "JPEG"
+    assert Photo.from_pil(Image.open(io.BytesIO(data))).format == "JPEG"
+
+
+# 16 bits
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 4])
+@pytest.mark.parametrize("format", ["PNG", "TIFF"])
+def test_16_bits_are_kept_exactly(format, channels, tmp_path):
+    array = scene(channels, np.uint16)
+    options = {"photometric": "minisblack" if channels < 3 else "rgb"}
+    options |= {"extrasamples": ["unassalpha"]} if channels in (2, 4) else {}
+    source = tmp_path / f"in.{format.lower()}"
+    source.write_bytes(imagecodecs.png_encode(array) if format == "PNG" else tiff_of(array, **options))
+    photo = Photo.open(source)
+    planes = array.reshape(HEIGHT, WIDTH, -1)
+    colors = 1 if channels < 3 else 3
+    assert photo.pixels.dtype == np.uint16 and photo.is_gray == (channels < 3)
+    np.testing.assert_array_equal(photo.pixels.reshape(HEIGHT, WIDTH, -1), planes[..., :colors])
+    if channels in (2, 4):
+        np.testing.assert_array_equal(photo.alpha, planes[..., -1])
+    else:
+        assert photo.alpha is None
+
+    photo.save(tmp_path / f"out{photo.suffix}")
+    again = Photo.open(tmp_path / f"out{photo.suffix}")
+    assert again.format == format
+    np.testing.assert_array_equal(again.pixels, photo.pixels)
+    np.testing.assert_array_equal(again.alpha, photo.alpha)
+    if format == "TIFF":  # another reader's view
+        np.testing.assert_array_equal(tifffile.imread(tmp_path / "out.tif"), array)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"compression": "zlib", "predictor": True},
+        {"compression": "lzw"},
+        {"byteorder": ">"},
+        {"planarconfig": "separate"},
+        {"tile": (16, 16), "compression": "zlib"},
+        {"bigtiff": True},
+        {"rowsperstrip": 5},
+    ],
+    ids=lambda options: "-".join(map(str, itertools.chain(*options.items()))),
+)
+def test_layouts_of_16_bit_tiff(options):
+    array = scene(3, np.uint16)
+    stored = np.moveaxis(array, -1, 0) if "planarconfig" in options else array
+    photo = Photo.open(tiff_of(stored, photometric="rgb", **options))
+    np.testing.assert_array_equal(photo.pixels, array)
+
+
+def test_tiff_samples_of_other_kinds():
+    gray = scene(1, np.uint16)
+    np.testing.assert_array_equal(Photo.open(tiff_of(gray, photometric="miniswhite")).pixels, 65535 - gray)
+    np.testing.assert_array_equal(Photo.open(tiff_of(gray.astype(np.uint32) << 16)).pixels, gray)
+    np.testing.assert_array_equal(Photo.open(tiff_of((gray / 65535).astype(np.float32))).pixels, gray)
+    twelve = Photo.open(tiff_of(gray >> 4, bitspersample=12))
+    np.testing.assert_allclose(twelve.pixels.astype(int), gray, atol=16)
+
+    color, alpha = np.full((8, 8, 3), 20000, np.uint16), np.full((8, 8, 1), 32768, np.uint16)
+    alpha[0, 0], color[0, 0] = 0, 0
+    multiplied = np.concatenate((color, alpha), axis=2)
+    photo = Photo.open(tiff_of(multiplied, photometric="rgb", extrasamples=["assocalpha"]))
+    assert abs(int(photo.pixels[4, 4, 0]) - 40000) < 3 and photo.alpha[4, 4] == 32768 and photo.pixels[0, 0, 0] == 0
+
+
+def test_16_bit_png_with_a_transparent_color():
+    array = scene(3, np.uint16)
+    data = png_with_chunk(imagecodecs.png_encode(array), b"tRNS", array[5, 7].astype(">u2").tobytes())
+    photo = Photo.open(data)
+    assert photo.alpha.dtype == np.uint16 and photo.alpha[5, 7] == 0 and (photo.alpha == 0).sum() == 1
+    np.testing.assert_array_equal(photo.pixels, array)
+
+
+def test_16_bits_become_8_where_they_must():
+    photo = Photo.from_pil(Image.fromarray(scene(1, np.uint16)))
+    assert photo.pixels.dtype == np.uint16
+    assert photo.to_pil().mode == "L"
+    np.testing.assert_array_equal(np.asarray(photo.to_pil()), np.rint(scene(1, np.uint16) / 257))
+    assert opened(photo.encode("JPEG")).mode == "L"
+    color = Photo(scene(3, np.uint16), scene(1, np.uint16))
+    assert color.to_pil().mode == "RGBA" and opened(color.encode("WEBP")).mode == "RGBA"
+
+
+# Orientation
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("format", ["PNG", "TIFF", "WEBP"])
+def test_orientation_is_applied_to_color_and_alpha(format, orientation):
+    data = file_of(scene(4), format, exif=exif_of(orientation).tobytes(), lossless=True, exact=True)
+    expected = np.asarray(ImageOps.exif_transpose(Image.open(io.BytesIO(data))))
+    photo = Photo.open(data)
+    np.testing.assert_array_equal(np.dstack((photo.pixels, photo.alpha)), expected)
+    assert (photo.width < photo.height) == (orientation > 4)
+
+    written = opened(photo.encode())
+    assert written.size == (photo.width, photo.height)
+    assert written.getexif().get(ExifTags.Base.Orientation, 1) == 1
+    assert written.getexif()[ExifTags.Base.Make] == "Zeiss Ikon"
+    again = Photo.open(photo.encode("PNG"))
+    np.testing.assert_array_equal(again.pixels, photo.pixels)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("format", ["JPEG", pytest.param("AVIF", marks=needs_avif), "HEIF"])
+def test_orientation_of_lossy_files(format, orientation):
+    upright = Image.fromarray(scene())
+    data = file_of(upright, format, exif=exif_of(orientation).tobytes())
+    turned = ImageOps.exif_transpose(opened(data))
+    photo = Photo.open(data)
+    assert np.abs(photo.pixels.astype(int) - np.asarray(turned)).mean() < 2
+    assert opened(photo.encode()).getexif().get(ExifTags.Base.Orientation, 1) == 1
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_orientation_of_16_bits(orientation):
+    extra = [(274, "H", 1, orientation, True)]
+    data = tiff_of(scene(4, np.uint16), photometric="rgb", extrasamples=["unassalpha"], extratags=extra)
+    photo = Photo.open(data)
+    eight = Image.fromarray((scene(4, np.uint16) >> 8).astype(np.uint8))
+    eight.getexif()[ExifTags.Base.Orientation] = orientation
+    expected = np.asarray(ImageOps.exif_transpose(eight))
+    np.testing.assert_array_equal(np.dstack((photo.pixels, photo.alpha)) >> 8, expected)
+    assert Photo.open(photo.encode()).pixels.shape == photo.pixels.shape
+
+
+def test_orientation_that_only_xmp_tells():
+    xmp = XMP.replace(b'tiff:Orientation="1"', b'tiff:Orientation="6"').replace(
+        b"<tiff:Orientation>1<", b"<tiff:Orientation>6<"
+    )
+    photo = Photo.open(file_of(scene(), "JPEG", xmp=xmp))
+    assert (photo.width, photo.height) == (HEIGHT, WIDTH)
+    assert Photo.open(photo.encode()).width == HEIGHT
+
+
+# Metadata
+
+
+@pytest.mark.parametrize("gray", [False, True], ids=["color", "gray"])
+@pytest.mark.parametrize("format", ["PNG", "TIFF", *LOSSY])
+def test_metadata_round_trip(format, gray, tmp_path):
+    array = scene(1) if gray else scene(3)
+    exif = exif_of()
+    if format == "TIFF":
+        exif[700] = XMP
+    data = file_of(array, format, exif=exif.tobytes(), xmp=XMP, dpi=(300, 300))
+    if format == "PNG":
+        texts = PngImagePlugin.PngInfo()
+        texts.add_itxt("XML:com.adobe.xmp", XMP.decode())
+        data = file_of(array, format, exif=exif_of().tobytes(), dpi=(300, 300), pnginfo=texts)
+    photo = Photo.open(data)
+    path = tmp_path / f"x{photo.suffix}"
+    photo.replace(np.repeat(photo.pixels[..., None], 3, 2) if photo.is_gray else photo.pixels).save(path)
+
+    written = opened(path.read_bytes())
+    written.load()
+    exif = written.getexif()
+    assert exif[ExifTags.Base.Make] == "Zeiss Ikon" and exif[ExifTags.Base.Artist] == "A. Adams"
+    details = exif.get_ifd(ExifTags.IFD.Exif)
+    assert details[ExifTags.Base.DateTimeOriginal] == "1936:05:04 12:00:00"
+    assert float(details[ExifTags.Base.ExposureTime]) == pytest.approx(1 / 125)
+    assert details[ExifTags.Base.ColorSpace] == 1
+    assert ExifTags.Base.ExifImageWidth not in details
+    assert [float(v) for v in exif.get_ifd(ExifTags.IFD.GPSInfo)[ExifTags.GPS.GPSLatitude]] == [47, 30, 1.5]
+    assert exif.get(ExifTags.Base.Orientation, 1) == 1
+    assert format == "TIFF" or ExifTags.Base.ImageWidth not in exif
+
+    xmp = written.info["xmp"]
+    assert b'dc:source="attic"' in xmp and b"Orientation" not in xmp and b"65535" not in xmp and b"PixelX" not in xmp
+    assert "sRGB" in ImageCms.getProfileDescription(io.BytesIO(written.info["icc_profile"]))
+    if format in ("JPEG", "PNG", "TIFF"):
+        assert photo.dpi == pytest.approx((300, 300), rel=1e-4)
+        assert [float(v) for v in written.info["dpi"]] == pytest.approx([300, 300], rel=1e-4)
+    assert Photo.open(path).dpi == (photo.dpi and pytest.approx(photo.dpi, rel=1e-4))
+
+
+@pytest.mark.parametrize("format", ["JPEG", "PNG", "TIFF", "WEBP", pytest.param("AVIF", marks=needs_avif), "HEIF"])
+@pytest.mark.parametrize("alpha", [False, True], ids=["opaque", "alpha"])
+def test_metadata_into_another_format(format, alpha):
+    if alpha and format == "JPEG":
+        pytest.skip("JPEG has no alpha")
+    data = tiff_of(
+        scene(4 if alpha else 3, np.uint16),
+        photometric="rgb",
+        extrasamples=["unassalpha"] if alpha else [],
+        resolution=(240, 120),
+        resolutionunit="inch",
+        extratags=[(315, "s", 0, "A. Adams", True), (700, "B", len(XMP), XMP, True)],
+    )
+    photo = Photo.open(data)
+    again = Photo.open(photo.encode(format))
+    assert again.format == format and (again.alpha is not None) == alpha
+    assert again.pixels.dtype == (np.uint16 if format in ("PNG", "TIFF") else np.uint8)
+    assert again.dpi == pytest.approx((240, 120), rel=1e-3)
+    exif = Image.Exif()
+    exif.load(again.exif)
+    assert exif[ExifTags.Base.Artist] == "A. Adams"
+    assert 256 not in exif and 273 not in exif and 700 not in exif
+    assert b'dc:source="attic"' in again.xmp
+
+
+def test_resolution_turns_with_the_picture():
+    data = file_of(scene(), "PNG", dpi=(200, 100), exif=exif_of(6))
+    assert Photo.open(data).dpi == pytest.approx((100, 200), rel=1e-3)
+
+
+def test_the_thumbnail_is_dropped():
+    exif = exif_of()
+    block = exif.tobytes()[6:]
+    small = file_of(np.zeros((8, 8, 3), np.uint8), "JPEG")
+    count, = struct.unpack(">H" if block[:2] == b"MM" else "<H", block[8:10])  # fmt: skip
+    order = ">" if block[:2] == b"MM" else "<"
+    second = struct.pack(order + "HHHLLHHLLL", 2, 513, 4, 1, len(block) + 30, 514, 4, 1, len(small), 0)
+    link = 10 + 12 * count
+    block = block[:link] + struct.pack(order + "L", len(block)) + block[link + 4 :] + second + small
+    data = file_of(scene(), "JPEG", exif=b"Exif\0\0" + block)
+    assert opened(data).getexif().get_ifd(ExifTags.IFD.IFD1)
+    photo = Photo.open(data)
+    assert not opened(photo.encode()).getexif().get_ifd(ExifTags.IFD.IFD1)
+    assert small[2:] not in photo.exif
+
+
+@pytest.mark.parametrize(
+    "block", [b"Exif\0\0", b"Exif\0\0II*\0\xff\xff\xff\x7f", b"Exif\0\0nonsense", b"Exif\0\0MM\0*\0\0\0\x08\xff\xff"]
+)
+@pytest.mark.filterwarnings("ignore")
+def test_broken_exif_does_not_stop_the_picture(block):
+    photo = Photo.open(file_of(scene(), "JPEG", exif=block))
+    assert photo.exif is None and Photo.open(photo.encode()).width == WIDTH
+
+
+def test_thumbnails_in_xmp_are_dropped_and_long_packets_are_no_trap():
+    packet = XMP.replace(
+        b"</rdf:Description>", b"<xmp:Thumbnails><rdf:Alt>/9j/4AAQ</rdf:Alt></xmp:Thumbnails></rdf:Description>"
+    )
+    photo = Photo.open(file_of(scene(), "JPEG", xmp=packet))
+    assert b"Thumbnails" not in photo.xmp and photo.xmp.endswith(b"</rdf:Description></rdf:RDF></x:xmpmeta>")
+    for filler in (b" ", b"<tiff:Orientation ", b"<tiff:Orientation>", b"<xmp:Thumbnails>", b" tiff:Orientation='\""):
+        began = time.perf_counter()
+        Photo.open(tiff_of(scene(1), extratags=[(700, "B", 10**6, (filler * 10**6)[: 10**6], True)]))
+        assert time.perf_counter() - began < 10
+
+
+def test_metadata_too_long_for_jpeg_is_left_out():
+    photo = Photo(scene(), xmp=b"<x>" + b" " * 70000 + b"</x>", dpi=(72.0, 72.0))
+    again = Photo.open(photo.encode("JPEG"))
+    assert again.xmp is None and again.dpi == (72, 72)
+    assert Photo.open(photo.encode("PNG")).xmp == photo.xmp == Photo.open(photo.encode("TIFF")).xmp
+
+
+# Colors
+
+
+def adobe_to_srgb(rgb):
+    """By the definitions of both; rgb in 0..1."""
+    linear = rgb**2.19921875
+    matrix = np.array([[1.39835574, -0.398355744, 0], [0, 1, 0], [0, -0.0429289893, 1.04292899]])
+    linear = (linear @ matrix.T).clip(0, 1)
+    return np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
+
+
+@pytest.mark.parametrize("dtype, tolerance", [(np.uint8, 1), (np.uint16, 40)])
+def test_colors_go_to_srgb_in_their_own_depth(dtype, tolerance):
+    array, full = scene(3, dtype), np.iinfo(dtype).max
+    if dtype == np.uint8:
+        files = [file_of(array, "PNG", icc_profile=ADOBE), file_of(array, "TIFF", icc_profile=ADOBE)]
+    else:
+        payload = b"adobe\0\0" + zlib.compress(ADOBE)
+        files = [
+            png_with_chunk(imagecodecs.png_encode(array), b"iCCP", payload),
+            tiff_of(array, photometric="rgb", iccprofile=ADOBE),
+        ]
+    for data in files:
+        photo = Photo.open(data)
+        np.testing.assert_allclose(photo.pixels, adobe_to_srgb(array / full) * full, atol=tolerance)
+        assert photo.pixels.dtype == dtype
+        np.testing.assert_array_equal(Photo.open(photo.encode()).pixels, photo.pixels)  # not converted twice
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_gray_profiles(dtype):
+    array, full = scene(1, dtype), np.iinfo(dtype).max
+    profile = imagecodecs.cms_profile("gray", gamma=1.8)
+    linear = (array / full) ** 1.8
+    expected = np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055) * full
+    photo = Photo.open(tiff_of(array, iccprofile=profile))
+    assert photo.is_gray and photo.pixels.dtype == dtype
+    np.testing.assert_allclose(photo.pixels, expected, atol=1 if full == 255 else 60)
+    assert "icc_profile" not in opened(photo.encode("PNG")).info
+    if dtype == np.uint8:
+        with_alpha = Photo.open(file_of(scene(2), "PNG", icc_profile=profile))
+        np.testing.assert_array_equal(with_alpha.pixels, photo.pixels)
+        np.testing.assert_array_equal(with_alpha.alpha, scene(2)[..., 1])
+        neutral = Photo.open(
+            file_of(array, "JPEG", quality=100, icc_profile=ADOBE)
+        )  # a gray file with a color profile
+        assert neutral.is_gray and np.abs(neutral.pixels.astype(int) - array).max() < 12
+
+
+@pytest.mark.parametrize("profile", [b"", b"nonsense", ADOBE[:300], ADOBE[:20] + b"\xff" * 400, SRGB])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_broken_profiles_are_ignored_and_srgb_changes_nothing(profile, dtype):
+    array = scene(3, dtype)
+    photo = Photo.open(tiff_of(array, photometric="rgb", iccprofile=profile or None))
+    np.testing.assert_array_equal(photo.pixels, array)
+    gray_on_color = Photo.open(tiff_of(array, photometric="rgb", iccprofile=imagecodecs.cms_profile("gray", gamma=2)))
+    np.testing.assert_array_equal(gray_on_color.pixels, array)
+
+
+def cmyk_profile():
+    """A small press profile: a table from the 16 corners of CMYK to Lab, with every ink somewhat off the ideal."""
+    inks = np.array([[0.0, 0.62, 0.9], [0.9, 0.1, 0.5], [1.0, 0.93, 0.05], [0.1, 0.1, 0.1]])
+    corners = []
+    for corner in itertools.product((0, 1), repeat=4):
+        rgb = np.prod([inks[i] if ink else np.ones(3) for i, ink in enumerate(corner)], axis=0)
+        lightness, a, b = rgb2lab(rgb)
+        corners.append([lightness * 2.55, a + 128, b + 128])
+    identity = np.array([[65536, 0, 0], [0, 65536, 0], [0, 0, 65536]], ">i4").tobytes()
+    ramp = bytes(range(256))
+    table = b"mft1\0\0\0\0" + bytes([4, 3, 2, 0]) + identity + ramp * 4
+    table += np.rint(corners).astype(np.uint8).tobytes() + ramp * 3
+    table += bytes(-len(table) % 4)
+    white = b"XYZ \0\0\0\0" + np.array([63190, 65536, 54061], ">i4").tobytes()
+    header = struct.pack(">I4sI4s4s4s", 0, b"lcms", 0x02100000, b"prtr", b"CMYK", b"Lab ")
+    header += struct.pack(">6H", 2026, 1, 1, 0, 0, 0) + b"acsp" + bytes(28)
+    header += np.array([63190, 65536, 54061], ">i4").tobytes() + bytes(48)
+    tags = struct.pack(">I4sII4sII", 2, b"A2B0", 156, len(table), b"wtpt", 156 + len(table), len(white))
+    body = header + tags + table + white
+    return struct.pack(">I", len(body)) + body[4:]
+
+
+def test_cmyk_through_its_profile_and_without():
+    colors = [(0, 0, 0, 0), (255, 0, 0, 0), (0, 255, 0, 0), (0, 0, 255, 0), (0, 0, 0, 255), (255, 255, 0, 0)]
+    image = Image.fromarray(np.repeat(np.array(colors, np.uint8), 16, 0)[None].repeat(16, 0), "CMYK")
+    plain = Photo.open(file_of(image, "JPEG", quality=100))
+    assert plain.pixels.shape == (16, 96, 3)
+    expected = [[255, 255, 255], [0, 255, 255], [255, 0, 255], [255, 255, 0], [0, 0, 0], [0, 0, 255]]
+    np.testing.assert_allclose(plain.pixels[8, 8::16], expected, atol=3)
+
+    profile = cmyk_profile()
+    for data in (
+        file_of(image, "TIFF", icc_profile=profile),
+        file_of(image, "JPEG", quality=100, icc_profile=profile),
+    ):
+        photo = Photo.open(data)
+        seen = photo.pixels[8, 8::16].astype(int)
+        expected = ImageCms.profileToProfile(
+            image, io.BytesIO(profile), io.BytesIO(SRGB), renderingIntent=1, outputMode="RGB", flags=0x2000
+        )
+        np.testing.assert_allclose(seen, np.asarray(expected)[8, 8::16], atol=4)
+        assert np.abs(seen - plain.pixels[8, 8::16]).max() > 30  # the profile did something
+        assert opened(photo.encode()).mode == "RGB"
+    deep = tiff_of(np.asarray(image).astype(np.uint16) * 257, photometric="separated", iccprofile=profile)
+    shallow = Photo.open(file_of(image, "TIFF", icc_profile=profile))
+    np.testing.assert_allclose(Photo.open(deep).pixels / 257, shallow.pixels, atol=1.5)
+    assert Photo.open(tiff_of(np.asarray(image), photometric="separated", iccprofile=b"junk")).pixels[8, 8, 0] == 255
+
+
+def test_the_same_photo_gives_the_same_file():
+    photo = Photo(scene())
+    for format in ("JPEG", "PNG", "TIFF", "WEBP"):
+        assert photo.encode(format) == photo.encode(format)
+
+
+# Pillow's images
+
+
+@pytest.mark.parametrize(
+    "mode", ["1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "RGBa", "La", "CMYK", "YCbCr", "HSV"]
+)
+def test_from_pil_takes_every_mode(mode):
+    base = Image.fromarray(scene(4))
+    steps = {
+        "P": ("RGB", "P"),
+        "La": ("LA", "La"),
+        "RGBX": ("RGB", "RGBX"),
+        "YCbCr": ("RGB", "YCbCr"),
+        "HSV": ("RGB", "HSV"),
+    }
+    image = base
+    for step in steps.get(mode, (mode,)):
+        image = image.convert(step)
+    photo = Photo.from_pil(image)
+    assert photo.format == "PNG"
+    out = photo.to_pil()
+    gray, alpha = mode in ("1", "L", "LA", "La"), mode in ("LA", "La", "PA", "RGBA", "RGBa")
+    assert out.mode == ("L" if gray else "RGB") + ("A" if alpha else "")
+    assert out.size == image.size
+
+
+def test_from_pil_and_back_keeps_what_holds(tmp_path):
+    data = file_of(scene(), "JPEG", exif=exif_of(6), icc_profile=ADOBE, dpi=(300, 300))
+    image = Image.open(io.BytesIO(data))
+    photo = Photo.from_pil(image)
+    np.testing.assert_array_equal(photo.pixels, Photo.open(data).pixels)
+    assert (photo.format, photo.width) == ("JPEG", HEIGHT)
+    assert image.size == (WIDTH, HEIGHT) and image.info["icc_profile"] == ADOBE  # the caller's image is left alone
+    out = photo.to_pil()
+    assert out.getexif()[ExifTags.Base.Make] == "Zeiss Ikon" and out.info["dpi"] == (300, 300)
+    again = Photo.from_pil(out)
+    np.testing.assert_array_equal(again.pixels, photo.pixels)
+    out.save(tmp_path / "x.tif", tiffinfo={270: "x"})
+    np.testing.assert_array_equal(Photo.from_pil(Image.open(tmp_path / "x.tif")).pixels, photo.pixels)
+
+
+def test_from_pil_refuses_numbers_without_a_sure_range():
+    assert Photo.from_pil(Image.new("F", (2, 2), 0.5)).pixels[0, 0] == 32768
+    assert Photo.from_pil(Image.new("I", (2, 2), 1234)).pixels[0, 0] == 1234
+    for mode, value in (("F", 12.5), ("F", float("nan")), ("I", -1), ("I", 70000)):
+        with pytest.raises(ColorizerError, match="16-bit"):
+            Photo.from_pil(Image.new(mode, (2, 2), value))
+    with pytest.raises(ColorizerError, match="cut short"):
+        Photo.from_pil(Image.open(io.BytesIO(file_of(scene(), "JPEG")[:-200])))
+
+
+def test_replace():
+    photo = Photo(scene(1), scene(1), "TIFF", dpi=(10.0, 10.0), name="x.tif")
+    deep = photo.replace(scene(3, np.uint16))
+    assert deep.format == "TIFF" and deep.dpi == (10, 10) and deep.name == "x.tif" and not deep.is_gray
+    np.testing.assert_array_equal(deep.alpha, photo.alpha.astype(int) * 257)
+    np.testing.assert_array_equal(deep.replace(scene(3)).alpha, photo.alpha)
+    for wrong in (scene(3)[1:], scene(4), scene(3).astype(np.float32)):
+        with pytest.raises(ValueError):
+            photo.replace(wrong)
+
+
+# Sources
+
+
+def test_every_kind_of_source(tmp_path):
+    data = file_of(scene(), "PNG")
+    path = tmp_path / "a picture.PNG"
+    path.write_bytes(data)
+    assert Photo.open(str(path)).name == str(path) == Photo.open(path).name
+    with path.open("rb") as file:
+        file.read(10)
+        assert Photo.open(file).name == str(path)
+        assert not file.closed
+    for source in (data, bytearray(data), io.BytesIO(data)):
+        np.testing.assert_array_equal(Photo.open(source).pixels, scene())
+    reader, writer = os.pipe()
+    with open(reader, "rb") as pipe:
+        threading.Thread(target=lambda: (os.write(writer, data), os.close(writer))).start()
+        assert Photo.open(pipe).width == WIDTH
+
+
+def test_the_suffix_may_lie(tmp_path):
+    path = tmp_path / "x.jpg"
+    path.write_bytes(file_of(scene(), "PNG"))
+    assert Photo.open(path).suffix == ".png"
+
+
+def test_suffixes():
+    assert {".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp", ".gif", ".avif", ".heic"} <= SUFFIXES
+    suffixes = {"JPEG": ".jpg", "TIFF": ".tif", "WEBP": ".webp", "HEIF": ".heic", "AVIF": ".avif", "PNG": ".png"}
+    for format, suffix in (suffixes | dict.fromkeys(("GIF", "BMP", "PPM"), ".png")).items():
+        assert Photo(scene(), format=format).suffix == suffix
+
+
+def test_importing_brings_no_torch():
+    code = "import sys, colorizer.images; assert not {'torch', 'timm', 'gradio', 'pillow_heif'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+# Mistakes
+
+
+@pytest.mark.parametrize(
+    "format", ["JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", pytest.param("AVIF", marks=needs_avif), "HEIF"]
+)
+@pytest.mark.parametrize("part", [0.02, 0.5, 0.9])
+@pytest.mark.filterwarnings("ignore")
+def test_files_cut_short(format, part, tmp_path):
+    noise = np.random.default_rng(0).integers(0, 256, (96, 96, 3), dtype=np.uint8)
+    data = file_of(noise, format)
+    path = tmp_path / "torn.file"
+    path.write_bytes(data[: max(13, int(len(data) * part))])
+    with pytest.raises(ColorizerError) as error:
+        Photo.open(path)
+    assert "torn.file" in sentence(error) and "cut short" in sentence(error)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("kind", ["png", "tiff", "tiff-deflate"])
+@pytest.mark.parametrize("part", [0.05, 0.5, 0.95])
+@pytest.mark.filterwarnings("ignore")
+def test_16_bit_files_cut_short(kind, channels, part):
+    noise = np.random.default_rng(0).integers(0, 65536, (60, 60, channels), dtype=np.uint16).squeeze()
+    options = {"compression": "zlib"} if kind == "tiff-deflate" else {}
+    data = imagecodecs.png_encode(noise) if kind == "png" else tiff_of(noise, **options)
+    with pytest.raises(ColorizerError, match="cut short"):
+        Photo.open(data[: int(len(data) * part)])
+
+
+@pytest.mark.parametrize(
+    "content, right",
+    [
+        (b"", "0 bytes"),
+        (b"\xff", "no picture"),
+        (b"hello, world", "no picture"),
+        (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "no picture"),
+        (b"%PDF-1.7" + b"x" * 500, "no picture"),
+        (b"\0" * 1000, "no picture"),
+        (b"\xff\xd8\xff\xe0" + b"x" * 500, "cut short"),
+        (b"\x89PNG\r\n\x1a\n" + b"x" * 500, "cut short"),
+        (b"II*\0" + b"\xff" * 500, "cut short"),
+        (b"II*\0" + b"\0" * 500, "cut short"),
+        (b"RIFF\x10\0\0\0WEBP" + b"x" * 500, "cut short"),
+        (b"GIF89a" + b"\0" * 500, "cut short"),
+        (b"BM" + b"\0" * 500, "cut short"),
+        (b"\0\0\0\x18ftypheic" + b"x" * 500, "cut short"),
+        (b"\0\0\0\x18ftypisom" + b"x" * 500, "no picture"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore")
+def test_files_that_are_no_picture(content, right, tmp_path):
+    path = tmp_path / "letter.jpg"
+    path.write_bytes(content)
+    with pytest.raises(ColorizerError) as error:
+        Photo.open(path)
+    assert "letter.jpg" in sentence(error) and right in sentence(error)
+
+
+def test_paths_that_cannot_be_read(tmp_path):
+    for path, right in [
+        (tmp_path / "gone.jpg", "does not exist"),
+        (tmp_path, "is a folder"),
+        (tmp_path / ("x" * 300), ""),
+    ]:
+        with pytest.raises(ColorizerError) as error:
+            Photo.open(path)
+        assert str(path) in sentence(error) and right in sentence(error)
+    with pytest.raises(ColorizerError):
+        Photo.open("nul\0byte.jpg")
+
+
+def test_a_file_that_may_not_be_read(tmp_path, monkeypatch):
+    path = tmp_path / "locked.png"
+    path.write_bytes(file_of(scene(), "PNG"))
+    path.chmod(0)
+    if os.access(path, os.R_OK):  # root reads everything
+
+        def refuse(*_):
+            raise PermissionError(13, "Permission denied", str(path))
+
+        monkeypatch.setattr("builtins.open", refuse)
+    with pytest.raises(ColorizerError, match="permissions"):
+        Photo.open(path)
+
+
+def test_unusual_tiffs_are_refused():
+    gray = scene(1)
+    refused = [
+        (tiff_of(gray.astype(np.float32) + 3), "0 to 1"),
+        (tiff_of(np.full((8, 8), np.nan, np.float32)), "0 to 1"),
+        (tiff_of(gray.astype(np.int16)), "signed"),
+        (tiff_of(gray.astype(np.complex64)), "complex"),
+        (tiff_of(scene(3), photometric="cielab"), "CIELAB"),
+        (tiff_of(gray, subfiletype=1), "camera raw"),
+        (
+            tiff_of(np.zeros((4, 16, 16), np.uint8), volumetric=True, tile=(16, 16, 16), photometric="minisblack"),
+            "flat",
+        ),
+    ]
+    for data, right in refused:
+        with pytest.raises(ColorizerError, match=right) as error:
+            Photo.open(data)
+        sentence(error)
+
+
+# Bombs
+
+
+def bomb(format, side=60_000):
+    """A small file that says it is side x side pixels."""
+    if format == "PNG":
+        data = bytearray(file_of(np.zeros((8, 8), np.uint8), "PNG"))
+        data[16:24] = struct.pack(">II", side, side)
+        data[29:33] = struct.pack(">I", zlib.crc32(data[12:29]))
+        return bytes(data)
+    if format == "TIFF":
+        data = bytearray(tiff_of(np.zeros((8, 8), np.uint16)))
+        with tifffile.TiffFile(io.BytesIO(data)) as tiff:
+            for tag in (256, 257):
+                tag = tiff.pages[0].tags[tag]
+                struct.pack_into("<H" if tag.dtype == 3 else "<I", data, tag.valueoffset, side)
+        return bytes(data)
+    data = bytearray(file_of(np.zeros((8, 8, 3), np.uint8), format))
+    if format == "GIF":
+        struct.pack_into("<HH", data, 6, side, side)
+    elif format == "BMP":
+        struct.pack_into("<ii", data, 18, side, side)
+    elif format == "JPEG":
+        struct.pack_into(">HH", data, data.index(b"\xff\xc0") + 5, side, side)
+    return bytes(data)
+
+
+@pytest.mark.parametrize("format", ["PNG", "TIFF", "GIF", "BMP", "JPEG"])
+@pytest.mark.filterwarnings("error")
+def test_bombs_are_refused_by_their_header(format, tmp_path):
+    path = tmp_path / "bomb.x"
+    path.write_bytes(bomb(format))
+    with pytest.raises(ColorizerError) as error:
+        Photo.open(path)
+    assert "bomb.x has 3600 megapixels (60000 x 60000), and 200 is the limit" in sentence(error)
+
+
+def test_a_tiff_with_huge_tiles_is_refused():
+    data = bytearray(tiff_of(np.zeros((64, 64), np.uint16), tile=(16, 16), compression="zlib"))
+    with tifffile.TiffFile(io.BytesIO(data)) as tiff:
+        for tag in (322, 323):
+            tag = tiff.pages[0].tags[tag]
+            struct.pack_into("<H" if tag.dtype == 3 else "<I", data, tag.valueoffset, 60_000)
+    with pytest.raises(ColorizerError, match="megapixels"):
+        Photo.open(bytes(data))
+
+
+def test_the_limit_is_the_readers_own(monkeypatch):
+    """Pillow's global limit plays no part and is not touched, in any thread."""
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    monkeypatch.setattr("colorizer.images._BAND", 64)
+    files = [file_of(scene(), format) for format in ("PNG", "JPEG", "TIFF", "BMP", "WEBP")]
+    files.append(imagecodecs.png_encode(scene(1, np.uint16)))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for data in files:
+            Photo.open(data)
+    assert Image.MAX_IMAGE_PIXELS == 100
+    for data in files:
+        Photo.open(data, max_megapixels=WIDTH * HEIGHT / 1e6)
+        with pytest.raises(ColorizerError, match="limit"):
+            Photo.open(data, max_megapixels=(WIDTH * HEIGHT - 1) / 1e6)
+
+
+def test_threads_read_at_the_same_time():
+    files = [file_of(scene(), format, icc_profile=ADOBE) for format in ("PNG", "TIFF", "WEBP")] * 4
+    alone = [Photo.open(data).pixels for data in files]
+    together = [None] * len(files)
+
+    def read(index):
+        for _ in range(5):
+            together[index] = Photo.open(files[index]).pixels
+
+    threads = [threading.Thread(target=read, args=(i,)) for i in range(len(files))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for one, other in zip(alone, together, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+# HEIC and AVIF may be missing
+
+
+def test_heic_without_its_package(monkeypatch):
+    pytest.importorskip("pillow_heif")
+    data = file_of(scene(), "HEIF")
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    for action in (lambda: Photo.open(data), lambda: Photo(scene()).encode("HEIF")):
+        with pytest.raises(ColorizerError) as error:
+            action()
+        assert "pip install pillow-heif" in sentence(error)
+
+
+@needs_avif
+def test_avif_without_support(monkeypatch):
+    data = file_of(scene(), "AVIF")
+    monkeypatch.setattr(features, "check", lambda name: False)
+    with pytest.raises(ColorizerError, match="newer Pillow") as error:
+        Photo.open(data)
+    sentence(error)
+
+
+# Saving
+
+
+def test_quality():
+    photo = Photo(np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8))
+    assert len(photo.encode("JPEG", quality=40)) < len(photo.encode("JPEG"))
+    with pytest.raises(ColorizerError, match="1..100"):
+        photo.encode("JPEG", quality=0)
+    image = opened(photo.encode("JPEG"))
+    assert image.layer[0][1:3] == image.layer[1][1:3] == (1, 1)  # full chroma
+
+
+def test_what_cannot_be_written_is_refused(tmp_path):
+    photo = Photo(scene(), name="in.png")
+    for name in ("x.bmp", "x.gif", "x.txt", "x"):
+        with pytest.raises(ColorizerError) as error:
+            photo.save(tmp_path / name)
+        assert name in sentence(error) and ".png" in sentence(error)
+    photo.save(tmp_path / "x", format="PNG")
+    with pytest.raises(ColorizerError, match="PPM"):
+        photo.encode("PPM")
+    with pytest.raises(ColorizerError, match="transparency"):
+        Photo(scene(), scene(1)).encode("JPEG")
+    Photo(scene(), np.full((HEIGHT, WIDTH), 255, np.uint8)).encode("JPEG")  # opaque: nothing is lost
+    with pytest.raises(ColorizerError, match="WEBP"):
+        Photo(np.zeros((1, 17000, 3), np.uint8)).encode("WEBP")
+    with pytest.raises(ColorizerError, match="missing"):
+        photo.save(tmp_path / "missing" / "x.png")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["x"]
+
+
+@pytest.mark.parametrize("step", ["write", "rename"])
+def test_a_failing_save_leaves_the_old_file_whole(step, tmp_path, monkeypatch):
+    path = tmp_path / "x.png"
+    path.write_bytes(b"old")
+
+    def full(self_or_source, target):
+        if step == "write":
+            with open(self_or_source, "wb") as file:
+                file.write(target[:10])
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(*(("pathlib.Path.write_bytes", full) if step == "write" else ("os.replace", full)))
+    with pytest.raises(ColorizerError, match="No space left") as error:
+        Photo(scene()).save(path)
+    assert "x.png" in sentence(error)
+    monkeypatch.undo()
+    assert path.read_bytes() == b"old" and [p.name for p in tmp_path.iterdir()] == ["x.png"]
+    Photo(scene()).save(path)
+    assert Photo.open(path).width == WIDTH
+
+
+def test_an_interrupted_save_leaves_nothing(tmp_path, monkeypatch):
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("os.replace", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        Photo(scene()).save(tmp_path / "x.png")
+    assert not list(tmp_path.iterdir())
+
+
+def test_permissions_follow_the_umask(tmp_path):
+    old = os.umask(0o027)
+    try:
+        Photo(scene()).save(tmp_path / "x.png")
+    finally:
+        os.umask(old)
+    assert stat.S_IMODE((tmp_path / "x.png").stat().st_mode) == 0o640
+
+
+def test_long_names(tmp_path):
+    path = tmp_path / ("x" * 250 + ".png")
+    Photo(scene()).save(path)
+    assert Photo.open(path).width == WIDTH
+
+
+@pytest.mark.parametrize("kind", ["samples", "planes"])
+def test_tiff_of_many_samples_or_planes_is_refused_before_it_is_decoded(tmp_path, monkeypatch, kind):
+    path = tmp_path / "deep.tif"
+    if kind == "planes":
+        deep = np.zeros((5, 8, 8, 3), np.uint8)
+        tifffile.imwrite(path, deep, photometric="rgb", volumetric=True, tile=(5, 16, 16))
+    else:
+        deep = np.zeros((8, 8, 103), np.uint8)
+        tifffile.imwrite(path, deep, photometric="rgb", planarconfig="contig", extrasamples=[0] * 100)
+    monkeypatch.setattr(tifffile.TiffPage, "asarray", lambda *args, **kwargs: pytest.fail("decoded"))
+    with pytest.raises(ColorizerError, match="deep.tif"):
+        Photo.open(path)

@@ -1,0 +1,535 @@
+"""The pipeline: a photo in, a photo out. Exact colors come from tiny models that are defined here."""
+
+import threading
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from skimage import data
+from torch.nn import functional as F
+
+from colorizer import color, pipeline
+from colorizer.errors import ColorizerError
+from colorizer.images import Photo
+from colorizer.models import create_model
+from colorizer.models.base import Colorizer
+from colorizer.pipeline import ColorizationPipeline, Hint, LightnessPlane, guide_maps, working_shape
+
+
+class Known(Colorizer):
+    """Gives an ab that the test knows, at the working size."""
+
+    name = "known"
+
+    def __init__(self, a: float = 20.0, b: float = -30.0):
+        super().__init__()
+        self.ab = (a, b)
+        self.calls = 0
+
+    def forward(self, lightness, hints=None, embedding=None):
+        self.calls += 1
+        return torch.tensor(self.ab)[None, :, None, None].expand(len(lightness), 2, *lightness.shape[-2:])
+
+
+class Loud(Known):
+    """Colors far outside of the gamut in places, in patterns of its own."""
+
+    def forward(self, lightness, hints=None, embedding=None):
+        height, width = lightness.shape[-2:]
+        y, x = torch.meshgrid(torch.linspace(0, 9, height), torch.linspace(0, 9, width), indexing="ij")
+        return torch.stack([90 * torch.sin(x), 90 * torch.cos(y)])[None].expand(len(lightness), -1, -1, -1)
+
+
+class InRgb(Known):
+    output = "rgb"
+
+    def forward(self, lightness, hints=None, embedding=None):
+        lab = torch.cat([lightness, super().forward(lightness)], dim=1)
+        return color.lab_to_rgb(lab) * 0.9  # another lightness than the photo's
+
+
+class Squashed(Known):
+    input_size = (28, 28)
+    domain = "digits"
+
+    def forward(self, lightness, hints=None, embedding=None):
+        assert lightness.shape[-2:] == (28, 28)
+        return super().forward(lightness)
+
+
+class Reader(Known):
+    kind = "autoencoder"
+    name = "reader"
+
+
+@pytest.fixture
+def tiny(tiny_model):
+    return ColorizationPipeline(tiny_model, "cpu")
+
+
+@pytest.fixture
+def calls(tiny, monkeypatch):
+    """Counts what the tiny model is asked for."""
+    count = {"embed": 0, "logits": 0}
+
+    def counted(name):
+        original = getattr(tiny.model, name)
+
+        def call(*args, **kwargs):
+            count[name] += 1
+            return original(*args, **kwargs)
+
+        return call
+
+    for name in count:
+        monkeypatch.setattr(tiny.model, name, counted(name))
+    return count
+
+
+def lab(photo: Photo) -> torch.Tensor:
+    """Lab (3, H, W) of a photo's pixels."""
+    pixels = photo.pixels if photo.pixels.ndim == 3 else photo.pixels[:, :, None].repeat(3, axis=2)
+    scaled = torch.from_numpy(pixels.astype(np.float32) / np.iinfo(pixels.dtype).max)
+    return color.rgb_to_lab(scaled.permute(2, 0, 1))
+
+
+def gray_photo(height=90, width=120, dtype=np.uint8) -> Photo:
+    most = np.iinfo(dtype).max
+    picture = np.asarray(Image.fromarray(data.camera()).resize((width, height))).astype(np.float64) / 255
+    return Photo((picture * most).round().astype(dtype))
+
+
+# ------------------------------------------------------------------------------------------------- lightness
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+@pytest.mark.parametrize("source", ["gray", "color"])
+@pytest.mark.parametrize("colorfulness", [0.0, 1.0, 3.0])
+def test_lightness_is_kept(dtype, source, colorfulness):
+    pixels = data.camera()[::2, ::2] if source == "gray" else data.coffee()[::2, ::2]
+    photo = Photo(pixels.astype(dtype) * (257 if dtype == np.uint16 else 1))
+    result = ColorizationPipeline(Loud(), "cpu").prepare(photo, 64).render(colorfulness)
+    assert result.pixels.dtype == dtype
+    difference = (lab(result)[0] - lab(photo)[0]).abs()
+    assert difference.max() <= 0.5
+    assert difference.mean() <= 0.2
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_all_gray_levels_survive_without_color(dtype):
+    photo = Photo(np.arange(np.iinfo(dtype).max + 1, dtype=dtype).reshape(16, -1))
+    pixels = ColorizationPipeline(Known(), "cpu").prepare(photo, 32).render(0).pixels.astype(int)
+    assert (pixels == pixels[:, :, :1]).all()
+    assert np.abs(pixels[:, :, 0] - photo.pixels).max() <= (0 if dtype == np.uint8 else 2)
+
+
+def test_known_color_is_painted():
+    result = lab(ColorizationPipeline(Known(), "cpu").prepare(gray_photo(), 64).render())
+    middle = (result[0] > 45) & (result[0] < 65)  # where the gamut holds the color
+    assert (result[1][middle] - 20).abs().max() < 1
+    assert (result[2][middle] + 30).abs().max() < 1
+
+
+def test_rgb_models_give_their_chroma():
+    photo = Photo(np.full((40, 40), 128, np.uint8))
+    result = lab(ColorizationPipeline(InRgb(10.0, 20.0), "cpu").prepare(photo, 64).render())
+    assert (result[0] - lab(photo)[0]).abs().max() < 0.5
+    # The chroma of a color darkened in sRGB: less, and of the same hue.
+    assert 0.8 * 10 < result[1].mean() < 10 and 0.8 * 20 < result[2].mean() < 20
+
+
+def test_plane_reduces_as_a_whole_resize_does(monkeypatch):
+    photo = Photo(data.chelsea())
+    whole = F.interpolate(lab(photo)[None, :1], size=(64, 96), mode="bilinear", antialias=True)
+    monkeypatch.setattr(pipeline, "BAND_PIXELS", 5000)
+    assert (LightnessPlane(photo).reduced((64, 96)) - whole).abs().max() < 0.02
+
+
+# ------------------------------------------------------------------------------------------- guided upsampling
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+@pytest.mark.parametrize("max_side", [None, 100])
+def test_result_does_not_depend_on_the_bands(dtype, max_side, tiny, monkeypatch):
+    coloring = tiny.prepare(gray_photo(131, 97, dtype), 64)
+    whole = coloring.render(2, max_side=max_side)
+    for rows in (1, 2, 7, 64, 130):
+        monkeypatch.setattr(pipeline, "BAND_PIXELS", rows * 97)
+        other = ColorizationPipeline(tiny.model, "cpu").prepare(coloring.photo, 64).render(2, max_side=max_side)
+        # One step of 16 bits is the last digit of float32.
+        assert np.abs(other.pixels.astype(int) - whole.pixels).max() <= (0 if dtype == np.uint8 else 1), rows
+
+
+def quarter(image: torch.Tensor) -> torch.Tensor:
+    size = [side // 4 for side in image.shape[-2:]]
+    return F.interpolate(image, size=size, mode="bilinear", antialias=True)
+
+
+def guided(lightness: torch.Tensor, small: torch.Tensor, ab: torch.Tensor) -> torch.Tensor:
+    height, width = lightness.shape
+    guide = F.interpolate(small, size=ab.shape[-2:], mode="bilinear", antialias=True)
+    maps = guide_maps(guide, ab)
+    return pipeline.guided_band(maps, lightness, 0, height)
+
+
+def plain(ab: torch.Tensor, lightness: torch.Tensor) -> torch.Tensor:
+    return F.interpolate(ab, size=lightness.shape, mode="bilinear")[0]
+
+
+@pytest.mark.parametrize("slant", [0.0, 0.4])
+@pytest.mark.parametrize("sides", [(15.0, 85.0), (60.0, 30.0)])
+def test_no_halo_at_a_strong_edge(slant, sides):
+    """Blue sky against a neutral roof, eight times the working size: color stops at the edge and never overshoots."""
+    y, x = torch.meshgrid(torch.arange(512.0), torch.arange(512.0), indexing="ij")
+    distance = x - 250 - slant * (y - 256)
+    right = (distance > 0).float()
+    lightness = sides[0] + (sides[1] - sides[0]) * right
+    truth = torch.stack([-5 * right, -40 * right])
+    small = F.interpolate(lightness[None, None], size=(64, 64), mode="bilinear", antialias=True)
+    ab = quarter(F.interpolate(truth[None], size=(64, 64), mode="bilinear", antialias=True))
+    result, bilinear = guided(lightness, small, ab), plain(ab, lightness)
+
+    assert result[1].min() >= -40.01 and result[1].max() <= 0.01  # no color that was not predicted
+    error, was = (result - truth).square().mean().sqrt(), (bilinear - truth).square().mean().sqrt()
+    assert error < 0.5 * was
+    cell = 32  # one pixel of the prediction, in the photo
+    assert (result - truth).abs()[:, distance.abs() > 2.5 * cell].max() < 1
+    spill = (result - truth).abs()[1][(distance.abs() > 2) & (distance.abs() < cell)].mean()
+    assert spill < 0.5 * (bilinear - truth).abs()[1][(distance.abs() > 2) & (distance.abs() < cell)].mean()
+
+
+def test_flat_guide_gives_plain_bilinear():
+    ab = torch.randn(1, 2, 16, 16) * 30
+    lightness = torch.full((256, 256), 50.0)
+    result = guided(lightness, torch.full((1, 1, 64, 64), 50.0), ab)
+    assert (result - plain(ab, lightness)).abs().max() < 1e-3
+
+
+@pytest.mark.parametrize("name", ["astronaut", "chelsea", "coffee", "rocket"])
+def test_guided_beats_bilinear_on_photographs(name):
+    truth = lab(Photo(getattr(data, name)()))
+    small = F.interpolate(truth[None], size=(128, 192), mode="bilinear", antialias=True)
+    ab = quarter(small[:, 1:])
+    result = guided(truth[0], small[:, :1], ab)
+    errors = [(image - truth[1:]).square().mean().sqrt().item() for image in (result, plain(ab, truth[0]))]
+    assert errors[0] < 0.99 * errors[1]
+
+
+def test_guided_stays_within_the_prediction():
+    lightness = torch.rand(100, 130) * 100
+    ab = torch.randn(1, 2, 12, 16) * 40
+    result = guided(lightness, F.interpolate(lightness[None, None], size=(48, 64), mode="bilinear"), ab)
+    for channel in range(2):
+        assert ab[0, channel].min() - 1e-3 <= result[channel].min()
+        assert result[channel].max() <= ab[0, channel].max() + 1e-3
+
+
+# --------------------------------------------------------------------------------------- sizes and kinds of input
+
+
+@pytest.mark.parametrize(
+    "photo, working, shape",
+    [
+        ((512, 768), 256, (256, 384)),
+        ((768, 512), 128, (192, 128)),
+        ((100, 100), 256, (200, 200)),  # enlarged twice at most
+        ((1, 1), 256, (32, 32)),
+        ((7, 5), 256, (44, 32)),
+        ((1, 1000), 256, (32, 1024)),
+        ((10000, 1000), 256, (1024, 104)),  # the long side at most four times the working size
+        ((600, 600), 32, (32, 32)),
+    ],
+)
+def test_working_shape(photo, working, shape):
+    assert working_shape(*photo, working) == shape
+    assert working_shape(*photo, working, input_size=(28, 28)) == (28, 28)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 50), (50, 1), (7, 5), (2, 3), (33, 65), (900, 9), (3, 1200)])
+@pytest.mark.parametrize("channels", [(), (3,)])
+def test_odd_sizes(size, channels, tiny):
+    photo = Photo(np.random.default_rng(0).integers(0, 256, (*size, *channels), np.uint8))
+    result = tiny.prepare(photo, 64).render(2)
+    assert result.pixels.shape == (*size, 3)
+    difference = (lab(result)[0] - lab(photo)[0]).abs()
+    assert difference.max() <= 0.5
+    assert max(tiny.prepare(photo, 64).render(max_side=4).pixels.shape[:2]) <= 4
+
+
+@pytest.mark.parametrize(
+    "mode, expected", [("L", "RGB"), ("LA", "RGBA"), ("RGB", "RGB"), ("RGBA", "RGBA"), ("1", "RGB"), ("P", "RGB")]
+)
+def test_pil_in_pil_out(mode, expected, tiny):
+    image = Image.fromarray(data.astronaut()[:64, :80]).convert(mode)
+    result = tiny(image, working_size=32)
+    assert isinstance(result, Image.Image) and result.mode == expected and result.size == image.size
+
+
+def test_path_gives_pil_and_photo_gives_photo(tiny, tmp_path):
+    path = tmp_path / "photo.png"
+    Image.fromarray(data.camera()[:64, :80]).save(path)
+    from_path, from_text = tiny(path, working_size=32), tiny(str(path), working_size=32)
+    photo = tiny(Photo.open(path), working_size=32)
+    assert from_path.mode == "RGB" and isinstance(photo, Photo)
+    assert np.array_equal(np.asarray(from_path), photo.pixels) and from_path == from_text
+    with pytest.raises(ColorizerError, match="path"):
+        tiny(np.zeros((4, 4)))
+
+
+def test_depth_alpha_and_metadata_stay(tiny):
+    alpha = np.arange(90 * 120, dtype=np.uint16).reshape(90, 120)
+    base = gray_photo(dtype=np.uint16)
+    photo = Photo(base.pixels, alpha, "TIFF", exif=b"Exif\0\0", xmp=b"<x/>", dpi=(300.0, 300.0))
+    coloring = tiny.prepare(photo, 32)
+    result = coloring.render()
+    assert result.pixels.dtype == np.uint16 and np.array_equal(result.alpha, alpha)
+    assert (result.format, result.exif, result.xmp, result.dpi) == ("TIFF", b"Exif\0\0", b"<x/>", (300.0, 300.0))
+    preview = coloring.render(max_side=60)
+    assert preview.pixels.shape == (45, 60, 3) and preview.alpha.shape == (45, 60)
+    assert preview.alpha.dtype == np.uint16
+    assert abs(preview.alpha.mean(dtype=float) - alpha.mean(dtype=float)) < 50
+
+
+def test_color_is_reduced_to_lightness_first(tiny):
+    photo = Photo(data.coffee()[:200, :240])
+    coloring = tiny.prepare(photo, 64)
+    gray = Photo(coloring.render(0).pixels[:, :, 0])
+    assert np.abs(tiny.prepare(gray, 64).render().pixels.astype(int) - coloring.render().pixels).max() <= 3
+    assert np.array_equal(coloring.truth.pixels, photo.pixels)
+
+
+def test_gray_has_no_truth(tiny):
+    gray = gray_photo()
+    assert tiny.prepare(gray, 32).truth is None
+    stored_as_rgb = Photo(gray.pixels[:, :, None].repeat(3, axis=2))
+    assert tiny.prepare(stored_as_rgb, 32).truth is None
+    assert np.array_equal(tiny.prepare(stored_as_rgb, 32).render().pixels, tiny.prepare(gray, 32).render().pixels)
+
+
+def test_input_size_is_obeyed():
+    result = ColorizationPipeline(Squashed(), "cpu")(gray_photo(50, 130))
+    assert (result.height, result.width) == (50, 130)
+
+
+# ------------------------------------------------------------------------------------------ dials, no network
+
+
+def test_render_runs_no_network(tiny, calls):
+    coloring = tiny.prepare(gray_photo(), 64)
+    assert calls == {"embed": 1, "logits": 1}
+    pictures = [
+        coloring.render(),
+        coloring.render(temperature=0.1),
+        coloring.render(colorfulness=0.3),
+        coloring.render(max_side=50),
+    ]
+    assert coloring.confidence.shape == coloring.lightness.shape[-2:]
+    assert calls == {"embed": 1, "logits": 1}
+    assert not np.array_equal(pictures[0].pixels, pictures[1].pixels)
+    assert not np.array_equal(pictures[0].pixels, pictures[2].pixels)
+    assert np.array_equal(pictures[0].pixels, coloring.render().pixels)  # the same again after other dials
+
+
+def test_render_does_not_need_the_device(tiny_model):
+    model = create_model("fusion", **tiny_model.config)
+    pipe = ColorizationPipeline(model, "cpu")
+    coloring = pipe.prepare(gray_photo(), 32)
+    before = coloring.render(temperature=0.3)
+    pipe.to("meta")  # where nothing can be computed
+    assert np.array_equal(coloring.render(temperature=0.3).pixels, before.pixels)
+    assert coloring.confidence.max() <= 1
+
+
+def test_none_means_the_models_defaults(tiny_model):
+    model = create_model("fusion", **tiny_model.config)
+    model.defaults = {"working_size": 48, "temperature": 0.3, "colorfulness": 1.7}
+    coloring = ColorizationPipeline(model, "cpu").prepare(gray_photo())
+    assert coloring.working_size == 48 and min(coloring.lightness.shape[-2:]) == 48
+    expected = coloring.render(colorfulness=1.7, temperature=0.3)
+    assert np.array_equal(coloring.render().pixels, expected.pixels)
+
+
+def test_colorfulness_scales_chroma():
+    coloring = ColorizationPipeline(Known(4.0, 8.0), "cpu").prepare(Photo(np.full((40, 40), 120, np.uint8)))
+    for factor in (0.0, 0.5, 1.0, 3.0):
+        assert (lab(coloring.render(factor))[2] - 8 * factor).abs().max() < 1
+
+
+@pytest.mark.parametrize(
+    "dials",
+    [
+        {"colorfulness": -0.1},
+        {"colorfulness": 3.1},
+        {"colorfulness": float("nan")},
+        {"colorfulness": "2"},
+        {"temperature": 0},
+        {"temperature": 2.5},
+        {"working_size": 31},
+        {"working_size": 2049},
+    ],
+)
+def test_dials_out_of_range(dials, tiny):
+    with pytest.raises(ColorizerError, match=next(iter(dials))):
+        tiny(gray_photo(), **{"working_size": 32} | dials)
+    with pytest.raises(ColorizerError, match="max_side"):
+        tiny.prepare(gray_photo(), 32).render(max_side=0)
+
+
+def test_what_a_model_cannot_do_is_said():
+    pipe = ColorizationPipeline(Known(), "cpu")
+    coloring = pipe.prepare(gray_photo(), 32)
+    with pytest.raises(ColorizerError, match="temperature"):
+        coloring.render(temperature=0.5)
+    with pytest.raises(ColorizerError, match="confidence"):
+        _ = coloring.confidence
+    with pytest.raises(ColorizerError, match="hints"):
+        coloring.with_hints([Hint(1, 1, 20, 20)])
+    with pytest.raises(ColorizerError, match="autoencoder"):
+        ColorizationPipeline(Reader())
+    with pytest.raises(ColorizerError, match="gpu"):
+        ColorizationPipeline(Known(), "gpu")
+
+
+def test_confidence_is_one_minus_entropy(tiny):
+    coloring = tiny.prepare(gray_photo(), 32)
+    assert coloring.confidence.dtype == np.float32
+    coloring.prediction = torch.zeros_like(coloring.prediction)
+    assert np.abs(coloring.confidence).max() < 1e-5
+    coloring.prediction[:, 7] = 100
+    assert np.abs(coloring.confidence - 1).max() < 1e-5
+
+
+def test_regression_head(tiny_model):
+    config = tiny_model.config | {"head": "regression"}
+    pipe = ColorizationPipeline(create_model("fusion", **config), "cpu")
+    coloring = pipe.prepare(gray_photo(), 64)
+    ab = pipe.model.eval()(coloring.lightness)
+    assert coloring.prediction.shape[-1] * 4 == ab.shape[-1]
+    assert coloring.render().pixels.shape == (90, 120, 3)
+
+
+# ------------------------------------------------------------------------------------------------------ hints
+
+
+def test_hints_reach_the_network_but_not_the_embedder(tiny, calls):
+    photo = gray_photo(180, 240)
+    coloring = tiny.prepare(photo, 64)
+    hinted = coloring.with_hints([Hint(120, 90, a=60, b=-50, radius=20)])
+    assert calls == {"embed": 1, "logits": 2}
+    assert not torch.equal(hinted.prediction, coloring.prediction)
+    assert torch.equal(hinted.embedding[0], coloring.embedding[0])
+    assert coloring.hints == [] and len(hinted.hints) == 1
+    at_once = tiny.prepare(photo, 64, hints=hinted.hints)
+    assert torch.allclose(at_once.prediction, hinted.prediction, atol=1e-4)
+    assert torch.allclose(hinted.with_hints([]).prediction, coloring.prediction, atol=1e-4)
+    assert np.array_equal(tiny(photo, working_size=64, hints=hinted.hints).pixels, at_once.render().pixels)
+
+
+def test_hints_are_painted_where_they_stand(tiny):
+    coloring = tiny.prepare(gray_photo(128, 192), 64)  # a working copy of 64 x 96: half the size
+    for hint, rows, columns in [
+        (Hint(0, 0, 10, 20), slice(0, 1), slice(0, 1)),
+        (Hint(191, 127, 10, 20), slice(63, 64), slice(95, 96)),
+        (Hint(100, 60, 10, 20, radius=0.1), slice(30, 31), slice(50, 51)),
+        (Hint(100, 60, 10, 20, radius=4), slice(28, 32), slice(48, 52)),
+        (Hint(0, 60, 10, 20, radius=1000), slice(0, 64), slice(0, 96)),
+    ]:
+        hint_map = coloring.with_hints([hint])._hint_map()
+        expected = torch.zeros(3, 64, 96)
+        expected[:, rows, columns] = torch.tensor([10.0, 20.0, 1.0])[:, None, None]
+        assert torch.equal(hint_map, expected), hint
+
+
+@pytest.mark.parametrize(
+    "hint",
+    [
+        Hint(-1, 5, 0, 0),
+        Hint(5, 90, 0, 0),
+        Hint(120, 5, 0, 0),
+        Hint(float("nan"), 5, 0, 0),
+        Hint(5, 5, 300, 0),
+        Hint(5, 5, 0, 0, -1),
+    ],
+)
+def test_bad_hints(hint, tiny):
+    with pytest.raises(ColorizerError, match="[Hh]int"):
+        tiny.prepare(gray_photo(), 32).with_hints([hint])
+
+
+# ---------------------------------------------------------------------------------------------------- batches
+
+
+def test_batches_of_different_sizes(tiny, calls):
+    sizes = [(60, 80), (90, 60), (120, 160), (60, 80), (61, 61), (30, 40)]
+    photos = [gray_photo(*size) for size in sizes]
+    photos[3] = Photo(data.coffee()[:60, :80])
+    results = tiny(photos, working_size=64, batch_size=2)
+    # Three of 64 x 84 in two runs, and one run each for the two other shapes and for the small one.
+    assert calls["logits"] == 5
+    for photo, result in zip(photos, results, strict=True):
+        single = tiny(photo, working_size=64)
+        assert result.pixels.shape[:2] == photo.pixels.shape[:2]
+        assert np.abs(result.pixels.astype(int) - single.pixels).max() <= 2
+    assert tiny([]) == []
+
+
+def test_batches_with_hints_for_some(tiny):
+    photos = [gray_photo(), gray_photo()]
+    hints = [None, [Hint(60, 40, 50, 50, 10)]]
+    plain, hinted = tiny.prepare(photos, 32, hints)
+    assert torch.allclose(plain.prediction, tiny.prepare(photos[0], 32).prediction, atol=1e-4)
+    assert torch.allclose(hinted.prediction, tiny.prepare(photos[1], 32, hints[1]).prediction, atol=1e-4)
+    with pytest.raises(ColorizerError, match="hints"):
+        tiny.prepare(photos, 32, [[Hint(1, 1, 1, 1)]])
+
+
+def test_return_dict(tiny):
+    colored = Image.fromarray(data.coffee()[:40, :60])
+    answer = tiny(colored, working_size=32, return_dict=True)
+    assert set(answer) == {"image", "coloring", "confidence", "truth"}
+    assert answer["image"].mode == "RGB" and answer["confidence"].shape == answer["coloring"].lightness.shape[-2:]
+    assert np.array_equal(np.asarray(answer["truth"]), np.asarray(colored))
+    first, second = ColorizationPipeline(Known(), "cpu")([gray_photo(), colored], return_dict=True)
+    assert first["confidence"] is None and first["truth"] is None and isinstance(first["image"], Photo)
+    assert np.array_equal(np.asarray(second["truth"]), np.asarray(colored))
+
+
+def test_the_network_is_one_method_of_cpu_tensors(tiny):
+    """The page hands run_network to ZeroGPU: it must be looked up at each call and return tensors of the CPU."""
+    seen = []
+    original = tiny.run_network
+
+    def lent(*args):
+        seen.append(args)
+        embedding, prediction = original(*args)
+        assert all(part.device.type == "cpu" for part in (*embedding, prediction))
+        return embedding, prediction
+
+    tiny.run_network = lent
+    coloring = tiny.prepare(gray_photo(), 32)
+    coloring.with_hints([Hint(1, 1, 20, 20)])
+    assert len(seen) == 2 and seen[0][2] is None and seen[1][2] is not None
+
+
+def test_threads_share_a_pipeline(tiny):
+    photos = [gray_photo(60 + 10 * i, 80) for i in range(4)]
+    expected = [tiny(photo, working_size=32).pixels for photo in photos]
+    results: list = [None] * 4
+
+    def work(i):
+        results[i] = tiny(photos[i], working_size=32).pixels
+
+    threads = [threading.Thread(target=work, args=(i,)) for i in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for got, wanted in zip(results, expected, strict=True):
+        assert np.abs(got.astype(int) - wanted).max() <= 1
+
+
+def test_from_pretrained_reads_a_folder(tiny_folder):
+    pipe = ColorizationPipeline.from_pretrained(tiny_folder, device="cpu")
+    assert pipe.device.type == "cpu" and not pipe.model.training
+    assert pipe(gray_photo(), working_size=32).pixels.shape == (90, 120, 3)

@@ -1,0 +1,68 @@
+"""Draws the pictures of the README from scikit-image's photographs and the bundled weights.
+
+    python docs/make_figures.py
+
+docs/example.jpg: photographs in gray, and as the bundled model colors them. docs/upsampling.jpg: the true ab of a
+photograph at the resolution that the network predicts, brought to full size bilinearly and by the guided filter.
+"""
+
+from pathlib import Path
+
+import torch
+from PIL import Image
+from skimage import data
+from torch.nn.functional import interpolate
+
+from colorizer import ColorizationPipeline
+from colorizer.color import lab_to_rgb, rgb_to_lab
+from colorizer.pipeline import guide_maps, guided_band
+
+DOCS = Path(__file__).parent
+PHOTOS = ("astronaut", "coffee", "rocket", "chelsea")
+HEIGHT, GAP = 240, 6  # pixels of a row, and between pictures
+
+
+def example() -> Image.Image:
+    """Two rows: gray, and what the model makes of it."""
+    pipe = ColorizationPipeline.from_pretrained()
+    columns = []
+    for name in PHOTOS:
+        color = Image.fromarray(getattr(data, name)())
+        size = (round(color.width * HEIGHT / color.height), HEIGHT)
+        pair = pipe(color, colorfulness=0), pipe(color)
+        columns.append([image.convert("RGB").resize(size, Image.Resampling.LANCZOS) for image in pair])
+    return mosaic([[column[row] for column in columns] for row in range(2)])
+
+
+def upsampling() -> Image.Image:
+    """Crops at a strong edge, enlarged three times: bilinear, guided, truth."""
+    rgb = torch.from_numpy(data.astronaut()).permute(2, 0, 1)[None] / 255
+    lab = rgb_to_lab(rgb)
+    lightness, ab = lab[:, :1], lab[:, 1:]
+    height, width = lightness.shape[-2:]
+    # A working size of 256 has its logits at a quarter, 64.
+    small, guide = (interpolate(part, size=(64, 64), mode="area") for part in (ab, lightness))
+    guided = guided_band(guide_maps(guide, small), lightness[0, 0], 0, height)[None]
+    bilinear = interpolate(small, size=(height, width), mode="bilinear")
+    crops = [lab_to_rgb(torch.cat([lightness, part], 1))[0, :, 20:130, 330:490] for part in (bilinear, guided, ab)]
+    images = [Image.fromarray((crop * 255).round().byte().permute(1, 2, 0).numpy()) for crop in crops]
+    return mosaic([[image.resize((image.width * 3, image.height * 3), Image.Resampling.NEAREST) for image in images]])
+
+
+def mosaic(rows: list[list[Image.Image]]) -> Image.Image:
+    """Rows of pictures of one height, laid out on white."""
+    width = sum(image.width + GAP for image in rows[0]) - GAP
+    sheet = Image.new("RGB", (width, sum(row[0].height + GAP for row in rows) - GAP), "white")
+    top = 0
+    for row in rows:
+        left = 0
+        for image in row:
+            sheet.paste(image, (left, top))
+            left += image.width + GAP
+        top += row[0].height + GAP
+    return sheet
+
+
+if __name__ == "__main__":
+    upsampling().save(DOCS / "upsampling.jpg")
+    example().save(DOCS / "example.jpg", quality=88)

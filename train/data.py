@@ -1,200 +1,422 @@
-"""Photographs for the trainer: read from folders and tar files, decoded once, kept as uint8 in memory."""
+"""Training pictures: checked, decoded once, split without leaks, and handed out in batches.
+
+Every picture is kept as a square of uint8, its sides squeezed to the same length, beside its true aspect. So a data
+set is one array, in RAM or on the GPU, and a batch of views is cut from it by two matrix products (train/views.py).
+"""
 
 from __future__ import annotations
 
 import concurrent.futures
 import dataclasses
 import io
+import math
 import os
-import tarfile
+import tempfile
+import uuid
+import zlib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
+from accelerate import Accelerator
+from accelerate.utils import broadcast_object_list
 from PIL import Image
-from torch.utils.data import Dataset
-from torchvision.transforms.v2 import functional as transforms
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, IterableDataset, get_worker_info
+from torch.utils.data.dataloader import default_collate
 from tqdm import tqdm
 
 from colorizer.errors import ColorizerError
+from colorizer.metrics import colorfulness
+from train.recipe import Recipe
+from train.sources import Item, list_items, stream_items
 
-PICTURES = (".webp", ".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff")
 NO_LABEL = -1
-SMALLEST = 32  # pixels of the short side; smaller pictures are left out
+HASH_SIDE = 8  # of the difference hash: 64 bits
+
+
+# ------------------------------------------------------------------------------------------------------ one picture
+
+
+def read_picture(item: Item) -> Image.Image:
+    """The RGB picture of an item. ColorizerError, without its name, when it is broken."""
+    content = item.read()
+    try:
+        if isinstance(content, np.ndarray):
+            return Image.fromarray(content).convert("RGB")
+        with Image.open(io.BytesIO(content)) as image:
+            return image.convert("RGB")
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise ColorizerError(f"it cannot be read ({error})") from None
+
+
+def difference_hash(image: Image.Image) -> int:
+    """64 bits that copies of a picture share, also at another size or quality: which of two neighbors is brighter."""
+    gray = np.asarray(image.convert("L").resize((HASH_SIDE + 1, HASH_SIDE), Image.Resampling.BOX))
+    return int.from_bytes(np.packbits(gray[:, 1:] > gray[:, :-1]).tobytes(), "big")
 
 
 @dataclasses.dataclass
-class Pictures:
-    """Decoded pictures: sRGB arrays (H, W, 3) uint8, their names, and their class (NO_LABEL where there is none)."""
+class Square:
+    """A decoded picture: sRGB (3, S, S) uint8, width over height as it was, and its difference hash."""
+
+    rgb: np.ndarray
+    aspect: float
+    hash: int
+
+
+def decode(item: Item, size: int, min_side: int, min_colorfulness: float) -> Square | str:
+    """An item as a square of `size` pixels, or why it is not used: "broken", "tiny" or "near-gray"."""
+    try:
+        image = read_picture(item)
+    except ColorizerError:
+        return "broken"
+    if min(image.size) < min_side:
+        return "tiny"
+    square = np.array(image.resize((size, size), Image.Resampling.BOX if min(image.size) >= size else None))
+    rgb = torch.from_numpy(square).permute(2, 0, 1)
+    if min_colorfulness and colorfulness(rgb[None] / 255).item() < min_colorfulness:
+        return "near-gray"
+    return Square(rgb.numpy(), image.width / image.height, difference_hash(image))
+
+
+# ------------------------------------------------------------------------------------------------------- a data set
+
+
+class Pictures(Dataset):
+    """A data set that fits into memory, or a list of items that are decoded when they are asked for.
+
+    Indexed by a list it gives a batch: {"rgb": uint8 (N, 3, S, S), "aspect": float (N,), "label": int (N,),
+    "index": int (N,)}. A label is the class's number, or NO_LABEL.
+
+    Attributes:
+        rgb: the squares, uint8 (P, 3, S, S) of all items, on whatever device; None if they are decoded when needed.
+        kept: which items passed the checks, in order; `aspects`, `hashes` and `labels` belong to these.
+    """
+
+    def __init__(self, items: list[Item], rgb: Tensor | None, kept: list[int], decode, **of_kept) -> None:
+        self.items, self.rgb, self.kept, self.decode = items, rgb, kept, decode
+        self.aspects: np.ndarray = of_kept["aspects"]
+        self.hashes: np.ndarray = of_kept["hashes"]
+        self.labels: np.ndarray = of_kept["labels"]
+        self.classes: list[str] = of_kept["classes"]
+
+    def __len__(self) -> int:
+        return len(self.kept)
+
+    def __getitems__(self, indices: Sequence[int]) -> dict[str, Tensor]:
+        if self.rgb is None:
+            squares = [self.decode(self.items[self.kept[i]]) for i in indices]
+            rgb = torch.from_numpy(np.stack([square.rgb for square in squares]))
+        else:
+            rgb = self.rgb[torch.tensor([self.kept[i] for i in indices], device=self.rgb.device)]
+        return {
+            "rgb": rgb,
+            "aspect": torch.from_numpy(self.aspects[indices]),
+            "label": torch.from_numpy(self.labels[indices]),
+            "index": torch.tensor(indices),
+        }
+
+    def subset(self, indices: Sequence[int]) -> Pictures:
+        """Some of the pictures, which share the memory."""
+        indices = np.asarray(indices, dtype=int)
+        fields = {name: getattr(self, name)[indices] for name in ("aspects", "hashes", "labels")}
+        kept = [self.kept[i] for i in indices]
+        return Pictures(self.items, self.rgb, kept, self.decode, classes=self.classes, **fields)
+
+    def split(self, share: float, seed: int, most: int) -> tuple[Pictures, Pictures]:
+        """A seeded split into the pictures to train on and `share` of them, one to `most`, to validate on.
+
+        Copies of a picture (the same difference hash) stay together, so that none leaks.
+        """
+        _, group = np.unique(self.hashes, return_inverse=True)
+        if group.size == 0 or group.max() < 1:
+            raise ColorizerError(
+                f"A training needs at least two different pictures, one of them to validate on; there are {len(self)} "
+                "pictures and fewer than two differ."
+            )
+        wanted = min(max(1, round(share * len(self))), most)
+        # Whole groups in random order, until there are enough.
+        order = np.random.default_rng(seed).permutation(group.max() + 1)
+        sizes = np.bincount(group)[order]
+        groups = max(1, np.searchsorted(sizes.cumsum(), wanted, side="right"))
+        held_out = np.isin(group, order[:groups])
+        return self.subset(np.flatnonzero(~held_out)), self.subset(np.flatnonzero(held_out))
+
+
+def prepare_pictures(
+    items: list[Item], recipe: Recipe, accelerator: Accelerator, classes: list[str] | None = None
+) -> Pictures:
+    """Decodes and checks all items once, tells how many are dropped and why, and keeps the rest as the recipe says.
+
+    `classes` are those of the training data when other pictures are prepared to go with them. One process of each
+    machine decodes; the others look at the same memory. Raises ColorizerError when nothing is left.
+    """
+    size = recipe.picture_size
+    decode_item = partial(decode, size=size, min_side=recipe.min_side, min_colorfulness=recipe.min_colorfulness)
+    shape = (len(items), 3, size, size)
+    shared = _shared_file(accelerator) if accelerator.num_processes > 1 and recipe.cache != "none" else None
+    facts = None
+    if accelerator.is_local_main_process:
+        rgb = None
+        if recipe.cache != "none":
+            # The pages of an empty array take memory when they are written: what is dropped costs next to nothing.
+            rgb = np.memmap(shared, np.uint8, "w+", shape=shape) if shared else np.empty(shape, np.uint8)
+        facts = _decode_all(items, rgb, decode_item, hidden=not accelerator.is_main_process)
+    accelerator.wait_for_everyone()
+    if shared and not accelerator.is_local_main_process:
+        rgb = np.memmap(shared, np.uint8, "r+", shape=shape)
+    accelerator.wait_for_everyone()
+    if shared and accelerator.is_local_main_process:
+        shared.unlink(missing_ok=True)  # the memory stays until the last process ends, however it ends
+    facts, dropped = broadcast_object_list([facts])[0]
+
+    if dropped and accelerator.is_main_process:
+        reasons = {"broken": "broken", "tiny": f"smaller than {recipe.min_side} pixels",
+                   "near-gray": f"near-gray (colorfulness below {recipe.min_colorfulness:g})"}  # fmt: skip
+        told = ", ".join(f"{count:,} {reasons[why]}" for why, count in sorted(dropped.items()))
+        accelerator.print(f"{sum(dropped.values()):,} of {len(items):,} pictures are left out: {told}")
+    if not facts:
+        raise ColorizerError(
+            f"None of the {len(items)} pictures can be used: "
+            + ", ".join(f"{count} {why}" for why, count in dropped.items())
+            + "; near-gray ones are kept with min_colorfulness: 0."
+        )
+    kept = [index for index, *_ in facts]
+    labels = [items[index].label for index in kept]
+    if classes is None:
+        sizes = Counter(label for label in labels if label is not None)
+        classes = sorted(label for label, size in sizes.items() if size >= recipe.min_class_size)
+    number = {label: i for i, label in enumerate(classes)}
+    cache = None
+    if recipe.cache != "none":
+        cache = torch.from_numpy(rgb)
+        if recipe.cache == "device":
+            cache = cache.to(accelerator.device)
+    return Pictures(
+        items,
+        cache,
+        kept,
+        decode_item,
+        aspects=np.array([aspect for _, aspect, _ in facts], np.float32),
+        hashes=np.array([hash for *_, hash in facts], np.uint64),
+        labels=np.array([number.get(label, NO_LABEL) for label in labels]),
+        classes=classes,
+    )
+
+
+def _decode_all(items, rgb: np.ndarray | None, decode_item, hidden: bool) -> tuple[list, Counter]:
+    """(index, aspect, hash) of each picture that passes, and how many are dropped for which reason; fills `rgb`."""
+
+    def one(index: int):
+        square = decode_item(items[index])
+        if isinstance(square, str):
+            return square
+        if rgb is not None:
+            rgb[index] = square.rgb
+        return index, square.aspect, square.hash
+
+    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+        bar = tqdm(pool.map(one, range(len(items))), "decode", len(items), mininterval=5, disable=hidden)
+        results = list(bar)
+    return [r for r in results if not isinstance(r, str)], Counter(r for r in results if isinstance(r, str))
+
+
+def _shared_file(accelerator: Accelerator) -> Path:
+    """A path for the memory that the processes of one machine share, the same for all of them."""
+    run = broadcast_object_list([uuid.uuid4().hex])[0]
+    return Path(tempfile.gettempdir()) / f"colorizer-{run}"
+
+
+def load_data(recipe: Recipe, accelerator: Accelerator) -> tuple[Pictures | Stream, Pictures]:
+    """What the recipe trains on and what it validates on."""
+    if recipe.is_streamed:
+        return _load_stream(recipe, accelerator)
+    items = list_items(recipe.train_data_dir, recipe.dataset)[: recipe.max_train_samples]
+    pictures = prepare_pictures(items, recipe, accelerator)
+    if recipe.validation_data_dir:
+        held_out = prepare_pictures(list_items(recipe.validation_data_dir), recipe, accelerator, pictures.classes)
+        held_out = held_out.subset(range(min(len(held_out), recipe.max_validation_pictures)))
+        return _without_copies(pictures, held_out), held_out
+    return pictures.split(recipe.validation_share, recipe.seed, recipe.max_validation_pictures)
+
+
+def _without_copies(training: Pictures, held_out: Pictures) -> Pictures:
+    """The training pictures of which there is no copy among the held-out ones."""
+    fresh = np.flatnonzero(~np.isin(training.hashes, held_out.hashes))
+    if not len(fresh):
+        raise ColorizerError("All training pictures are among those of validation_data_dir, so none is left.")
+    return training.subset(fresh)
+
+
+# --------------------------------------------------------------------------------------------------------- a stream
+
+
+class Stream(IterableDataset):
+    """Pictures that are read while training, over and over, each epoch in another order; the same in every run.
+
+    Pictures whose difference hash falls into the held-out share are left to validation, copies included.
+    """
+
+    classes: list[str] = []  # nobody has seen all labels of a stream
+
+    def __init__(self, recipe: Recipe, rank: int, world_size: int) -> None:
+        self.recipe, self.rank, self.world_size = recipe, rank, world_size
+
+    def __iter__(self) -> Iterator[dict]:
+        info = get_worker_info()
+        workers = (info.id, info.num_workers) if info else (0, 1)
+        epoch = 0
+        while True:
+            used = 0
+            for _, square, index in self.squares(epoch, *workers):
+                if not is_held_out(square.hash, self.recipe):
+                    used += 1
+                    rgb, aspect = torch.from_numpy(square.rgb), np.float32(square.aspect)
+                    yield {"rgb": rgb, "aspect": aspect, "label": NO_LABEL, "index": index}
+            if not used:
+                raise ColorizerError(
+                    "A part of the stream that one process reads has no picture to train on: broken, tiny, near-gray "
+                    "and held-out ones do not count."
+                )
+            epoch += 1
+
+    def squares(self, epoch: int, worker: int, workers: int) -> Iterator[tuple[Item, Square, int]]:
+        """The decoded pictures of one pass, with a number that seeds their views."""
+        recipe = self.recipe
+        items = stream_items(
+            recipe.dataset, recipe.train_shards, seed=recipe.seed, epoch=epoch, rank=self.rank,
+            world_size=self.world_size, worker=worker, workers=workers,
+        )  # fmt: skip
+        for item in items:
+            square = decode(item, recipe.picture_size, recipe.min_side, recipe.min_colorfulness)
+            if not isinstance(square, str):
+                yield item, square, zlib.crc32(f"{item.name} {epoch}".encode())
+
+
+def is_held_out(hash: int, recipe: Recipe) -> bool:
+    """Whether a streamed picture belongs to validation: by its hash and the seed, so that copies share a side."""
+    if recipe.validation_data_dir:
+        return False
+    return zlib.crc32(f"{recipe.seed} {hash}".encode()) < recipe.validation_share * 2**32
+
+
+def _load_stream(recipe: Recipe, accelerator: Accelerator) -> tuple[Stream, Pictures]:
+    stream = Stream(recipe, accelerator.process_index, accelerator.num_processes)
+    if recipe.validation_data_dir:
+        held_out = prepare_pictures(list_items(recipe.validation_data_dir), recipe, accelerator, [])
+        return stream, held_out.subset(range(min(len(held_out), recipe.max_validation_pictures)))
+    # The stream's beginning, as one process alone would read it, until there are enough.
+    found: dict[int, Item] = {}
+    if accelerator.is_main_process:
+        looked_at = math.ceil(4 * min(64, recipe.max_validation_pictures) / max(recipe.validation_share, 1e-4))
+        alone = Stream(recipe, 0, 1)
+        for seen, (item, square, _) in enumerate(alone.squares(epoch=0, worker=0, workers=1)):
+            if is_held_out(square.hash, recipe):
+                found.setdefault(square.hash, _in_memory(item))
+            if len(found) >= min(64, recipe.max_validation_pictures) or seen > looked_at:
+                break
+        if not found:
+            found = None
+    items = broadcast_object_list([found])[0]
+    if items is None:
+        raise ColorizerError(
+            "The stream's beginning has no picture for validation: raise validation_share, or give "
+            "validation_data_dir."
+        )
+    return stream, prepare_pictures(list(items.values()), recipe, accelerator, [])
+
+
+def _in_memory(item: Item) -> Item:
+    return dataclasses.replace(item, read=partial(_same, item.read()))
+
+
+def _same(content):
+    return content
+
+
+# ------------------------------------------------------------------------------------------------------- in batches
+
+
+def training_loader(data: Pictures | Stream, recipe: Recipe, accelerator: Accelerator) -> DataLoader:
+    """Batches of train_batch_size for this process. Of Pictures, each epoch gives another order (set_epoch)."""
+    if isinstance(data, Stream):
+        # Each process reads its own part; accelerate would hand all that the first one reads to the others.
+        return DataLoader(data, recipe.train_batch_size, num_workers=recipe.dataloader_num_workers)
+    batch = recipe.train_batch_size * accelerator.num_processes * recipe.gradient_accumulation_steps
+    if len(data) < batch:
+        raise ColorizerError(
+            f"There are {len(data)} pictures to train on, fewer than the {batch} of one step (train_batch_size "
+            f"{recipe.train_batch_size} x {accelerator.num_processes} processes x "
+            f"{recipe.gradient_accumulation_steps} accumulated): lower train_batch_size or add pictures."
+        )
+    loader = DataLoader(
+        data,
+        recipe.train_batch_size,
+        shuffle=True,
+        drop_last=True,
+        collate_fn=_as_it_is,
+        num_workers=recipe.dataloader_num_workers if data.rgb is None else 0,
+    )
+    return accelerator.prepare(loader)
+
+
+def _as_it_is(batch):
+    """Pictures give whole batches; a fetched list of items is joined as usual."""
+    return batch if isinstance(batch, dict) else default_collate(batch)
+
+
+def batches_of(pictures: Pictures, size: int, indices: Sequence[int] | None = None) -> Iterator[dict[str, Tensor]]:
+    """Batches of at most `size` of the pictures, in order."""
+    indices = range(len(pictures)) if indices is None else indices
+    for start in range(0, len(indices), size):
+        yield pictures.__getitems__(list(indices[start : start + size]))
+
+
+# --------------------------------------------------------------------------------------------------- for evaluation
+
+
+@dataclasses.dataclass
+class Photographs:
+    """Whole pictures: sRGB (H, W, 3) uint8, their names, and their class (NO_LABEL where there is none)."""
 
     arrays: list[np.ndarray]
     names: list[str]
     labels: list[int]
     classes: list[str]
 
-    def __len__(self) -> int:
-        return len(self.arrays)
 
-    def split(self, share: float, seed: int) -> tuple[Pictures, Pictures]:
-        """A seeded split into the pictures to train on and `share` of them (at least one) to validate on."""
-        if len(self) < 2:
-            raise ColorizerError(f"A training needs at least two pictures, and there is {len(self)}.")
-        order = np.random.default_rng(seed).permutation(len(self))
-        held_out = max(1, round(share * len(self)))
-        return self._take(order[held_out:]), self._take(order[:held_out])
+def load_pictures(roots: Sequence[str | Path], short_side: int, min_class_size: int = 1) -> Photographs:
+    """All pictures below the folders `roots` that can be read, reduced to at most `short_side` pixels.
 
-    def _take(self, indices: np.ndarray) -> Pictures:
-        fields = (self.arrays, self.names, self.labels)
-        return Pictures(*([field[i] for i in indices] for field in fields), self.classes)
-
-
-def load_pictures(roots: list[str | Path], short_side: int, min_class_size: int = 20) -> Pictures:
-    """Reads every color picture below the folders `roots`, tar files in them included; broken ones are left out.
-
-    A picture is reduced so that its short side is at most `short_side`. Its class is the folder that it lies in, one
-    below its source: `source/class/name.jpg`; folders named `all`, and classes of fewer than `min_class_size`
-    pictures, count as no class. Raises ColorizerError when a folder does not exist or holds no picture.
+    Classes of fewer than `min_class_size` pictures count as none. Raises ColorizerError when there is no picture.
     """
-    files = [file for root in roots for file in _read_files(Path(root))]
-    if not files:
-        raise ColorizerError(f"There are no pictures in {', '.join(map(str, roots))}.")
+    items = list_items(roots)
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
-        decoded = list(
-            tqdm(
-                pool.map(lambda file: _decode(file[1], short_side), files),
-                total=len(files),
-                desc="decode",
-                mininterval=5,
-            )
-        )
-    kept = [(name, array) for (name, _), array in zip(files, decoded, strict=True) if array is not None]
+        arrays = list(pool.map(partial(_reduced, short_side=short_side), items))
+    kept = [(item, array) for item, array in zip(items, arrays, strict=True) if array is not None]
     if not kept:
-        raise ColorizerError(f"None of the {len(files)} pictures in {', '.join(map(str, roots))} can be read.")
-
-    folders = ["/".join(Path(name).parts[-3:-1]) for name, _ in kept]
-    sizes = Counter(folders)
-    classes = sorted(
-        folder
-        for folder, size in sizes.items()
-        if size >= min_class_size and "/" in folder and not folder.endswith("/all")
-    )
-    number = {folder: i for i, folder in enumerate(classes)}
-    return Pictures(
+        raise ColorizerError(f"None of the {len(items)} pictures in {', '.join(map(str, roots))} can be read.")
+    sizes = Counter(item.label for item, _ in kept if item.label is not None)
+    classes = sorted(label for label, size in sizes.items() if size >= min_class_size)
+    number = {label: i for i, label in enumerate(classes)}
+    return Photographs(
         arrays=[array for _, array in kept],
-        names=[name for name, _ in kept],
-        labels=[number.get(folder, NO_LABEL) for folder in folders],
+        names=[item.name for item, _ in kept],
+        labels=[number.get(item.label, NO_LABEL) for item, _ in kept],
         classes=classes,
     )
 
 
-def _read_files(root: Path) -> Iterator[tuple[str, bytes]]:
-    """Name (relative to the folder) and content of each picture, in the names' order."""
-    if not root.exists():
-        raise ColorizerError(f"{root} does not exist; give a folder of pictures.")
-    for path in sorted(root.rglob("*")) if root.is_dir() else [root]:
-        if path.suffix.lower() == ".tar":
-            with tarfile.open(path) as tar:
-                for member in sorted(tar.getmembers(), key=lambda member: member.name):
-                    if member.isfile() and member.name.lower().endswith(PICTURES):
-                        yield member.name, tar.extractfile(member).read()
-        elif path.suffix.lower() in PICTURES:
-            yield str(path.relative_to(root) if path != root else path.name), path.read_bytes()
-
-
-def _decode(content: bytes, short_side: int) -> np.ndarray | None:
-    """sRGB (H, W, 3) uint8 with a short side of at most `short_side`; None when it is broken or tiny."""
+def _reduced(item: Item, short_side: int) -> np.ndarray | None:
     try:
-        with Image.open(io.BytesIO(content)) as image:
-            image = image.convert("RGB")
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
-        return None
-    if min(image.size) < SMALLEST:
+        image = read_picture(item)
+    except ColorizerError:
         return None
     if min(image.size) > short_side:
         scale = short_side / min(image.size)
         image = image.resize([max(short_side, round(side * scale)) for side in image.size], Image.Resampling.BOX)
-    return np.array(image)  # a copy that torch may write to
-
-
-class TrainingViews(Dataset):
-    """Random views: a crop of a third to all of the picture's area, resized to a square, flipped half of the time.
-
-    A view depends on (seed, epoch, index) alone, so that a resumed run sees what an uninterrupted one would have seen.
-    Set `epoch` before each pass and `resolution` (pixels) at any time.
-    """
-
-    AREA = (0.35, 1.0)
-    ASPECT = (0.8, 1.25)
-
-    def __init__(self, pictures: Pictures, resolution: int, seed: int) -> None:
-        self.pictures, self.resolution, self.seed, self.epoch = pictures, resolution, seed, 0
-
-    def __len__(self) -> int:
-        return len(self.pictures)
-
-    def __getitem__(self, index: int) -> dict:
-        """{"rgb": uint8 (3, S, S), "label": int}."""
-        random = np.random.default_rng((self.seed, self.epoch, index))
-        image = torch.from_numpy(self.pictures.arrays[index]).permute(2, 0, 1)
-        height, width = image.shape[-2:]
-        side = np.sqrt(random.uniform(*self.AREA)) * min(height, width)
-        aspect = np.sqrt(np.exp(random.uniform(*np.log(self.ASPECT))))
-        crop_height, crop_width = min(round(side / aspect), height), min(round(side * aspect), width)
-        top, left = random.integers(height - crop_height + 1), random.integers(width - crop_width + 1)
-        view = transforms.resized_crop(
-            image, int(top), int(left), crop_height, crop_width, [self.resolution] * 2, antialias=True
-        )
-        if random.random() < 0.5:
-            view = view.flip(-1)
-        return {"rgb": view, "label": self.pictures.labels[index]}
-
-
-class CenterViews(Dataset):
-    """The square center of each picture, resized: what a run is validated on. Same items as TrainingViews."""
-
-    def __init__(self, pictures: Pictures, resolution: int) -> None:
-        self.pictures, self.resolution = pictures, resolution
-
-    def __len__(self) -> int:
-        return len(self.pictures)
-
-    def __getitem__(self, index: int) -> dict:
-        image = torch.from_numpy(self.pictures.arrays[index]).permute(2, 0, 1)
-        view = transforms.center_crop(image, [min(image.shape[-2:])] * 2)
-        view = transforms.resize(view, [self.resolution] * 2, antialias=True)
-        return {"rgb": view, "label": self.pictures.labels[index]}
-
-
-def simulate_hints(ab: torch.Tensor, generator: torch.Generator, share: float, most: int = 20) -> torch.Tensor:
-    """Color hints (N, 3, H, W) as a person might give them, after Zhang et al. 2017.
-
-    `share` of the pictures get 0 to `most` points at random places; a point is a square patch of 1 to 9 pixels a side
-    that carries the mean ab of the picture below it. `ab` is (N, 2, H, W) in Lab units; the generator is a CPU one.
-    """
-    n, _, height, width = ab.shape
-    count = torch.randint(0, most + 1, (n,), generator=generator) * (torch.rand(n, generator=generator) < share)
-    owner = torch.repeat_interleave(torch.arange(n), count)
-    points = len(owner)
-    hints = ab.new_zeros(n, 3, height, width)
-    if not points:
-        return hints
-    radius = torch.randint(0, 5, (points,), generator=generator)
-    y = torch.randint(0, height, (points,), generator=generator)
-    x = torch.randint(0, width, (points,), generator=generator)
-
-    offset = torch.arange(-4, 5)
-    dy, dx = (o.reshape(1, -1) for o in torch.meshgrid(offset, offset, indexing="ij"))
-    rows, columns = y[:, None] + dy, x[:, None] + dx
-    inside = torch.maximum(dy.abs(), dx.abs()) <= radius[:, None]
-    inside &= (rows >= 0) & (rows < height) & (columns >= 0) & (columns < width)
-    rows, columns = rows.clamp(0, height - 1), columns.clamp(0, width - 1)
-    owner, rows, columns, inside = (t.to(ab.device) for t in (owner, rows, columns, inside))
-
-    colors = ab[owner[:, None], :, rows, columns]  # (points, 81, 2)
-    mean = (colors * inside[..., None]).sum(1) / inside.sum(1, keepdim=True)
-    point, place = inside.nonzero(as_tuple=True)
-    values = torch.cat([mean, mean.new_ones(points, 1)], dim=1)
-    hints[owner[point], :, rows[point, place], columns[point, place]] = values[point]
-    return hints
+    return np.array(image)

@@ -1,12 +1,16 @@
-"""What a colorizer is trained to do."""
+"""What a colorizer is trained to do: the objectives that a recipe names, each with its source."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.nn.utils.parametrizations import spectral_norm
 
-from colorizer.color import AbBins
+from colorizer.color import AB_LIMIT, AbBins, lab_to_rgb
+from colorizer.metrics import colorfulness
+from train.data import NO_LABEL
+from train.weights import trained_features
 
 
 class RebalancedCrossEntropy(nn.Module):
@@ -23,13 +27,15 @@ class RebalancedCrossEntropy(nn.Module):
         self.register_buffer("weights", weights / (prior * weights).sum())
 
     def forward(self, logits: Tensor, ab: Tensor, bins: AbBins) -> Tensor:
-        """Loss of logits (N, K, h, w) for ab (N, 2, H, W) in Lab units, which is averaged down to h x w."""
+        """Loss of logits (N, K, h, w) for ab (N, 2, H, W) in Lab units, which is averaged down to h x w.
+
+        The mean over all places, whatever their weights are: so it is the same in one batch or in parts.
+        """
         target = functional.adaptive_avg_pool2d(ab, logits.shape[-2:])
         index, share = bins.encode(target)
         log_probability = functional.log_softmax(logits.float(), dim=1)
         loss = -(log_probability.gather(1, index) * share).sum(1)
-        weight = self.weights[index[:, 0]]
-        return (loss * weight).sum() / weight.sum()
+        return (loss * self.weights[index[:, 0]]).mean()
 
 
 @torch.no_grad()
@@ -40,3 +46,115 @@ def bin_prior(batches, bins: AbBins) -> Tensor:
         index, share = bins.encode(ab)
         total += torch.bincount(index.flatten().cpu(), share.flatten().double().cpu(), minlength=len(bins))
     return (total / total.sum()).float()
+
+
+class PerceptualLoss(nn.Module):
+    """Mean absolute difference of a network's features of two pictures (after Johnson et al. 2016, arXiv:1603.08155).
+
+    Args:
+        name, weights: a timm architecture, and its weights: "pretrained", or a file or folder (train/weights.py).
+
+    Each level's difference is divided by the level's mean absolute feature, so that all levels count alike.
+    """
+
+    def __init__(self, name: str, weights: str) -> None:
+        super().__init__()
+        self.network, self.mean, self.std = trained_features(name, weights)
+        self.requires_grad_(False).eval()
+
+    def train(self, mode: bool = True) -> PerceptualLoss:
+        return super().train(False)
+
+    def forward(self, rgb: Tensor, truth: Tensor) -> Tensor:
+        """Loss of sRGB (N, 3, H, W) in 0..1 against the truth."""
+        mean, std = (rgb.new_tensor(v)[:, None, None] for v in (self.mean, self.std))
+        with torch.no_grad():
+            wanted = self.network((truth - mean) / std)
+        got = self.network((rgb - mean) / std)
+        return sum(
+            functional.l1_loss(g.float(), w.float()) / w.float().abs().mean().clamp(min=1e-6)
+            for g, w in zip(got, wanted, strict=True)
+        ) / len(got)
+
+
+class PatchCritic(nn.Module):
+    """A PatchGAN critic (Isola et al. 2017, arXiv:1611.07004) with spectral norm (Miyato et al. 2018,
+    arXiv:1802.05957): scores each patch, of some 70 pixels a side, as real (high) or as colored (low)."""
+
+    def __init__(self, width: int = 48) -> None:
+        super().__init__()
+        widths = [3, width, 2 * width, 4 * width, 4 * width]
+        layers: list[nn.Module] = []
+        for stage, (inputs, outputs) in enumerate(zip(widths, widths[1:], strict=False)):
+            layers += [spectral_norm(nn.Conv2d(inputs, outputs, 4, 2 if stage < 3 else 1, 1)), nn.LeakyReLU(0.2)]
+        self.layers = nn.Sequential(*layers, spectral_norm(nn.Conv2d(widths[-1], 1, 3, 1, 1)))
+
+    def forward(self, lightness: Tensor, ab: Tensor) -> Tensor:
+        """Scores (N, 1, h, w) of lightness (N, 1, H, W) and ab (N, 2, H, W), in Lab units."""
+        return self.layers(torch.cat([lightness / 50 - 1, ab / AB_LIMIT], dim=1))
+
+
+def critic_loss(real: Tensor, colored: Tensor) -> Tensor:
+    """The critic's hinge loss (Miyato et al. 2018)."""
+    return functional.relu(1 - real).mean() + functional.relu(1 + colored).mean()
+
+
+class Objective(nn.Module):
+    """The weighted sum of the objectives that a recipe names, but for the critic's word (train.py adds that).
+
+    Args:
+        weights: of each objective by name; those of weight 0 are left out.
+        prior: share (K,) of each bin in the data, where the cross-entropy is among them.
+        labeled_share: share of the pictures that have a class.
+        others: the recipe's rebalancing_mix, perceptual_network and perceptual_weights.
+    """
+
+    def __init__(
+        self,
+        weights: dict[str, float],
+        prior: Tensor | None = None,
+        labeled_share: float = 1.0,
+        rebalancing_mix: float = 1.0,
+        perceptual_network: str = "vgg16",
+        perceptual_weights: str = "pretrained",
+    ) -> None:
+        super().__init__()
+        self.terms = {name: weight for name, weight in weights.items() if weight and name != "adversarial"}
+        self.labeled_share = labeled_share
+        if "rebalanced_cross_entropy" in self.terms:
+            self.cross_entropy = RebalancedCrossEntropy(prior, rebalancing_mix)
+        if "perceptual" in self.terms:
+            self.perceptual = PerceptualLoss(perceptual_network, perceptual_weights)
+
+    def forward(self, out: dict[str, Tensor], lightness: Tensor, ab: Tensor, label: Tensor, bins: AbBins | None):
+        """The loss, and each objective's value (unweighted) by name.
+
+        Args:
+            out: what Trainee.forward gives.
+            lightness, ab: the truth (N, 1, H, W) and (N, 2, H, W), in Lab units.
+            label: class numbers (N,), NO_LABEL where there is none.
+            bins: of the model, where it has a distribution.
+        """
+        values = {}
+        rgb = None
+        if {"perceptual", "colorfulness"} & self.terms.keys():
+            rgb = lab_to_rgb(torch.cat([lightness, out["ab"].float()], dim=1), gamut="clip")
+        for name in self.terms:
+            if name == "mse":  # on ab in units of 127, as in Deep Koalarization (arXiv:1712.03400)
+                values[name] = functional.mse_loss(out["ab"].float() / 127, ab / 127)
+            elif name == "smooth_l1":  # Zhang et al. 2017 (arXiv:1705.02999), on ab in units of 110
+                values[name] = functional.smooth_l1_loss(out["ab"].float() / AB_LIMIT, ab / AB_LIMIT)
+            elif name == "rebalanced_cross_entropy":
+                values[name] = self.cross_entropy(out["logits"], ab, bins)
+            elif name == "perceptual":
+                truth = lab_to_rgb(torch.cat([lightness, ab], dim=1), gamut="clip")
+                values[name] = self.perceptual(rgb, truth)
+            elif name == "colorfulness":  # DDColor (arXiv:2212.11613): 1 - CF / 100
+                values[name] = 1 - colorfulness(rgb).mean() / 100
+            elif name == "labels":  # Iizuka et al. 2016; pictures without a class count nothing
+                sums = functional.cross_entropy(
+                    out["class_logits"].float(), label, ignore_index=NO_LABEL, reduction="sum"
+                )
+                values[name] = sums / (len(label) * self.labeled_share)
+        total = sum(self.terms[name] * value for name, value in values.items())
+        return total, {name: value.detach() for name, value in values.items()}

@@ -4,81 +4,175 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import difflib
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from colorizer.errors import ColorizerError
+from train.sources import DatasetSpec
+
+COLOR_OBJECTIVES = ("mse", "smooth_l1", "rebalanced_cross_entropy")
+OBJECTIVES = (*COLOR_OBJECTIVES, "perceptual", "colorfulness", "labels", "adversarial")
 
 
 @dataclasses.dataclass
 class Recipe:
     """The keys of a recipe, and their defaults. They are named as in diffusers' examples where those have the same."""
 
-    model: dict[str, Any]  # name: a registered architecture; the rest are its constructor's arguments
-    train_data_dir: list[str]  # folders of pictures, or of tar files of pictures
-    output_dir: str = "runs/run"
-    validation_share: float = 0.02  # of the pictures, never trained on
-    short_side: int = 192  # pictures are kept in memory with at most this short side, in pixels
-    resolutions: dict[float, int] = dataclasses.field(default_factory=lambda: {0.0: 128})  # from this share of the run
+    # The model
+    model: dict[str, Any] | None = None  # name: a registered architecture; the rest are its constructor's arguments
+    pretrained_model_name_or_path: str | None = None  # start from these weights: a bundled name, a folder, a Hub id
+    embedder_weights: str = "none"  # pretrained (timm's), none, or the path of a safetensors file or a model's folder
+    freeze_embedder: bool = False  # keep the embedder as it is, in eval mode
+    cache_embeddings: bool = False  # of a frozen embedder, when nothing is augmented
     defaults: dict[str, Any] = dataclasses.field(default_factory=dict)  # the dials written to config.json
 
-    rebalancing_mix: float = 0.5  # of the uniform distribution into the prior; 1: none
-    label_loss: float = 0.0  # weight of the embedder's class loss (Iizuka et al. 2016)
+    # The data: one of train_data_dir, dataset_name, train_shards
+    train_data_dir: list[str] = dataclasses.field(default_factory=list)  # trees of pictures, tar files, CIFAR, MNIST
+    dataset_name: str | None = None  # a dataset of the Hub, a folder of parquet files, or a pattern of them
+    dataset_config_name: str | None = None
+    dataset_split: str = "train"
+    dataset_revision: str | None = None
+    image_column: str | None = None  # found by its type when left out
+    label_column: str | None = None
+    streaming: bool = False  # read dataset_name while training, and keep nothing of it
+    train_shards: list[str] = dataclasses.field(default_factory=list)  # webdataset tar files: paths, patterns, URLs
+    validation_data_dir: list[str] = dataclasses.field(default_factory=list)  # instead of a part of the training data
+    validation_share: float = 0.02  # of the pictures, never trained on
+    max_validation_pictures: int = 1000
+    max_train_samples: int | None = None  # the first so many pictures of the data
+    min_colorfulness: float = 15.0  # less colorful pictures (Hasler and Suesstrunk) are dropped; 0 keeps all
+    min_side: int = 32  # pixels; smaller pictures are dropped
+    min_class_size: int = 20  # classes of fewer pictures count as no class
+    picture_size: int = 192  # pixels a side that a decoded picture is kept with
+    cache: str = "ram"  # where the decoded pictures are: ram, device, or none to decode them again for every view
+    dataloader_num_workers: int = 0
+
+    # The views
+    resolutions: dict[float, int] = dataclasses.field(default_factory=lambda: {0.0: 128})  # from this share of the run
+    augment: bool = True  # random crops and flips; without, the center square of each picture
     hint_share: float = 0.0  # of the views that carry simulated hints (Zhang et al. 2017)
 
+    # The objective
+    objectives: dict[str, float] = dataclasses.field(default_factory=lambda: {"rebalanced_cross_entropy": 1.0})
+    rebalancing_mix: float = 0.5  # of the uniform distribution into the prior; 1: none
+    perceptual_network: str = "vgg16"  # a timm architecture
+    perceptual_weights: str = "pretrained"  # as embedder_weights, but none makes no sense
+    adversarial_from: float = 0.8  # share of the run after which the critic comes in
+    critic_warmup_steps: int = 200  # in which it learns alone
+    critic_learning_rate: float = 2e-4
+
+    # The schedule
     train_batch_size: int = 48  # per process
-    max_train_steps: int = 1000
-    max_train_minutes: float | None = None  # ends the run, and its schedule, earlier: for machines that are shared
+    gradient_accumulation_steps: int = 1
+    max_train_steps: int | None = None  # optimizer steps; goes before num_train_epochs
+    num_train_epochs: float | None = None
+    optimizer: str = "adamw"  # or adam
     learning_rate: float = 2e-3
+    lr_scheduler: str = "cosine"  # or constant; both after lr_warmup_steps
+    lr_warmup_steps: int = 0
     weight_decay: float = 0.02
-    lr_warmup_steps: int = 200
-    max_grad_norm: float = 1.0
-    ema_decay: float = 0.999
+    max_grad_norm: float | None = 1.0
+    ema_decay: float = 0.999  # of the averaged weights, which are what is evaluated and saved; 0: none
     freeze_norm_from: float = 1.0  # share of the run after which batch norm keeps its statistics
-    mixed_precision: str = "no"
-    dataloader_num_workers: int = 0
     seed: int = 0
 
-    save_minutes: float = 10.0  # between saves of a loadable model folder and a checkpoint
+    # The machine
+    mixed_precision: str = "no"  # no, fp16, bf16
+    channels_last: bool = True
+    torch_compile: bool = False
+    gradient_checkpointing: bool = False
+
+    # The run's folder
+    output_dir: str = "runs/run"
+    checkpointing_steps: int = 500
+    checkpoints_total_limit: int | None = 3
     resume_from_checkpoint: str | None = None  # "latest" or a folder
+    validation_steps: int = 500  # between validations and sample sheets
+    logging_steps: int = 50
+    report_to: str = "tensorboard"  # or wandb or none; tensorboard is left out where it is not installed
+    dry_run: bool = False  # two steps, a checkpoint, and how long the run would take
+
+    # The Hub
+    push_to_hub: bool = False
+    hub_model_id: str | None = None
+    hub_private_repo: bool = False
+    push_checkpoints: bool = False  # each one as it is made, to a branch of its name
+    push_samples: bool = False  # the last sample sheet: it shows people's photos
+
+    @property
+    def dataset(self) -> DatasetSpec | None:
+        """The dataset that dataset_name and its companions describe."""
+        if self.dataset_name is None:
+            return None
+        return DatasetSpec(
+            name=self.dataset_name,
+            config=self.dataset_config_name,
+            split=self.dataset_split,
+            image_column=self.image_column,
+            label_column=self.label_column,
+            revision=self.dataset_revision,
+        )
+
+    @property
+    def is_streamed(self) -> bool:
+        """Whether the pictures are read while training, so that nobody knows how many there are."""
+        return bool(self.train_shards) or self.streaming
+
+    def resolution_at(self, share: float) -> int:
+        """Pixels a side of the views when `share` (0..1) of the run is done."""
+        return self.resolutions[max(start for start in self.resolutions if start <= share)]
+
+
+POSITIVE = (
+    "train_batch_size", "gradient_accumulation_steps", "picture_size", "checkpointing_steps", "validation_steps",
+    "logging_steps", "learning_rate", "max_train_steps", "num_train_epochs", "checkpoints_total_limit",
+    "max_train_samples", "max_validation_pictures", "max_grad_norm",
+)  # fmt: skip
+FIELDS = {field.name: field for field in dataclasses.fields(Recipe)}
 
 
 def parse_recipe(arguments: list[str] | None = None, description: str | None = None) -> Recipe:
     """The recipe that the command line names, with its flags laid over it. ColorizerError for what it cannot be."""
-    fields = dataclasses.fields(Recipe)
     parser = argparse.ArgumentParser(
         description=description, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
     parser.add_argument("--recipe", help="a YAML file, such as train/recipes/fusion_compact.yaml")
-    for field in fields:
-        several = {"nargs": "+"} if field.name == "train_data_dir" else {}
-        parser.add_argument(f"--{field.name}", help=f"overrides the recipe's ({field.type})", **several)
+    for name, field in FIELDS.items():
+        # A flag that stands alone is true; lists take several values.
+        values = {"list[str]": {"nargs": "+"}, "bool": {"nargs": "?", "const": "true"}}.get(field.type, {})
+        parser.add_argument(f"--{name}", help=f"overrides the recipe's ({field.type})", **values)
     flags = vars(parser.parse_args(arguments))
 
-    values = _read(flags.pop("recipe"))
+    values = read_recipe(flags.pop("recipe"))
     for name, text in flags.items():
         if text is not None:
-            values[name] = text if isinstance(text, list) else yaml.safe_load(text)
-    known = {field.name for field in fields}
-    if unknown := sorted(set(values) - known):
-        raise ColorizerError(f"The recipe has no key {unknown[0]!r}; its keys are {', '.join(sorted(known))}.")
-    for field in fields:
-        if field.name not in values and field.default is field.default_factory is dataclasses.MISSING:
-            raise ColorizerError(f"The recipe needs {field.name!r}: put it into the file, or give --{field.name}.")
-    recipe = Recipe(**values)
+            values[name] = text if FIELDS[name].type in ("str", "str | None", "list[str]") else _parse(name, text)
+    return make_recipe(values)
+
+
+def make_recipe(values: dict[str, Any]) -> Recipe:
+    """A checked recipe of these keys; ColorizerError, in one sentence, for what it cannot be."""
+    for name in values:
+        if name not in FIELDS:
+            close = difflib.get_close_matches(name, FIELDS, n=1)
+            hint = f"did you mean {close[0]}?" if close else f"its keys are {', '.join(FIELDS)}."
+            raise ColorizerError(f"The recipe has no key {name!r}: {hint}")
+    recipe = Recipe(**{name: _coerce(name, value) for name, value in values.items()})
     _check(recipe)
     return recipe
 
 
-def _read(path: str | None) -> dict[str, Any]:
+def read_recipe(path: str | Path | None) -> dict[str, Any]:
+    """The keys and values of a YAML file."""
     if path is None:
         return {}
     try:
         values = yaml.safe_load(Path(path).read_text())
-    except OSError as error:
-        raise ColorizerError(f"The recipe {path} cannot be read: {error.strerror}.") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ColorizerError(f"The recipe {path} cannot be read: {getattr(error, 'strerror', error)}.") from None
     except yaml.YAMLError as error:
         raise ColorizerError(f"The recipe {path} is not valid YAML: {' '.join(str(error).split())}.") from None
     if not isinstance(values, dict):
@@ -86,19 +180,107 @@ def _read(path: str | None) -> dict[str, Any]:
     return values
 
 
+def _parse(name: str, text: str) -> Any:
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise ColorizerError(f"--{name} must be of type {FIELDS[name].type}, not {text!r}.") from None
+
+
+def _coerce(name: str, value: Any) -> Any:
+    """A value in the type of its key. ColorizerError where it is of another."""
+    wanted = FIELDS[name].type
+    kinds = wanted.split(" | ")
+    kind = kinds[0].partition("[")[0]
+    if value is None and "None" in kinds:
+        return None
+    if kind == "str" and value is False:
+        return "no"  # how YAML reads a bare no
+    if kind == "list" and isinstance(value, str):
+        return [value]
+    if kind == "float" and isinstance(value, (int, str)) and not isinstance(value, bool):
+        try:
+            return float(value)  # YAML reads 1e-3 as text
+        except ValueError:
+            pass
+    if type(value).__name__ != kind:
+        raise ColorizerError(f"The recipe's {name} must be of type {wanted}, not {value!r}.")
+    return value
+
+
 def _check(recipe: Recipe) -> None:
-    """Refuses values of the wrong kind before anything starts."""
-    kinds = {"int": int, "float": (int, float), "str": str, "dict[str, Any]": dict, "dict[float, int]": dict}
-    for field in dataclasses.fields(recipe):
-        value = getattr(recipe, field.name)
-        kind = kinds.get(field.type.removesuffix(" | None"))
-        if kind and not (value is None and field.type.endswith("None")) and not isinstance(value, kind):
-            raise ColorizerError(f"The recipe's {field.name} must be of type {field.type}, not {value!r}.")
-    if isinstance(recipe.train_data_dir, str):
-        recipe.train_data_dir = [recipe.train_data_dir]
-    if "name" not in recipe.model:
-        raise ColorizerError("The recipe's model needs a name, such as `model: {name: fusion}`.")
-    if recipe.mixed_precision not in ("no", "fp16", "bf16"):
-        raise ColorizerError(f"mixed_precision must be no, fp16 or bf16, not {recipe.mixed_precision!r}.")
-    if min(recipe.resolutions, default=1) != 0:
-        raise ColorizerError("resolutions must map shares of the run to pixels, beginning with 0, as in {0: 128}.")
+    """Refuses, in one sentence, values and combinations that cannot be, before anything starts."""
+
+    def require(condition: Any, sentence: str) -> None:
+        if not condition:
+            raise ColorizerError(sentence)
+
+    for name, choices in {
+        "mixed_precision": ("no", "fp16", "bf16"),
+        "cache": ("ram", "device", "none"),
+        "optimizer": ("adamw", "adam"),
+        "lr_scheduler": ("cosine", "constant"),
+        "report_to": ("tensorboard", "wandb", "none"),
+    }.items():
+        value = getattr(recipe, name)
+        require(value in choices, f"{name} must be one of {', '.join(choices)}, not {value!r}.")
+    for name in POSITIVE:
+        value = getattr(recipe, name)
+        require(value is None or value > 0, f"{name} must be more than 0, not {value}.")
+    for name in ("hint_share", "validation_share", "rebalancing_mix", "adversarial_from", "freeze_norm_from"):
+        value = getattr(recipe, name)
+        require(0 <= value <= 1, f"{name} is a share and must be from 0 to 1, not {value}.")
+    require(0 <= recipe.ema_decay < 1, f"ema_decay must be from 0 up to less than 1, not {recipe.ema_decay}.")
+
+    require(
+        recipe.model or recipe.pretrained_model_name_or_path,
+        "The recipe needs a model, such as `model: {name: fusion}`, or pretrained_model_name_or_path.",
+    )
+    require(not recipe.model or "name" in recipe.model, "The recipe's model needs a name: `model: {name: fusion}`.")
+    sources = [name for name in ("train_data_dir", "dataset_name", "train_shards") if getattr(recipe, name)]
+    require(
+        len(sources) == 1,
+        f"A training reads from one of train_data_dir, dataset_name and train_shards; {len(sources)} are given.",
+    )
+    require(not recipe.streaming or recipe.dataset_name, "streaming belongs to dataset_name, which is not given.")
+    require(recipe.max_train_steps or recipe.num_train_epochs, "The recipe needs max_train_steps or num_train_epochs.")
+    if recipe.is_streamed:
+        require(recipe.max_train_steps, "A stream has no end that is known: give max_train_steps.")
+        require(not recipe.cache_embeddings, "The embeddings of a stream cannot be kept: leave out cache_embeddings.")
+    require(
+        min(recipe.resolutions, default=1) == 0,
+        "resolutions must map shares of the run to pixels, beginning with 0, as in {0: 128}.",
+    )
+
+    unknown = [name for name in recipe.objectives if name not in OBJECTIVES]
+    require(not unknown, f"There is no objective {unknown and unknown[0]!r}; there are {', '.join(OBJECTIVES)}.")
+    for name, weight in recipe.objectives.items():
+        require(
+            isinstance(weight, (int, float)) and weight >= 0,
+            f"The weight of the objective {name} must be a number from 0 up, not {weight!r}.",
+        )
+    require(
+        (recipe.model or {}).get("name") == "classifier" or any(recipe.objectives.get(n) for n in COLOR_OBJECTIVES),
+        f"The objectives need one that ties the colors to the truth: {', '.join(COLOR_OBJECTIVES)}.",
+    )
+
+    if recipe.freeze_embedder:
+        require(
+            recipe.embedder_weights != "none" or recipe.pretrained_model_name_or_path,
+            "An embedder that is frozen needs trained weights: give embedder_weights, or leave out freeze_embedder.",
+        )
+        require(
+            not recipe.objectives.get("labels"),
+            "A frozen embedder learns nothing from labels: leave out the objective or freeze_embedder.",
+        )
+    if recipe.cache_embeddings:
+        require(recipe.freeze_embedder, "cache_embeddings needs freeze_embedder: otherwise embeddings change.")
+        require(not recipe.augment, "cache_embeddings needs augment: false, since an embedding belongs to one view.")
+        require(
+            len(recipe.resolutions) == 1, "cache_embeddings needs one resolution, since an embedding belongs to one."
+        )
+    require(
+        not recipe.push_to_hub or recipe.hub_model_id, "push_to_hub needs hub_model_id, such as user/my-colorizer."
+    )
+    require(recipe.push_to_hub or not recipe.push_checkpoints, "push_checkpoints needs push_to_hub.")
+    require(recipe.push_to_hub or not recipe.push_samples, "push_samples needs push_to_hub.")

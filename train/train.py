@@ -4,294 +4,774 @@
         --train_data_dir photos/ --output_dir runs/fusion_compact
 
 Everything that makes the run stands in the recipe (train/recipe.py lists the keys); a flag of the same name overrides
-it. The output folder gets recipe.yaml (as resolved), metrics.jsonl, samples.png (gray, prediction, truth of held-out
-pictures), checkpoint/ (to resume from) and model/, which `colorizer --model` and `from_pretrained` load at any time.
+it. The run's folder gets recipe.yaml (as resolved), metrics.jsonl, samples/ (gray, prediction, truth of held-out
+pictures), checkpoint-<step>/ (to resume from, and each one a model folder) and, in the end, model/, which
+`colorizer --model` and `from_pretrained` load. docs/training.md shows it all.
 """
 
-import copy
-import json
-import math
-import shutil
 import sys
-import time
 from pathlib import Path
 
 sys.path[0] = str(Path(__file__).resolve().parents[1])  # the repository, so that `train` and `colorizer` are found
 
+import contextlib  # noqa: E402
+import copy  # noqa: E402
 import dataclasses  # noqa: E402
+import datetime  # noqa: E402
+import importlib.util  # noqa: E402
+import json  # noqa: E402
+import math  # noqa: E402
+import os  # noqa: E402
+import shutil  # noqa: E402
+import signal  # noqa: E402
+import tempfile  # noqa: E402
+import time  # noqa: E402
+from collections.abc import Iterator  # noqa: E402
 
+import numpy as np  # noqa: E402
 import torch  # noqa: E402
 import yaml  # noqa: E402
-from accelerate import Accelerator  # noqa: E402
-from accelerate.utils import DataLoaderConfiguration, set_seed  # noqa: E402
+from accelerate import Accelerator, InitProcessGroupKwargs  # noqa: E402
+from accelerate.utils import (  # noqa: E402
+    DataLoaderConfiguration,
+    DistributedType,
+    ProjectConfiguration,
+    gather_object,
+    send_to_device,
+    set_seed,
+)
 from PIL import Image  # noqa: E402
-from torch import nn  # noqa: E402
-from torch.nn import functional  # noqa: E402
+from torch import Tensor, nn  # noqa: E402
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn  # noqa: E402
-from torch.utils.data import DataLoader  # noqa: E402
 from tqdm import tqdm  # noqa: E402
 
-from colorizer.color import lab_to_rgb, rgb_to_lab  # noqa: E402
+from colorizer import metrics  # noqa: E402
+from colorizer.color import lab_to_rgb  # noqa: E402
 from colorizer.errors import ColorizerError  # noqa: E402
+from colorizer.hub import check_token, load_model, push  # noqa: E402
 from colorizer.models import Colorizer, create_model  # noqa: E402
-from train.data import NO_LABEL, CenterViews, TrainingViews, load_pictures, simulate_hints  # noqa: E402
-from train.losses import RebalancedCrossEntropy, bin_prior  # noqa: E402
+from train.card import write_card  # noqa: E402
+from train.checkpoints import (  # noqa: E402
+    STATE,
+    as_plain,
+    check_same_run,
+    find_checkpoint,
+    list_checkpoints,
+    replace_folder,
+    save_checkpoint,
+)
+from train.data import NO_LABEL, Stream, batches_of, load_data, training_loader  # noqa: E402
+from train.losses import Objective, PatchCritic, bin_prior, critic_loss  # noqa: E402
 from train.recipe import Recipe, parse_recipe  # noqa: E402
+from train.trainee import ClassifierTrainee, Trainee, calibrate, checkpoint_gradients  # noqa: E402
+from train.views import draw, simulate_hints, to_lab, training_views  # noqa: E402
+from train.weights import load_embedder_weights  # noqa: E402
 
-
-class Trainee(nn.Module):
-    """The colorizer and, beside it, a linear classifier on the embedder's vector, which only the training needs."""
-
-    def __init__(self, colorizer: Colorizer, classes: int) -> None:
-        super().__init__()
-        self.colorizer = colorizer
-        self.classifier = nn.Linear(colorizer.embedder.channels, classes) if classes else None
-
-    def forward(self, lightness: torch.Tensor, hints: torch.Tensor | None):
-        """Logits of the ab bins (N, K, h, w) and of the classes (N, C) or None, for lightness (N, 1, H, W)."""
-        embedding = self.colorizer.embed(lightness)
-        logits = self.colorizer.logits(lightness, hints, embedding)
-        return logits, self.classifier(embedding[0]) if self.classifier else None
+SAMPLE_EPOCH = 2**31  # no epoch of the training: seeds the views of what is looked at beside it
+SHEET_PICTURES = 12
+GPU_SIGNAL_STEPS = 10  # between looks at whether any process was told to stop; each look waits for the GPU
 
 
 class Progress:
-    """How far the run is; saved in each checkpoint."""
+    """How far the run is, and what it has seen since the last line of metrics; saved in each checkpoint."""
 
     def __init__(self) -> None:
         self.step, self.seconds = 0, 0.0
+        self.sums: dict[str, float] = {}
+        self.summed = 0
+
+    def add(self, values: dict[str, Tensor]) -> None:
+        for name, value in values.items():
+            self.sums[name] = self.sums.get(name, 0.0) + value.float()
+        self.summed += 1
 
     def state_dict(self) -> dict:
-        return vars(self).copy()
+        return vars(self) | {"sums": {name: float(value) for name, value in self.sums.items()}}
 
     def load_state_dict(self, state: dict) -> None:
         vars(self).update(state)
 
-    def share(self, recipe: Recipe) -> float:
-        """The share of the run that is done, 0..1, by steps or by minutes, whichever is further."""
-        share = self.step / recipe.max_train_steps
-        if recipe.max_train_minutes:
-            share = max(share, self.seconds / 60 / recipe.max_train_minutes)
-        return min(share, 1.0)
+
+class Training:
+    """One run: built from a recipe, then `fit`."""
+
+    def __init__(self, recipe: Recipe) -> None:
+        self.recipe = recipe
+        self.output = Path(recipe.output_dir)
+        self.accelerator = accelerator = make_accelerator(recipe, self.output)
+        if recipe.push_to_hub and accelerator.is_main_process:
+            check_token(recipe.hub_model_id)
+        set_seed(recipe.seed)
+        self.stopped_by: int | None = None
+
+        # The model first: weights that cannot be had are told before the pictures are decoded. A classifier's last
+        # layer has to wait for them.
+        waits = (recipe.model or {}).get("name") == "classifier" and "classes" not in recipe.model
+        colorizer = None if waits else self.make_model()
+        self.training, self.validation = load_data(recipe, accelerator)
+        self.is_stream = isinstance(self.training, Stream)
+        if waits:
+            colorizer = self.make_model(classes=self.training.classes)
+        self.is_classifier = colorizer.kind == "classifier"
+        if self.is_classifier:
+            self.keep_labeled(colorizer)
+        self.loader = training_loader(self.training, recipe, accelerator)
+        self.steps_per_epoch = math.inf if self.is_stream else len(self.loader) // recipe.gradient_accumulation_steps
+        self.max_steps = recipe.max_train_steps or max(1, round(recipe.num_train_epochs * self.steps_per_epoch))
+        self.resolution = max(recipe.resolutions.values())  # that the model is validated at
+        self.progress = Progress()
+
+        self.build(colorizer)
+        self.checkpoint: Path | None = None  # the latest
+        if recipe.resume_from_checkpoint:
+            self.checkpoint = find_checkpoint(recipe.resume_from_checkpoint, self.output)
+            self.resume(self.checkpoint)
+        elif list_checkpoints(self.output) and not recipe.dry_run:
+            raise ColorizerError(
+                f"{self.output} holds an earlier run: go on with it by --resume_from_checkpoint latest, or give "
+                "another output_dir."
+            )
+        self.output.mkdir(parents=True, exist_ok=True)
+
+    # ------------------------------------------------------------------------------------------------------ building
+
+    def make_model(self, **config) -> Colorizer:
+        """The model to train: new, or with the weights that the recipe starts from."""
+        recipe = self.recipe
+        source, config = recipe.pretrained_model_name_or_path, {**(recipe.model or {}), **config}
+        # One process of a machine downloads, the others find it in the cache.
+        with self.accelerator.local_main_process_first():
+            if source:
+                model = load_model(source)
+                found = {"name": model.name, **model.config}
+                for key, value in config.items():
+                    if found.get(key) != value:
+                        raise ColorizerError(
+                            f"{source} has {key} {found.get(key)!r} and the recipe wants {value!r}: leave out `model` "
+                            "to take the one of the weights."
+                        )
+            else:
+                name = config.pop("name")
+                try:
+                    model = create_model(name, **config)
+                except TypeError as error:
+                    raise ColorizerError(f"The recipe's model cannot be built: {error}.") from None
+                if recipe.embedder_weights != "none":
+                    if getattr(model, "embedder", None) is None:
+                        raise ColorizerError(f"A {name} model has no embedder: leave out embedder_weights.")
+                    load_embedder_weights(model.embedder, model.config["embedder"], recipe.embedder_weights)
+        if model.output != "ab" and model.kind == "colorizer":
+            raise ColorizerError(f"This trainer's objectives are about ab; a {model.name} model gives {model.output}.")
+        unknown = recipe.defaults.keys() - model.defaults.keys()
+        if unknown:
+            raise ColorizerError(f"The recipe's defaults have no {min(unknown)!r}; they are {list(model.defaults)}.")
+        model.defaults |= recipe.defaults
+        model.source = None
+        return model
+
+    def build(self, colorizer: Colorizer) -> None:
+        """The trainee, its objective, optimizer and averages, and the critic where the recipe has one."""
+        recipe, accelerator = self.recipe, self.accelerator
+        weights = {name: weight for name, weight in recipe.objectives.items() if weight}
+        classes = len(self.training.classes)
+        if self.is_classifier:
+            weights = {"labels": 1.0}
+            trainee = ClassifierTrainee(colorizer)
+        else:
+            if "rebalanced_cross_entropy" in weights and not colorizer.has_distribution:
+                raise ColorizerError(
+                    f"rebalanced_cross_entropy needs a model with a distribution (`head: bins`), which this "
+                    f"{colorizer.name} model does not have: take mse or smooth_l1."
+                )
+            if "labels" in weights and not classes:
+                raise ColorizerError(
+                    "The objective labels needs classes: folders of at least min_class_size pictures each, not a "
+                    "stream; leave it out to train without."
+                )
+            if recipe.hint_share and not colorizer.accepts_hints:
+                raise ColorizerError(f"This {colorizer.name} model takes no hints: leave out hint_share.")
+            if recipe.cache_embeddings and getattr(colorizer.embedder, "embedding", "") == "maps":
+                raise ColorizerError("cache_embeddings keeps vectors, and this embedder gives maps: leave it out.")
+            needs_ab = bool(weights.keys() - {"rebalanced_cross_entropy", "labels"})
+            trainee = Trainee(colorizer, classes if "labels" in weights else 0, needs_ab, recipe.freeze_embedder)
+        if recipe.channels_last:
+            trainee = trainee.to(memory_format=torch.channels_last)
+
+        prior = None
+        if "rebalanced_cross_entropy" in weights:
+            prior = bin_prior((ab for _, ab in self.sample_lab(4096, 64)), colorizer.bins)
+        labeled = 1.0 if self.is_stream else float((self.training.labels != NO_LABEL).mean())
+        self.objective = Objective(
+            weights, prior, labeled, recipe.rebalancing_mix, recipe.perceptual_network, recipe.perceptual_weights
+        ).to(accelerator.device)
+
+        # The averages are made before the processes are coupled: batch norm that is synchronized has the same state.
+        self.averaged = None
+        if recipe.ema_decay:
+            average = get_ema_multi_avg_fn(recipe.ema_decay)
+            self.averaged = AveragedModel(colorizer, multi_avg_fn=average, device=accelerator.device)
+            self.averaged.requires_grad_(False)
+        if recipe.gradient_checkpointing:
+            checkpoint_gradients(colorizer)
+        if accelerator.num_processes > 1 and accelerator.device.type == "cuda":
+            trainee = nn.SyncBatchNorm.convert_sync_batchnorm(trainee)
+        if recipe.torch_compile:
+            trainee.compile()
+        self.bare = trainee  # the same weights, without what couples the processes
+        self.trainee, self.optimizer = accelerator.prepare(trainee, make_optimizer(trainee, recipe))
+        self.critic = None
+        if "adversarial" in weights:
+            self.bare_critic = PatchCritic()
+            self.critic, self.critic_optimizer = accelerator.prepare(
+                self.bare_critic,
+                torch.optim.Adam(self.bare_critic.parameters(), recipe.critic_learning_rate, betas=(0.0, 0.99)),
+            )
+        kept = [self.progress] + ([self.averaged] if self.averaged else [])
+        accelerator.register_for_checkpointing(*kept)
+        self.embeddings = self.embed_all() if recipe.cache_embeddings else None
+
+    def keep_labeled(self, classifier: nn.Module) -> None:
+        """Leaves the pictures that have a class; a classifier's classes must be those of the data, in their order."""
+        if self.is_stream or list(classifier.config["classes"]) != self.training.classes:
+            found = "a stream" if self.is_stream else ", ".join(self.training.classes) or "none"
+            raise ColorizerError(
+                f"The classifier's classes must be those of the training pictures, in this order: {found}."
+            )
+        self.training, self.validation = (
+            pictures.subset(np.flatnonzero(pictures.labels != NO_LABEL))
+            for pictures in (self.training, self.validation)
+        )
+        if not len(self.validation):
+            raise ColorizerError("No picture for validation has a class: raise validation_share.")
+
+    def resume(self, folder: Path) -> None:
+        changed = check_same_run(folder, self.recipe, self.training.classes)
+        self.accelerator.load_state(str(folder / STATE))
+        self.accelerator.print(f"resumed from {folder} at step {self.progress.step}")
+        for change in changed:
+            self.accelerator.print(f"changed since: {change}")
+        path = self.output / "metrics.jsonl"
+        if self.accelerator.is_main_process and path.exists():
+            # What was measured after the checkpoint will be measured again.
+            lines = [line for line in path.read_text().splitlines() if _step_of(line) <= self.progress.step]
+            _write(path, "".join(line + "\n" for line in lines))
+
+    @property
+    def model(self) -> Colorizer:
+        """The colorizer as it is trained."""
+        return self.bare.colorizer
+
+    @property
+    def step_pictures(self) -> int:
+        """Pictures of one step, of all processes together."""
+        recipe = self.recipe
+        return recipe.train_batch_size * recipe.gradient_accumulation_steps * self.accelerator.num_processes
+
+    @property
+    def share(self) -> float:
+        """The share of the run that is done, 0..1."""
+        return min(1.0, self.progress.step / self.max_steps)
+
+    # ------------------------------------------------------------------------------------------------------ training
+
+    def fit(self) -> None:
+        """Trains to the end, or until SIGINT or SIGTERM, which save a checkpoint first."""
+        recipe, progress, accelerator = self.recipe, self.progress, self.accelerator
+        self.say_what_runs()
+        if accelerator.is_main_process:
+            for unfinished in self.output.glob("*.partial"):
+                shutil.rmtree(unfinished, ignore_errors=True)
+            (self.output / "recipe.yaml").write_text(yaml.safe_dump(as_plain(recipe), sort_keys=False))
+        self.start_trackers()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, self.ask_to_stop)
+        bar = tqdm(
+            total=self.max_steps, initial=progress.step, disable=not accelerator.is_main_process, smoothing=0.05,
+            mininterval=0.5 if sys.stderr.isatty() else 10, desc="train",
+        )  # fmt: skip
+        self.clock, self.logged_at = time.perf_counter(), progress.seconds
+        steps = self.steps()
+        while progress.step < self.max_steps:
+            values = next(steps)
+            progress.add(values)
+            progress.step += 1
+            now = time.perf_counter()
+            progress.seconds, self.clock = progress.seconds + now - self.clock, now
+            bar.update()
+            last = progress.step == self.max_steps
+            if progress.step % recipe.logging_steps == 0 or last:
+                line = self.log_training()
+                bar.set_postfix({name: f"{line[name]:.4g}" for name in ("loss", "lr", "images/s")}, refresh=False)
+            if progress.step % recipe.validation_steps == 0 or last:
+                self.validate()
+            stop = self.should_stop()
+            if progress.step % recipe.checkpointing_steps == 0 or last or stop:
+                self.save(must=last or stop)
+            if stop and not last:
+                bar.close()
+                accelerator.print(
+                    f"stopped by {signal.Signals(self.stopped_by).name if self.stopped_by else 'a signal'} at step "
+                    f"{progress.step}; --resume_from_checkpoint latest goes on from {self.checkpoint}"
+                )
+                accelerator.end_training()
+                return
+        bar.close()
+        self.finish()
+
+    def steps(self) -> Iterator[dict[str, Tensor]]:
+        """Takes one optimizer step after the other; gives each one's loss and objectives."""
+        recipe, accelerator = self.recipe, self.accelerator
+        batches = self.batches()
+        while True:
+            resolution, adversary = recipe.resolution_at(self.share), self.adversary()
+            for group in self.optimizer.param_groups:
+                group["lr"] = self.learning_rate()
+            self.bare.freeze_norm = self.share >= recipe.freeze_norm_from
+            self.trainee.train()
+            parts = recipe.gradient_accumulation_steps
+            sums: dict[str, Tensor] = {}
+            for part in range(parts):
+                inputs = self.see(*next(batches), resolution)
+                # Gradients are exchanged once, with the last part.
+                with contextlib.ExitStack() as exchange:
+                    if part < parts - 1:
+                        for module in (self.trainee, self.critic) if self.critic else (self.trainee,):
+                            exchange.enter_context(accelerator.no_sync(module))
+                    values = self.learn(inputs, parts, adversary)
+                for name, value in values.items():
+                    sums[name] = sums.get(name, 0) + value / parts
+            self.update(adversary)
+            yield sums
+
+    def batches(self) -> Iterator[tuple[dict[str, Tensor], int]]:
+        """Batches of this process, with their epoch, from where the run stands, without end."""
+        parts = self.recipe.gradient_accumulation_steps
+        if self.is_stream:
+            skipped = self.progress.step * parts  # a stream must be read again up to here
+            for number, batch in enumerate(self.loader):
+                if number >= skipped:
+                    yield send_to_device(batch, self.accelerator.device), 0
+            raise ColorizerError("The stream has ended.")
+        while True:
+            epoch, done = divmod(self.progress.step, self.steps_per_epoch)
+            self.loader.set_epoch(epoch)  # before skip_first_batches, which hands the epoch over
+            loader = self.accelerator.skip_first_batches(self.loader, done * parts) if done else self.loader
+            # What does not fill a step at an epoch's end is left out.
+            for _, batch in zip(range((self.steps_per_epoch - done) * parts), loader, strict=False):
+                yield batch, epoch
+
+    def see(self, batch: dict[str, Tensor], epoch: int, resolution: int) -> dict[str, Tensor | None]:
+        """What the network is given of a batch, and what it should say: views in Lab, hints, labels."""
+        recipe, device = self.recipe, self.accelerator.device
+        batch = send_to_device(batch, device, non_blocking=True)
+        draws = draw(recipe.seed, epoch, batch["index"]).to(device, non_blocking=True)
+        rgb = training_views(batch, draws if recipe.augment else None, resolution)
+        if self.is_classifier:
+            return {"rgb": rgb, "label": batch["label"]}
+        lightness, ab = to_lab(rgb)
+        return {
+            "lightness": lightness,
+            "ab": ab,
+            "hints": simulate_hints(ab, draws, recipe.hint_share) if self.model.accepts_hints else None,
+            "label": batch["label"],
+            "embedding": None if self.embeddings is None else (self.embeddings[batch["index"]].to(device),),
+        }
+
+    def learn(self, inputs: dict[str, Tensor | None], parts: int, adversary: str | None) -> dict[str, Tensor]:
+        """Forward and backward over one batch, a `parts`-th of a step. Gives the loss and the objectives' values."""
+        if self.is_classifier:
+            out, lightness, ab = self.trainee(inputs["rgb"]), None, None
+        else:
+            lightness, ab = inputs["lightness"], inputs["ab"]
+            with torch.no_grad() if adversary == "learns alone" else contextlib.nullcontext():
+                out = self.trainee(lightness, inputs["hints"], inputs["embedding"])
+        loss, values = self.objective(out, lightness, ab, inputs["label"], getattr(self.model, "bins", None))
+        if adversary:
+            colored = out["ab"].float().detach()
+            real_score, colored_score = self.critic(torch.cat([lightness, lightness]), torch.cat([ab, colored])).chunk(
+                2
+            )
+            values["critic"] = critic_loss(real_score, colored_score)
+            self.accelerator.backward(values["critic"] / parts)
+            values["critic"] = values["critic"].detach()
+        if adversary == "judges":
+            self.bare_critic.requires_grad_(False)  # the colors' gradient passes through it and leaves none there
+            values["adversarial"] = -self.bare_critic(lightness, out["ab"].float()).mean()
+            loss = loss + self.recipe.objectives["adversarial"] * values["adversarial"]
+        if adversary != "learns alone":
+            self.accelerator.backward(loss / parts)
+        if adversary == "judges":
+            self.bare_critic.requires_grad_(True)
+            values["adversarial"] = values["adversarial"].detach()
+        return {"loss": loss.detach(), **values}
+
+    def update(self, adversary: str | None) -> None:
+        """Moves the weights by the gradients, and the averages after them."""
+        recipe = self.recipe
+        if adversary:
+            self.critic_optimizer.step()
+            self.critic_optimizer.zero_grad(set_to_none=True)
+        if adversary != "learns alone":
+            if recipe.max_grad_norm:
+                self.accelerator.clip_grad_norm_(self.trainee.parameters(), recipe.max_grad_norm)
+            self.optimizer.step()
+            if self.averaged:
+                self.averaged.update_parameters(self.model)
+        self.optimizer.zero_grad(set_to_none=True)
+
+    def adversary(self) -> str | None:
+        """The critic's part in this step, after DeOldify's NoGAN: none at first, then it learns alone, then it judges.
+
+        So the colors are nearly finished when it comes in, and it has little time to spoil them.
+        """
+        if self.critic is None:
+            return None
+        step = self.progress.step - round(self.recipe.adversarial_from * self.max_steps)
+        return None if step < 0 else "learns alone" if step < self.recipe.critic_warmup_steps else "judges"
+
+    def learning_rate(self) -> float:
+        """Linear warm-up, then constant, or a half cosine down to a hundredth."""
+        recipe = self.recipe
+        warmup = min(1.0, (self.progress.step + 1) / max(1, recipe.lr_warmup_steps))
+        cosine = 0.5 * (1 + math.cos(math.pi * self.share)) if recipe.lr_scheduler == "cosine" else 1.0
+        return recipe.learning_rate * warmup * (0.01 + 0.99 * cosine)
+
+    def ask_to_stop(self, number: int, frame) -> None:
+        self.stopped_by = number
+
+    def should_stop(self) -> bool:
+        """Whether any process was told to stop; all processes learn it in the same step."""
+        accelerator = self.accelerator
+        if accelerator.num_processes == 1:
+            return self.stopped_by is not None
+        if accelerator.device.type != "cpu" and self.progress.step % GPU_SIGNAL_STEPS:
+            return False
+        if self.stopped_by is not None:
+            accelerator.set_trigger()
+        return accelerator.check_trigger()
+
+    # ------------------------------------------------------------------------------------------------------ watching
+
+    def say_what_runs(self) -> None:
+        recipe, accelerator = self.recipe, self.accelerator
+        pictures = "a stream of pictures" if self.is_stream else f"{len(self.training):,} pictures"
+        parameters = sum(p.numel() for p in self.trainee.parameters() if p.requires_grad)
+        accelerator.print(
+            f"{pictures} to train on, {len(self.validation):,} to validate on, {len(self.training.classes)} classes\n"
+            f"{accelerator.num_processes} process(es) on {accelerator.device.type} ({accelerator.mixed_precision}); "
+            f"{self.max_steps:,} steps of {self.step_pictures} pictures ({recipe.train_batch_size} per process); "
+            f"{parameters / 1e6:.1f} M parameters to train in a {self.model.name} model"
+        )
+
+    def start_trackers(self) -> None:
+        if self.recipe.report_to != "none":
+            self.accelerator.init_trackers("colorizer")
+
+    def log_training(self) -> dict[str, float]:
+        """A line of metrics: means since the last one, over all processes."""
+        progress = self.progress
+        values = {name: float(value) / progress.summed for name, value in progress.sums.items()}
+        gathered = gather_object([values])
+        line = {name: float(np.mean([g[name] for g in gathered])) for name in values}
+        line["lr"] = self.optimizer.param_groups[0]["lr"]
+        line["images/s"] = self.step_pictures * progress.summed / (progress.seconds - self.logged_at)
+        self.logged_at = progress.seconds
+        progress.sums, progress.summed = {}, 0
+        self.log(line)
+        return line
+
+    def log(self, values: dict[str, float]) -> None:
+        """Writes values to metrics.jsonl and to the trackers."""
+        self.accelerator.log(values, step=self.progress.step)
+        if self.accelerator.is_main_process:
+            line = {"step": self.progress.step, "minutes": round(self.progress.seconds / 60, 2), **values}
+            with open(self.output / "metrics.jsonl", "a") as file:
+                file.write(json.dumps(line) + "\n")
+
+    def finished_model(self) -> Colorizer:
+        """A copy of the model as it is evaluated and saved: the averaged weights, in eval mode."""
+        model = copy.deepcopy(self.averaged.module if self.averaged else self.model)
+        if self.averaged and not self.is_classifier and self.share < self.recipe.freeze_norm_from:
+            accepts_hints = model.accepts_hints
+            calibrate(
+                model,
+                (
+                    (lightness, simulate_hints(ab, draws, self.recipe.hint_share) if accepts_hints else None)
+                    for (lightness, ab), draws in self.sample_views(1152, self.resolution)
+                ),
+            )
+        return model.eval()
+
+    @torch.no_grad()
+    def validate(self) -> dict[str, float]:
+        """Measures the model on the held-out pictures, which the processes share, and draws the sample sheet."""
+        rank, world = self.accelerator.process_index, self.accelerator.num_processes
+        model = self.finished_model()
+        mine = range(rank, len(self.validation), world)
+        rows = []
+        for batch in batches_of(self.validation, 32, mine):
+            rows += zip(batch["index"].tolist(), self.judge(model, batch), strict=True)
+        # In the pictures' order and in float64, so that the figures are those of any number of processes.
+        rows = [row for _, row in sorted(gather_object(rows), key=lambda row: row[0])]
+        means = {name: math.fsum(row[name] for row in rows) / len(rows) for name in rows[0]}
+        if self.is_classifier:
+            line = {"validation_accuracy": means["right"], "validation_loss": means["loss"]}
+        else:
+            line = {
+                "validation_ab_rmse": math.sqrt(means["squared"]),
+                "gray_ab_rmse": math.sqrt(means["gray_squared"]),
+                "validation_colorfulness": means["colorfulness"],
+                "truth_colorfulness": means["true_colorfulness"],
+            }
+            if self.accelerator.is_main_process:
+                self.draw_samples(model)
+        self.log(line)
+        self.validated = line
+        if self.accelerator.is_main_process:
+            tqdm.write(f"step {self.progress.step}: " + ", ".join(f"{k} {v:.4g}" for k, v in line.items()))
+        self.clock = time.perf_counter()  # the time of training, not of looking at it
+        return line
+
+    def judge(self, model: Colorizer, batch: dict[str, Tensor]) -> list[dict[str, float]]:
+        """Per-picture figures of a batch of held-out pictures, at the model's default temperature."""
+        batch = send_to_device(batch, self.accelerator.device)
+        rgb = training_views(batch, None, self.resolution)
+        if self.is_classifier:
+            logits = model(rgb).float()
+            loss = nn.functional.cross_entropy(logits, batch["label"], ignore_index=NO_LABEL, reduction="none")
+            columns = {"right": (logits.argmax(1) == batch["label"]).double(), "loss": loss}
+        else:
+            lightness, ab = to_lab(rgb)
+            colored = model(lightness)
+            columns = {
+                "squared": metrics.ab_mse(colored, ab),
+                "gray_squared": ab.square().flatten(1).mean(1),
+                "colorfulness": metrics.colorfulness(lab_to_rgb(torch.cat([lightness, colored], dim=1))),
+                "true_colorfulness": metrics.colorfulness(rgb),
+            }
+        lists = {name: values.double().tolist() for name, values in columns.items()}
+        return [dict(zip(lists, row, strict=True)) for row in zip(*lists.values(), strict=True)]
+
+    def draw_samples(self, model: Colorizer) -> None:
+        """Rows of gray, prediction and truth of the same held-out pictures, as samples/step-<step>.png."""
+        shown = range(min(SHEET_PICTURES, len(self.validation)))
+        batch = send_to_device(next(batches_of(self.validation, SHEET_PICTURES, shown)), self.accelerator.device)
+        lightness, ab = to_lab(training_views(batch, None, self.resolution))
+        rows = [
+            lab_to_rgb(torch.cat([lightness, part], dim=1)) for part in (torch.zeros_like(ab), model(lightness), ab)
+        ]
+        pixels = torch.cat([torch.cat(list(row), dim=-1) for row in rows], dim=-2)
+        sheet = (pixels * 255).round().byte().permute(1, 2, 0).cpu().numpy()
+        (self.output / "samples").mkdir(exist_ok=True)
+        Image.fromarray(sheet).save(self.output / "samples" / f"step-{self.progress.step:06d}.png")
+        for tracker in self.accelerator.trackers:
+            if tracker.name == "tensorboard":
+                tracker.writer.add_image("samples", sheet, self.progress.step, dataformats="HWC")
+            elif hasattr(tracker, "log_images"):
+                tracker.log_images({"samples": [sheet]}, step=self.progress.step)
+
+    # ------------------------------------------------------------------------------------- looking at the data beside
+
+    def sample(self, most: int) -> Iterator[dict[str, Tensor]]:
+        """Batches of up to `most` training pictures, the same in every process."""
+        if not self.is_stream:
+            indices = np.random.default_rng(self.recipe.seed).permutation(len(self.training))[:most]
+            yield from batches_of(self.training, 48, indices.tolist())
+            return
+        if not hasattr(self, "beginning"):
+            alone = Stream(self.recipe, 0, 1)
+            self.beginning = [row for _, row in zip(range(480), alone, strict=False)]
+        for start in range(0, min(most, len(self.beginning)), 48):
+            yield torch.utils.data.default_collate(self.beginning[start : start + 48])
+
+    def sample_views(self, most: int, size: int) -> Iterator[tuple[tuple[Tensor, Tensor], Tensor]]:
+        """((lightness, ab), draws) of views like those of the training."""
+        for batch in self.sample(most):
+            batch = send_to_device(batch, self.accelerator.device)
+            draws = draw(self.recipe.seed, SAMPLE_EPOCH, batch["index"]).to(self.accelerator.device)
+            yield to_lab(training_views(batch, draws if self.recipe.augment else None, size)), draws
+
+    def sample_lab(self, most: int, size: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Lightness and ab of whole pictures' center squares, on the CPU."""
+        for batch in self.sample(most):
+            yield to_lab(training_views(send_to_device(batch, torch.device("cpu")), None, size))
+
+    @torch.no_grad()
+    def embed_all(self) -> Tensor:
+        """The frozen embedder's vectors (P, E) of all training pictures; the processes share the work."""
+        model, resolution = self.model.eval(), self.recipe.resolution_at(0)
+        rank, world = self.accelerator.process_index, self.accelerator.num_processes
+        rows = []
+        mine = range(rank, len(self.training), world)
+        for batch in tqdm(
+            batches_of(self.training, 32, mine),
+            "embed",
+            -(-len(mine) // 32),
+            disable=not self.accelerator.is_main_process,
+        ):
+            batch = send_to_device(batch, self.accelerator.device)
+            with self.accelerator.autocast():
+                (vectors,) = model.embed(to_lab(training_views(batch, None, resolution))[0])
+            rows += zip(batch["index"].tolist(), vectors.float().cpu().numpy(), strict=True)
+        table = np.empty((len(self.training), model.embedder.channels), np.float32)
+        for index, vector in gather_object(rows):
+            table[index] = vector
+        return torch.from_numpy(table)
+
+    # -------------------------------------------------------------------------------------------------------- saving
+
+    def write_model(self, folder: Path) -> None:
+        """Puts a loadable model into `folder`: the averaged weights."""
+        self.finished_model().save_pretrained(folder)
+
+    def save(self, must: bool) -> None:
+        """A checkpoint of this step. One that cannot be written is told and ends nothing, unless it `must`."""
+        problem = save_checkpoint(
+            self.accelerator, self.output, self.progress.step, self.recipe, self.training.classes, self.write_model
+        )
+        if problem:
+            older = list_checkpoints(self.output)
+            sentence = f"The checkpoint at step {self.progress.step} could not be written ({problem}); " + (
+                f"{older[-1]} is the latest that there is" if older else "there is no earlier one"
+            )
+            if must:
+                raise ColorizerError(f"{sentence}: make room, and go on with --resume_from_checkpoint latest.")
+            self.accelerator.print(f"{sentence}, and the training goes on.")
+        else:
+            self.checkpoint = self.output / f"checkpoint-{self.progress.step}"
+            if self.recipe.push_checkpoints and self.accelerator.is_main_process:
+                self.push(self.checkpoint, revision=self.checkpoint.name)
+        self.clock = time.perf_counter()
+
+    def finish(self) -> None:
+        """The last checkpoint's model as model/, with a card, and to the Hub if the recipe says so."""
+        if self.accelerator.is_main_process:
+            partial = self.output / "model.partial"
+            shutil.rmtree(partial, ignore_errors=True)
+            partial.mkdir()
+            for name in ("config.json", "model.safetensors"):
+                shutil.copy(self.checkpoint / name, partial / name)
+            write_card(partial / "README.md", self)
+            replace_folder(partial, self.output / "model")
+            self.accelerator.print(f"the model is in {self.output / 'model'}")
+            if self.recipe.push_to_hub:
+                self.push(self.output / "model")
+        self.accelerator.wait_for_everyone()
+        self.accelerator.end_training()
+
+    def push(self, folder: Path, revision: str | None = None) -> None:
+        """To the Hub. What goes wrong there is told and ends nothing: everything is on the disk."""
+        recipe = self.recipe
+        sheets = sorted((self.output / "samples").glob("*.png"))[-1:] if recipe.push_samples else []
+        try:
+            url = push(
+                folder, recipe.hub_model_id, private=recipe.hub_private_repo, revision=revision, extra_files=sheets
+            )
+            print("pushed to", url)
+        except ColorizerError as error:
+            print(f"not pushed: {error}", file=sys.stderr)
+
+    def dry_run(self) -> None:
+        """Two steps, a checkpoint written and read again, a validation; tells how long the run would take."""
+        self.say_what_runs()
+        steps, seconds = self.steps(), []
+        for _ in range(2):
+            start = time.perf_counter()
+            self.progress.add(next(steps))
+            self.progress.step += 1
+            seconds.append(time.perf_counter() - start)
+        start = time.perf_counter()
+        self.validate()
+        validation = time.perf_counter() - start
+        start = time.perf_counter()
+        self.save(must=True)
+        checkpoint = time.perf_counter() - start
+        self.accelerator.load_state(str(self.checkpoint / STATE))
+        load_model(str(self.checkpoint))
+        recipe = self.recipe
+        total = (
+            seconds[1] * self.max_steps
+            + validation * -(-self.max_steps // recipe.validation_steps)
+            + checkpoint * -(-self.max_steps // recipe.checkpointing_steps)
+        )
+        size = sum(path.stat().st_size for path in self.checkpoint.rglob("*") if path.is_file())
+        loss = float(self.progress.sums["loss"]) / self.progress.summed
+        self.accelerator.print(
+            f"dry run: loss {loss:.4f}; {seconds[1]:.2f} s a step, {validation:.1f} s a validation, {checkpoint:.1f} "
+            f"s and {size / 1e6:.0f} MB a checkpoint, which loads; {self.max_steps:,} steps would take "
+            f"{datetime.timedelta(seconds=round(total))} at the speed of the second one"
+        )
 
 
-def learning_rate(recipe: Recipe, progress: Progress) -> float:
-    """Linear warm-up, then a half cosine down to a hundredth."""
-    warmup = min(1.0, (progress.step + 1) / max(1, recipe.lr_warmup_steps))
-    cosine = 0.5 * (1 + math.cos(math.pi * progress.share(recipe)))
-    return recipe.learning_rate * warmup * (0.01 + 0.99 * cosine)
+def make_accelerator(recipe: Recipe, output: Path) -> Accelerator:
+    tracker = recipe.report_to
+    if recipe.dry_run or (tracker == "tensorboard" and importlib.util.find_spec("tensorboard") is None):
+        tracker = recipe.report_to = "none"
+    if tracker == "wandb" and importlib.util.find_spec("wandb") is None:
+        raise ColorizerError("report_to: wandb needs the wandb library: pip install wandb.")
+    accelerator = Accelerator(
+        mixed_precision=recipe.mixed_precision,
+        # Its default sampler cannot be resumed exactly.
+        dataloader_config=DataLoaderConfiguration(use_seedable_sampler=True, data_seed=recipe.seed),
+        step_scheduler_with_optimizer=False,
+        log_with=None if tracker == "none" else tracker,
+        project_config=ProjectConfiguration(project_dir=str(output), logging_dir=str(output / "logs")),
+        # The first process decodes all pictures while the others wait.
+        kwargs_handlers=[InitProcessGroupKwargs(timeout=datetime.timedelta(hours=4))],
+    )
+    if accelerator.distributed_type == DistributedType.FSDP and recipe.ema_decay:
+        raise ColorizerError("FSDP keeps parts of the weights, which cannot be averaged here: give --ema_decay 0.")
+    return accelerator
 
 
-def replace_folder(new: Path, old: Path) -> None:
-    """Puts the finished folder `new` in the place of `old`, which stays beside it until then."""
-    aside = old.with_name(old.name + ".old")
-    shutil.rmtree(aside, ignore_errors=True)
-    if old.exists():
-        old.rename(aside)
-    new.rename(old)
-    shutil.rmtree(aside, ignore_errors=True)
+def make_optimizer(trainee: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
+    """Adam or AdamW over what is to be trained; biases and norms do not decay."""
+    trained = [parameter for parameter in trainee.parameters() if parameter.requires_grad]
+    if recipe.optimizer == "adam":
+        return torch.optim.Adam(trained, recipe.learning_rate)
+    groups = [
+        {"params": [p for p in trained if p.ndim > 1], "weight_decay": recipe.weight_decay},
+        {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW(groups, recipe.learning_rate)
 
 
-def to_lab(rgb: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Lightness (N, 1, H, W) and ab (N, 2, H, W) of uint8 sRGB (N, 3, H, W)."""
-    lab = rgb_to_lab(rgb.float() / 255)
-    return lab[:, :1], lab[:, 1:]
+def _step_of(line: str) -> float:
+    try:
+        return json.loads(line)["step"]
+    except (ValueError, KeyError, TypeError):
+        return math.inf  # cut off by a kill
+
+
+def _write(path: Path, text: str) -> None:
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text(text)
+    partial.replace(path)
 
 
 def main() -> None:
     recipe = parse_recipe(description=__doc__)
-    accelerator = Accelerator(
-        mixed_precision=recipe.mixed_precision,
-        dataloader_config=DataLoaderConfiguration(use_seedable_sampler=True, data_seed=recipe.seed),
-        step_scheduler_with_optimizer=False,
-    )
-    set_seed(recipe.seed)
-    output = Path(recipe.output_dir)
-    output.mkdir(parents=True, exist_ok=True)
-
-    with accelerator.main_process_first():
-        pictures = load_pictures(recipe.train_data_dir, recipe.short_side)
-    training, validation = pictures.split(recipe.validation_share, recipe.seed)
-    views = TrainingViews(training, recipe.resolutions[min(recipe.resolutions)], recipe.seed)
-    loader = DataLoader(
-        views, recipe.train_batch_size, shuffle=True, drop_last=True, num_workers=recipe.dataloader_num_workers
-    )
-    if not len(loader):
-        raise ColorizerError(
-            f"There are {len(training)} pictures to train on, fewer than the batch of {recipe.train_batch_size}; "
-            "lower train_batch_size or add pictures."
-        )
-    validation_views = CenterViews(validation, max(recipe.resolutions.values()))
-
-    config = dict(recipe.model)
-    colorizer = create_model(config.pop("name"), **config)
-    if not colorizer.has_distribution:
-        raise ColorizerError("This trainer's loss needs a model with `head: bins`; a regression head has no bins.")
-    colorizer.defaults |= recipe.defaults
-    trainee = Trainee(colorizer, len(pictures.classes) if recipe.label_loss else 0)
-    trainee = trainee.to(memory_format=torch.channels_last)
-    decayed = [p for p in trainee.parameters() if p.ndim > 1]
-    others = [p for p in trainee.parameters() if p.ndim <= 1]
-    optimizer = torch.optim.AdamW(
-        [{"params": decayed, "weight_decay": recipe.weight_decay}, {"params": others, "weight_decay": 0.0}],
-        lr=recipe.learning_rate,
-    )
-    # The color statistics of the data: from as many pictures as make them steady.
-    sample = DataLoader(CenterViews(training, 64), 64)
-    prior = bin_prior((to_lab(batch["rgb"])[1] for _, batch in zip(range(64), sample, strict=False)), colorizer.bins)
-    color_loss = RebalancedCrossEntropy(prior, recipe.rebalancing_mix).to(accelerator.device)
-
-    ema = AveragedModel(colorizer, multi_avg_fn=get_ema_multi_avg_fn(recipe.ema_decay), device=accelerator.device)
-    trainee, optimizer, loader = accelerator.prepare(trainee, optimizer, loader)
-    progress = Progress()
-    accelerator.register_for_checkpointing(ema, progress)
-    if recipe.resume_from_checkpoint:
-        folder = Path(recipe.resume_from_checkpoint)
-        if recipe.resume_from_checkpoint == "latest":
-            # The older one is all there is when a run was killed between two renamings.
-            folder = next((f for f in (output / "checkpoint", output / "checkpoint.old") if f.exists()), output)
-        if not (folder / "model.safetensors").exists():
-            raise ColorizerError(
-                f"There is no checkpoint in {folder}; leave out resume_from_checkpoint to begin anew."
-            )
-        accelerator.load_state(str(folder))
-        accelerator.print(f"resumed from {folder} at step {progress.step}")
-
-    batch_total = recipe.train_batch_size * accelerator.num_processes
-    accelerator.print(
-        f"{len(training):,} pictures to train on, {len(validation):,} to validate on, "
-        f"{len(pictures.classes)} classes; {accelerator.num_processes} process(es) on {accelerator.device.type}, "
-        f"batch {batch_total}; {sum(p.numel() for p in colorizer.parameters()) / 1e6:.1f} M parameters"
-    )
-    if accelerator.is_main_process:
-        (output / "recipe.yaml").write_text(yaml.safe_dump(dataclasses.asdict(recipe), sort_keys=False))
-
-    def save() -> None:
-        """Writes model/, samples.png, a line of metrics.jsonl and checkpoint/, each whole or not at all."""
-        accelerator.wait_for_everyone()
-        if accelerator.is_main_process:
-            model = copy.deepcopy(ema.module)
-            if progress.share(recipe) < recipe.freeze_norm_from or recipe.freeze_norm_from == 1:
-                calibrate(model, TrainingViews(training, validation_views.resolution, recipe.seed), recipe.hint_share)
-            model.eval()
-            metrics = validate(model, validation_views, accelerator.device, output / "samples.png")
-            model.save_pretrained(output / "model.partial")
-            replace_folder(output / "model.partial", output / "model")
-            log({"step": progress.step, **metrics})
-        accelerator.save_state(str(output / "checkpoint.partial"))
-        if accelerator.is_main_process:
-            replace_folder(output / "checkpoint.partial", output / "checkpoint")
-        accelerator.wait_for_everyone()
-
-    def log(values: dict) -> None:
-        if accelerator.is_main_process:
-            with open(output / "metrics.jsonl", "a") as file:
-                file.write(json.dumps({"minutes": round(progress.seconds / 60, 2), **values}) + "\n")
-            tqdm.write(" ".join(f"{k}={v:.4g}" if isinstance(v, float) else f"{k}={v}" for k, v in values.items()))
-
-    norms = [module for module in trainee.modules() if isinstance(module, nn.BatchNorm2d)]
-    bar = tqdm(
-        total=recipe.max_train_steps, initial=progress.step, mininterval=10, disable=not accelerator.is_main_process
-    )
-    model = accelerator.unwrap_model(trainee).colorizer
-    steps_per_epoch = len(loader)
-    last_save, clock = progress.seconds, time.perf_counter()
-    while progress.share(recipe) < 1:
-        views.epoch = epoch = progress.step // steps_per_epoch
-        loader.set_epoch(epoch)
-        done = progress.step % steps_per_epoch
-        for batch in accelerator.skip_first_batches(loader, done) if done else loader:
-            # The next batch's size: the loader is one batch ahead of the step.
-            views.resolution = recipe.resolutions[max(s for s in recipe.resolutions if s <= progress.share(recipe))]
-            for group in optimizer.param_groups:
-                group["lr"] = learning_rate(recipe, progress)
-            trainee.train()
-            if progress.share(recipe) >= recipe.freeze_norm_from:
-                # What is trained from here on is what is used: with the statistics of no batch, hinted or not.
-                for norm in norms:
-                    norm.eval()
-            lightness, ab = to_lab(batch["rgb"].to(memory_format=torch.contiguous_format))
-            generator = torch.Generator().manual_seed(
-                hash((recipe.seed, progress.step, accelerator.process_index)) % 2**63
-            )
-            hints = simulate_hints(ab, generator, recipe.hint_share) if model.accepts_hints else None
-            with accelerator.autocast():
-                logits, class_logits = trainee(lightness, hints)
-            loss = color_loss(logits, ab, model.bins)
-            values = {"loss": loss.detach()}
-            if class_logits is not None and (batch["label"] != NO_LABEL).any():
-                label_loss = functional.cross_entropy(class_logits.float(), batch["label"], ignore_index=NO_LABEL)
-                loss = loss + recipe.label_loss * label_loss
-                values["label_loss"] = label_loss.detach()
-            accelerator.backward(loss)
-            accelerator.clip_grad_norm_(trainee.parameters(), recipe.max_grad_norm)
-            optimizer.step()
-            optimizer.zero_grad(set_to_none=True)
-            ema.update_parameters(model)
-
-            progress.step += 1
-            now = time.perf_counter()
-            progress.seconds, clock = progress.seconds + now - clock, now
-            bar.update()
-            if progress.step % 50 == 0:
-                numbers = {key: value.item() for key, value in values.items()}
-                log({"step": progress.step, **numbers, "lr": learning_rate(recipe, progress)})
-            if progress.seconds - last_save > 60 * recipe.save_minutes:
-                last_save = progress.seconds
-                save()
-                clock = time.perf_counter()
-            if progress.share(recipe) >= 1:
-                break
-    bar.close()
-    save()
-    accelerator.print(f"the model is in {output / 'model'}")
-    accelerator.end_training()
-
-
-@torch.no_grad()
-def calibrate(model: Colorizer, views: TrainingViews, hint_share: float, batches: int = 24) -> None:
-    """Gives averaged weights the batch-norm statistics that belong to them, and leaves the model in eval mode.
-
-    The average of the statistics is not the statistics of the average: while the weights still move, it gives one
-    brown for everything. Views carry hints as often as in training: without them the statistics are others again.
-    """
-    norms = [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
-    momenta = [norm.momentum for norm in norms]
-    for norm in norms:
-        norm.reset_running_stats()
-        norm.momentum = None  # the plain mean over the batches
-    generator = torch.Generator().manual_seed(views.seed)
-    device = next(model.parameters()).device
-    model.train()
-    for _, batch in zip(range(batches), DataLoader(views, 48, shuffle=True, generator=generator), strict=False):
-        lightness, ab = to_lab(batch["rgb"].to(device))
-        model(lightness, simulate_hints(ab, generator, hint_share) if model.accepts_hints else None)
-    model.eval()
-    for norm, momentum in zip(norms, momenta, strict=True):
-        norm.momentum = momentum
-
-
-@torch.no_grad()
-def validate(model: Colorizer, views: CenterViews, device: torch.device, sheet: Path, shown: int = 12) -> dict:
-    """ab RMSE (Lab units) of the model at its default temperature and of gray; a sheet of the first pictures."""
-    squared = gray = 0.0
-    rows = []
-    for batch in DataLoader(views, 32):
-        lightness, ab = to_lab(batch["rgb"].to(device))
-        predicted = model(lightness)
-        squared += (predicted - ab).square().sum().item()
-        gray += ab.square().sum().item()
-        if not rows:
-            parts = torch.zeros_like(ab), predicted, ab
-            rows = [lab_to_rgb(torch.cat([lightness, part], dim=1))[:shown] for part in parts]
-    pixels = torch.cat([torch.cat(list(row), dim=-1) for row in rows], dim=-2)
-    Image.fromarray((pixels * 255).round().byte().permute(1, 2, 0).cpu().numpy()).save(sheet)
-    total = len(views) * 2 * views.resolution**2
-    return {"validation_ab_rmse": math.sqrt(squared / total), "gray_ab_rmse": math.sqrt(gray / total)}
+    if not recipe.dry_run:
+        Training(recipe).fit()
+        return
+    # The launcher's process is what the processes of a machine have in common.
+    folder = Path(tempfile.gettempdir()) / f"colorizer-dry-run-{os.getppid()}"
+    try:
+        changes = {
+            "output_dir": str(folder),
+            "resume_from_checkpoint": None,
+            "push_to_hub": False,
+            "push_checkpoints": False,
+        }
+        Training(dataclasses.replace(recipe, **changes)).dry_run()
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 if __name__ == "__main__":
     try:
         main()
     except ColorizerError as error:
-        print(f"train.py: {error}", file=sys.stderr)
+        if os.environ.get("RANK", "0") == "0":  # the other processes have the same to say
+            print(f"train.py: {error}", file=sys.stderr)
         sys.exit(2)

@@ -142,10 +142,13 @@ class FusionColorizer(Colorizer):
         self, lightness: Tensor, hints: Tensor | None = None, embedding: tuple[Tensor, ...] | None = None
     ) -> Tensor:
         ab = self.decode(self.logits(lightness, hints, embedding))
-        height, width = lightness.shape[-2:]
+        return self.enlarge(ab, lightness.shape[-2:])
+
+    def enlarge(self, ab: Tensor, size: tuple[int, int] | torch.Size) -> Tensor:
+        """Brings ab (N, 2, ceil(H/4), ceil(W/4)), as `decode` gives it, to the picture's size (H, W)."""
         # A row of logits stands for four rows of the picture, also where the last ones are padding.
         ab = resize(ab, (ab.shape[-2] * 4, ab.shape[-1] * 4))
-        return ab[..., :height, :width]
+        return ab[..., : size[0], : size[1]]
 
 
 def conv_block(inputs: int, outputs: int, norm: str, kernel: int = 3, stride: int = 1) -> nn.Sequential:

@@ -1,0 +1,136 @@
+"""The model card that a run writes for its model."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import yaml
+from huggingface_hub import EvalResult, ModelCard, ModelCardData
+
+from train.checkpoints import as_plain
+
+if TYPE_CHECKING:
+    from train.train import Training
+
+LIBRARIES = ("torch", "timm", "accelerate", "huggingface-hub", "safetensors")
+# What the card's table of settings leaves out: it says nothing of the model, or names folders of a person's machine.
+NOT_SHOWN = ("output_dir", "train_data_dir", "validation_data_dir", "resume_from_checkpoint")
+
+TEMPLATE = """---
+{{ card_data }}
+---
+
+# {{ name }}
+
+A `{{ model }}` network with {{ parameters }} million parameters{{ purpose }}, trained with the recipe below.
+
+{% if colors %}```python
+from colorizer import ColorizationPipeline
+
+pipe = ColorizationPipeline.from_pretrained("{{ repo_id }}")
+pipe("photo.jpg").save("photo.color.jpg")
+```
+
+or, from a shell, `colorizer photo.jpg --model {{ repo_id }}`. The colors are plausible, not the historical ones.
+{% endif %}
+## Data
+
+{{ data }}
+
+## Results
+
+On the {{ validation }} held-out pictures, at {{ resolution }} pixels, after {{ steps }} steps{{ explanation }}:
+
+| figure | value |
+|---|---:|
+{{ results }}
+
+## Training
+
+```sh
+{{ command }}
+```
+
+{{ steps }} steps of {{ batch }} pictures over {{ processes }} process(es) on {{ device }}, {{ minutes }} minutes;
+{{ versions }}.
+
+```yaml
+{{ recipe }}```
+"""
+
+EXPLANATION = (
+    " (RMSE of ab in CIE Lab units; colorfulness after Hasler and Suesstrunk 2003; the model's default temperature)"
+)
+
+
+def write_card(path: Path, run: Training) -> None:
+    """Writes a README.md for the model of a finished run, with the front matter that the Hub sorts and compares by."""
+    recipe, model = run.recipe, run.model
+    repo_id = recipe.hub_model_id or f"user/{run.output.name}"
+    name = repo_id.split("/")[-1]
+    figures = getattr(run, "validated", {})
+    colors = not run.is_classifier
+    data = ModelCardData(
+        model_name=name,
+        pipeline_tag="image-to-image" if colors else "image-classification",
+        tags=["image-colorization"] if colors else [],
+        library_name="colorizer",
+        license="apache-2.0",
+        datasets=[recipe.dataset_name] if recipe.dataset_name and "/" in recipe.dataset_name else None,
+        eval_results=[
+            EvalResult(
+                task_type="image-to-image" if colors else "image-classification",
+                dataset_type=recipe.dataset_name or "imagefolder",
+                dataset_name="pictures held out from the training data",
+                metric_type=key,
+                metric_name=key.replace("_", " "),
+                metric_value=round(value, 4),
+            )
+            for key, value in figures.items()
+            if key.startswith("validation")
+        ]
+        or None,
+    )
+    settings = {key: value for key, value in as_plain(recipe).items() if key not in NOT_SHOWN}
+    card = ModelCard.from_template(
+        data,
+        template_str=TEMPLATE,
+        name=name,
+        repo_id=repo_id,
+        model=model.name,
+        colors=colors,
+        purpose=" that colors black-and-white photographs" if colors else " that tells what a photograph shows",
+        parameters=f"{sum(p.numel() for p in model.parameters()) / 1e6:.1f}",
+        data=_data(run),
+        validation=f"{len(run.validation):,}",
+        resolution=run.resolution,
+        steps=f"{run.progress.step:,}",
+        explanation=EXPLANATION if colors else "",
+        results="\n".join(f"| {key.replace('_', ' ')} | {value:.4g} |" for key, value in figures.items()),
+        command=f"accelerate launch train/train.py {shlex.join(sys.argv[1:])}",
+        batch=run.step_pictures,
+        processes=run.accelerator.num_processes,
+        device=run.accelerator.device.type,
+        minutes=f"{run.progress.seconds / 60:.1f}",
+        versions=", ".join(f"{library} {importlib.metadata.version(library)}" for library in LIBRARIES),
+        recipe=yaml.safe_dump(settings, sort_keys=False),
+    )
+    path.write_text(card.content)
+
+
+def _data(run: Training) -> str:
+    recipe = run.recipe
+    folders = ", ".join(Path(place).name for place in recipe.train_data_dir)
+    source = recipe.dataset_name or folders or f"{len(recipe.train_shards)} pattern(s) of shards"
+    if run.is_stream:
+        return f"Streamed from {source}."
+    classes = f" in {len(run.training.classes)} classes" if run.training.classes else ""
+    return (
+        f"{len(run.training):,} pictures{classes} of {source}; pictures less colorful than "
+        f"{recipe.min_colorfulness:g} (Hasler and Suesstrunk) or smaller than {recipe.min_side} pixels were left out, "
+        f"and {len(run.validation):,} were held out."
+    )

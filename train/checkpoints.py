@@ -1,0 +1,130 @@
+"""Checkpoints: complete or not there, each one a model folder as well, the oldest ones removed.
+
+checkpoint-500/         config.json and model.safetensors: what from_pretrained loads
+checkpoint-500/state/   what a run needs to go on exactly: weights, optimizer, averages, random states, the recipe
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import yaml
+from accelerate import Accelerator
+from accelerate.utils import gather_object
+
+from colorizer.errors import ColorizerError
+from train.recipe import Recipe, read_recipe
+
+STATE = "state"
+RUN_FILE = "run.yaml"  # the recipe, and the classes of the pictures
+
+# What must not change when a run goes on: the state would not fit, or would mean something else.
+FIXED = ("model", "pretrained_model_name_or_path", "freeze_embedder", "optimizer", "objectives", "ema_decay")
+# What may change without a word.
+FREE = (
+    "output_dir", "checkpointing_steps", "checkpoints_total_limit", "resume_from_checkpoint", "validation_steps",
+    "logging_steps", "report_to", "dry_run", "push_to_hub", "hub_model_id", "hub_private_repo", "push_checkpoints",
+    "push_samples", "dataloader_num_workers", "cache", "embedder_weights", "perceptual_weights",
+)  # fmt: skip
+
+
+def list_checkpoints(output: Path) -> list[Path]:
+    """The complete checkpoints in a run's folder, oldest first."""
+    found = [path for path in output.glob("checkpoint-*") if path.name.removeprefix("checkpoint-").isdecimal()]
+    return sorted(found, key=lambda path: int(path.name.removeprefix("checkpoint-")))
+
+
+def find_checkpoint(wanted: str, output: Path) -> Path:
+    """The folder that resume_from_checkpoint names; ColorizerError when it is none."""
+    if wanted == "latest":
+        if not (found := list_checkpoints(output)):
+            raise ColorizerError(
+                f"There is no checkpoint in {output}: leave out resume_from_checkpoint to begin anew."
+            )
+        return found[-1]
+    folder = Path(wanted)
+    if not (folder / STATE / RUN_FILE).is_file():
+        raise ColorizerError(f"{wanted} is no checkpoint of this trainer: it has no {STATE}/{RUN_FILE}.")
+    return folder
+
+
+def check_same_run(folder: Path, recipe: Recipe, classes: list[str]) -> list[str]:
+    """Compares the recipe and the pictures' classes of a checkpoint with this run's. Returns what else has changed,
+    for people.
+
+    Raises ColorizerError, naming the key, when the checkpoint belongs to another recipe or to other pictures.
+    """
+    run = read_recipe(folder / STATE / RUN_FILE)
+    before, now = run["recipe"], as_plain(recipe)
+    for key in FIXED:
+        if before.get(key) != now[key]:
+            raise ColorizerError(
+                f"{folder} is of another recipe: its {key} is {before.get(key)!r} and this run's {now[key]!r}; to "
+                f"begin a new run with its weights, give --pretrained_model_name_or_path {folder}."
+            )
+    if run["classes"] != classes:
+        raise ColorizerError(
+            f"{folder} was trained on {len(run['classes'])} classes and the pictures have {len(classes)} now, or "
+            "others: give it the same pictures."
+        )
+    changed = [key for key in now if key not in FREE and before.get(key) != now[key]]
+    return [f"{key} {before.get(key)!r} -> {now[key]!r}" for key in changed]
+
+
+def as_plain(recipe: Recipe) -> dict:
+    """A recipe as YAML would give it back."""
+    return yaml.safe_load(yaml.safe_dump(dataclasses.asdict(recipe), sort_keys=False))
+
+
+def save_checkpoint(
+    accelerator: Accelerator,
+    output: Path,
+    step: int,
+    recipe: Recipe,
+    classes: list[str],
+    write_model: Callable[[Path], None],
+) -> str | None:
+    """Writes checkpoint-<step> aside, and renames it when every process has written its part.
+
+    `write_model` puts config.json and model.safetensors into a folder; it is called by the main process. Returns None,
+    or why the checkpoint could not be written (a full disk, most of the time): then nothing of it is left, and the
+    older ones are as they were. To be called by all processes.
+    """
+    folder, partial = output / f"checkpoint-{step}", output / f"checkpoint-{step}.partial"
+    if accelerator.is_main_process:
+        shutil.rmtree(partial, ignore_errors=True)
+    accelerator.wait_for_everyone()
+    problem = None
+    try:
+        partial.mkdir(exist_ok=True)
+        accelerator.save_state(str(partial / STATE))
+        if accelerator.is_main_process:
+            write_model(partial)
+            run = {"recipe": as_plain(recipe), "classes": classes}
+            (partial / STATE / RUN_FILE).write_text(yaml.safe_dump(run, sort_keys=False))
+    except Exception as error:  # OSError, and what torch and safetensors make of one
+        problem = " ".join(str(error).split()) or type(error).__name__
+    problems = [p for p in gather_object([problem]) if p]
+    if accelerator.is_main_process:
+        if problems:
+            shutil.rmtree(partial, ignore_errors=True)
+        else:
+            replace_folder(partial, folder)
+            if limit := recipe.checkpoints_total_limit:
+                for old in list_checkpoints(output)[:-limit]:
+                    shutil.rmtree(old, ignore_errors=True)
+    accelerator.wait_for_everyone()
+    return problems[0] if problems else None
+
+
+def replace_folder(new: Path, old: Path) -> None:
+    """Puts the finished folder `new` in the place of `old`."""
+    aside = old.with_name(old.name + ".old")
+    shutil.rmtree(aside, ignore_errors=True)
+    if old.exists():
+        old.rename(aside)
+    new.rename(old)
+    shutil.rmtree(aside, ignore_errors=True)

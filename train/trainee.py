@@ -1,0 +1,126 @@
+"""What is trained: a colorizer, with what only its training needs, and the classifier that judges."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.utils.checkpoint import checkpoint
+
+from colorizer.errors import ColorizerError
+from colorizer.models import Colorizer
+
+
+class Trainee(nn.Module):
+    """A colorizer and, beside it, a linear classifier on its embedder's vector, which only the training needs.
+
+    Args:
+        colorizer: gives ab, with or without a distribution.
+        classes: how many the classifier tells apart; 0: there is none.
+        needs_ab: whether an objective looks at ab rather than at the distribution.
+        freeze_embedder: keeps the embedder's weights, and its batch norm in eval mode.
+
+    Attributes:
+        freeze_norm: set it, and batch norm keeps its statistics from then on.
+    """
+
+    def __init__(self, colorizer: Colorizer, classes: int = 0, needs_ab: bool = True, freeze_embedder: bool = False):
+        super().__init__()
+        self.colorizer = colorizer
+        self.needs_ab = needs_ab
+        self.freeze_norm = False
+        self.embedder_is_frozen = freeze_embedder
+        embedder = getattr(colorizer, "embedder", None)
+        if (classes or freeze_embedder) and embedder is None:
+            raise ColorizerError(
+                f"A {colorizer.name} model has no embedder: leave out freeze_embedder and the objective labels."
+            )
+        if freeze_embedder:
+            embedder.requires_grad_(False)
+        self.classifier = nn.Linear(embedder.channels, classes) if classes else None
+
+    def train(self, mode: bool = True) -> Trainee:
+        super().train(mode)
+        if self.embedder_is_frozen:
+            self.colorizer.embedder.eval()
+        if self.freeze_norm:
+            for norm in batch_norms(self):
+                norm.eval()
+        return self
+
+    def forward(
+        self, lightness: Tensor, hints: Tensor | None = None, embedding: tuple[Tensor, ...] | None = None
+    ) -> dict[str, Tensor]:
+        """{"logits": (N, K, h, w), "ab": (N, 2, H, W) in Lab units, "class_logits": (N, C)}, those that there are.
+
+        Args: as of Colorizer.forward; `embedding` spares the embedder's work.
+        """
+        out = {}
+        if embedding is None:
+            embedding = self.colorizer.embed(lightness)
+        if self.colorizer.has_distribution:
+            out["logits"] = self.colorizer.logits(lightness, hints, embedding)
+            if self.needs_ab:
+                # The mean of the distribution: what a temperature would do to it is no matter of training.
+                ab = self.colorizer.decode(out["logits"], temperature=1.0)
+                out["ab"] = self.colorizer.enlarge(ab, lightness.shape[-2:])
+        else:
+            out["ab"] = self.colorizer(lightness, hints, embedding)
+        if self.classifier is not None:
+            out["class_logits"] = self.classifier(embedding[0])
+        return out
+
+
+class ClassifierTrainee(nn.Module):
+    """The classifier of pictures that train/evaluate.py judges colors with; it is trained on real ones."""
+
+    def __init__(self, classifier: nn.Module) -> None:
+        super().__init__()
+        self.colorizer = classifier  # by the name that the trainer knows
+        self.freeze_norm = False
+
+    def forward(self, rgb: Tensor) -> dict[str, Tensor]:
+        """{"class_logits": (N, C)} of sRGB (N, 3, H, W) in 0..1."""
+        return {"class_logits": self.colorizer(rgb)}
+
+
+def batch_norms(module: nn.Module) -> Iterator[_BatchNorm]:
+    """All batch-norm layers inside, synchronized ones included."""
+    return (part for part in module.modules() if isinstance(part, _BatchNorm))
+
+
+def checkpoint_gradients(colorizer: nn.Module) -> None:
+    """Makes the stages recompute their activations in the backward pass: less memory for about a third more time."""
+    embedder = getattr(colorizer, "embedder", None)
+    if embedder is not None and hasattr(embedder.network, "set_grad_checkpointing"):
+        embedder.network.set_grad_checkpointing()
+    stages = [stage for name in ("encoder", "decoder") for stage in getattr(colorizer, name, ())]
+    if not stages:
+        raise ColorizerError(f"A {colorizer.name} model has no stages whose gradients could be checkpointed.")
+    for stage in stages:
+        stage.forward = functools.partial(checkpoint, stage.forward, use_reentrant=False)
+
+
+@torch.no_grad()
+def calibrate(model: nn.Module, batches: Iterator[tuple[Tensor, Tensor | None]]) -> None:
+    """Gives averaged weights the batch-norm statistics that belong to them, and leaves the model in eval mode.
+
+    The average of the statistics is not the statistics of the average: while the weights still move, it gives one
+    brown for everything. `batches` are (lightness, hints), hinted as often as in training: without hints the
+    statistics are others again.
+    """
+    norms = list(batch_norms(model))
+    if norms:
+        momenta = [norm.momentum for norm in norms]
+        for norm in norms:
+            norm.reset_running_stats()
+            norm.momentum = None  # the plain mean over the batches
+        model.train()
+        for inputs in batches:
+            model(*inputs)
+        for norm, momentum in zip(norms, momenta, strict=True):
+            norm.momentum = momentum
+    model.eval()

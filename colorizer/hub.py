@@ -17,7 +17,7 @@ import logging
 import math
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -37,6 +37,7 @@ CARD_FILE = "README.md"
 FILES = {CONFIG_FILE: 1_000_000, WEIGHTS_FILE: 2_000_000_000}  # what a model is, and the most bytes taken of each
 MAX_HEADER = 16_000_000  # bytes of the safetensors header; ours have some 100 kB
 MAX_NUMBER = 4096  # of a constructor's argument: channels, pixels
+MAX_ITEMS, MAX_NAMES = 64, 1000  # of an argument that is a list, and of one of names alone: classes
 HUB_TIMEOUT = 10.0  # seconds to wait for the Hub before the cache is used
 
 # A card with this line was written by us, and is written anew when the model is pushed under its own name.
@@ -97,6 +98,7 @@ def push(
     token: str | bool | None = None,
     revision: str | None = None,
     commit_message: str | None = None,
+    extra_files: Sequence[str | os.PathLike] = (),
 ) -> str:
     """Uploads a model to the Hub as one commit, after loading it strictly; makes the repository if there is none.
 
@@ -108,6 +110,7 @@ def push(
         token: Hub token with write access; None uses the one that `hf auth login` or HF_TOKEN gave.
         revision: branch to push to, made from main if there is none; None is main.
         commit_message: one line.
+        extra_files: more files that go along, under their own names.
 
     Returns:
         The address of the model's page.
@@ -121,14 +124,33 @@ def push(
         with tempfile.TemporaryDirectory() as scratch:
             folder_or_model.save_pretrained(scratch)
             folder, again = Path(scratch), "the model is as it was"
-            return _upload(folder, "The model", repo_id, private, token, revision, commit_message, again)
+            return _upload(folder, "The model", repo_id, private, token, revision, commit_message, again, extra_files)
     name = os.fspath(folder_or_model)
     folder = WEIGHTS / name if name in bundled_models() else Path(name).expanduser()
     if not folder.is_dir():
         raise ColorizerError(f"There is no folder {name} to push.")
     command = f"`colorizer push {name} {repo_id}`"
     again = f"{name} is as it was, and {command} repeats it"
-    return _upload(folder, name, repo_id, private, token, revision, commit_message, again)
+    return _upload(folder, name, repo_id, private, token, revision, commit_message, again, extra_files)
+
+
+def check_token(repo_id: str, token: str | None = None) -> None:
+    """Asks the Hub who the token belongs to, for those who will push to `repo_id` in a few hours.
+
+    Raises ColorizerError, in one sentence, when there is no token, the Hub does not accept it or cannot be reached.
+    """
+    from huggingface_hub import HfApi, get_token
+
+    if not _is_repo_id(repo_id):
+        raise ColorizerError(f"{repo_id!r} is no name for a Hub repository: it looks like 'user/repo'.")
+    if not (token or get_token()):
+        raise ColorizerError(f"Pushing to {repo_id} needs a token: log in with `hf auth login`, or set HF_TOKEN.")
+    try:
+        HfApi(token=token).whoami()
+    except Exception as error:  # the client raises its own and its HTTP library's
+        if isinstance(error, (KeyError, json.JSONDecodeError)):
+            error = _NotAHub()
+        raise ColorizerError(f"{_explain(error, repo_id, None, token)}.") from error
 
 
 # ---------------------------------------------------------------------------------------------- a folder, strictly
@@ -198,9 +220,10 @@ def _read_config(path: Path, where: str) -> tuple[type[Colorizer], dict, dict]:
     for key, value in config.items():
         if key not in known:
             raise ColorizerError(f"{where}: {CONFIG_FILE} has {_show(key)}, which a {name} model does not take.")
-        for item in value if isinstance(value, list) and len(value) <= 64 else [value]:
-            if not _is_plain(item):
-                raise ColorizerError(f"{where}: {key} in {CONFIG_FILE} is {_show(value)}, which it cannot be.")
+        items = value if isinstance(value, list) else [value]
+        most = MAX_NAMES if all(isinstance(item, str) for item in items) else MAX_ITEMS
+        if len(items) > most or not all(map(_is_plain, items)):
+            raise ColorizerError(f"{where}: {key} in {CONFIG_FILE} is {_show(value)}, which it cannot be.")
     if config.get("pretrained"):
         raise ColorizerError(f"{where}: {CONFIG_FILE} asks for pretrained weights; a model's weights are in its file.")
     return cls, config, _check_defaults(defaults, where)
@@ -459,6 +482,7 @@ def _upload(
     revision: str | None,
     commit_message: str | None,
     again: str,
+    extra_files: Sequence[str | os.PathLike] = (),
 ) -> str:
     """Pushes a folder that must load strictly. `where` begins the errors of the folder, `again` ends those of the
     upload: what is left to do."""
@@ -471,12 +495,13 @@ def _upload(
     operations = [
         CommitOperationAdd(path_in_repo=file, path_or_fileobj=folder / file) for file in (CONFIG_FILE, WEIGHTS_FILE)
     ]
+    operations += [CommitOperationAdd(path_in_repo=Path(file).name, path_or_fileobj=file) for file in extra_files]
     operations.append(CommitOperationAdd(path_in_repo=CARD_FILE, path_or_fileobj=_card(folder, model, repo_id)))
     try:
         url = api.create_repo(repo_id, private=private, exist_ok=True)
         if revision is not None:
             api.create_branch(repo_id, branch=revision, exist_ok=True)
-        message = commit_message or f"Upload a {model.name} colorizer"
+        message = commit_message or f"Upload a {model.name} model"
         api.create_commit(repo_id, operations, commit_message=message, revision=revision)
     except Exception as error:  # the client raises its own, its HTTP library's, ValueError and OSError
         if isinstance(error, (KeyError, json.JSONDecodeError)):
@@ -498,6 +523,9 @@ def model_card(model: Colorizer, repo_id: str | None = None) -> str:
     """A short model card, with the front matter that the Hub sorts models by."""
     repo_id = repo_id or "user/repo"
     parameters = sum(parameter.numel() for parameter in model.parameters())
+    size = f"a `{model.name}` network with {parameters / 1e6:.1f} million parameters"
+    if model.kind == "classifier":
+        return _classifier_card(model, repo_id, size)
     settings = "\n".join(f"| {key} | {value} |" for key, value in {**model.config, **model.defaults}.items())
     return f"""---
 pipeline_tag: image-to-image
@@ -510,7 +538,7 @@ license: apache-2.0
 
 # {repo_id.split("/")[-1]}
 
-Colors black-and-white photographs: a `{model.name}` network with {parameters / 1e6:.1f} million parameters.
+Colors black-and-white photographs: {size}.
 
 ```python
 from colorizer import ColorizationPipeline
@@ -526,6 +554,35 @@ The colors are plausible, not the historical ones.
 | setting | value |
 |---|---|
 {settings}
+"""
+
+
+def _classifier_card(model: Colorizer, repo_id: str, size: str) -> str:
+    """model_card of a classifier, which colors nothing and judges those who do."""
+    settings = "\n".join(f"| {key} | {value} |" for key, value in model.config.items() if key != "classes")
+    classes = "\n".join(f"- {name}" for name in model.config["classes"])
+    return f"""---
+pipeline_tag: image-classification
+library_name: colorizer
+license: apache-2.0
+---
+{CARD_MARK}
+
+# {repo_id.split("/")[-1]}
+
+Tells what color photographs show, to judge how well others were recolored: {size}.
+
+```bash
+python train/evaluate.py --classifier {repo_id} --model fusion_compact --data photographs/
+```
+
+| setting | value |
+|---|---|
+{settings}
+
+Its classes:
+
+{classes}
 """
 
 

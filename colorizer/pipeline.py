@@ -71,10 +71,9 @@ class ColorizationPipeline:
     """
 
     def __init__(self, model: Colorizer, device: str | torch.device | None = None):
-        if model.kind == "autoencoder":
-            raise ColorizerError(
-                f"{model.name} is an autoencoder, which reads the color it returns: it colors nothing."
-            )
+        if model.kind != "colorizer":  # it reads the color that a colorizer is to guess
+            article = "an" if model.kind[0] in "aeiou" else "a"
+            raise ColorizerError(f"{model.source or model.name} is {article} {model.kind}: it colors nothing.")
         self.model = model.eval()
         self._decoder = _decoder_of(model)
         # A regression head may offer its ab as it made it, before forward enlarges it: better for the guided filter.

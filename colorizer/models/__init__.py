@@ -1,6 +1,6 @@
 """The colorizers: tensor in, tensor out. `create_model(name, **config)` builds one, `list_models()` names them."""
 
-from colorizer.models import fusion, fusion_paper  # noqa: F401  (importing a file registers its models)
+from colorizer.models import classifier, fusion, fusion_paper  # noqa: F401  (importing a file registers its models)
 from colorizer.models.base import Colorizer, create_model, list_models, model_class
 
 __all__ = ["Colorizer", "create_model", "list_models", "model_class"]

@@ -65,7 +65,7 @@ class Colorizer(nn.Module, PyTorchModelHubMixin):
     name: str = ""
     output = "ab"  # "ab": Lab units; "rgb": sRGB in 0..1
     domain = "photos"  # "photos", "thumbnails" or "digits"
-    kind = "colorizer"  # "colorizer", or "autoencoder" for one that reads color
+    kind = "colorizer"  # "colorizer"; "autoencoder" for one that reads color; "classifier"
     input_size: tuple[int, int] | None = None  # the one (height, width) that the network takes; None: any
     accepts_hints = False
     source: str | None = None

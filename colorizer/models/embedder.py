@@ -12,12 +12,12 @@ from colorizer.models.base import resize
 EMBEDDINGS = ("logits", "pooled", "maps")
 
 
-def check_embedder_name(name: str) -> None:
+def check_embedder_name(name: str, role: str = "embedder") -> None:
     """Refuses all but a plain timm architecture: a config from a Hub must not name another source of weights."""
     import timm
 
     if not isinstance(name, str) or not timm.is_model(name) or ":" in name or "/" in name or "." in name:
-        raise ColorizerError(f"The embedder must be a plain timm architecture such as 'resnet18', not {name!r}.")
+        raise ColorizerError(f"The {role} must be a plain timm architecture such as 'resnet18', not {name!r}.")
 
 
 class Embedder(nn.Module):

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 from skimage import data
-from skimage.metrics import peak_signal_noise_ratio
+from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from colorizer import metrics
 from colorizer.color import rgb_to_lab
@@ -27,6 +27,19 @@ def test_psnr_equals_scikit_image(photos):
     noisy = (photos + 0.05 * torch.randn_like(photos)).clamp(0, 1)
     expected = peak_signal_noise_ratio(photos[1].numpy(), noisy[1].numpy(), data_range=1)
     assert metrics.psnr(noisy, photos)[1].item() == pytest.approx(expected, abs=1e-3)
+
+
+def test_ssim(photos):
+    """Of bytes, as scikit-image gives it with the settings of Wang et al. 2004; 1 of what is equal, less of gray."""
+    truth = photos[1:]
+    noisy = (truth + 0.05 * torch.randn_like(truth)).clamp(0, 1).mul(255).round() / 255
+    one, other = ((255 * image[0]).round().byte().permute(1, 2, 0).numpy() for image in (noisy, truth))
+    settings = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False, "data_range": 255}
+    expected = np.mean([structural_similarity(one[..., i], other[..., i], **settings) for i in range(3)])
+    assert metrics.ssim(noisy, truth).item() == pytest.approx(expected, abs=1e-6)
+    assert metrics.ssim(photos, photos).tolist() == pytest.approx([1, 1])
+    gray = photos.mean(1, keepdim=True).expand(-1, 3, -1, -1)
+    assert ((metrics.ssim(gray, photos) > 0.3) & (metrics.ssim(gray, photos) < 0.99)).all()
 
 
 def test_ab_mse():

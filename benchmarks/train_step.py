@@ -15,6 +15,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path[0] = str(ROOT)
 
 import argparse  # noqa: E402
+import itertools  # noqa: E402
 import tempfile  # noqa: E402
 import time  # noqa: E402
 
@@ -55,7 +56,7 @@ def measure_parts(training: Training, steps: int, resolution: int) -> None:
         training.update(None)
         times.append(now())
         if step >= WARM_UP:
-            for name, start, end in zip(seconds, times, times[1:], strict=True):
+            for name, (start, end) in zip(seconds, itertools.pairwise(times), strict=True):
                 seconds[name] += (end - start) / steps
     whole = sum(seconds.values())
     print(f"\n| part of a step at {resolution} pixels, batch {training.recipe.train_batch_size} | seconds | share |")

@@ -307,6 +307,10 @@ class _Handler(BaseHTTPRequestHandler):
     def agent_harnesses(self, body):
         self._json({"standardEnvVars": [], "harnesses": {}})
 
+    def whoami(self, body):
+        self._login_required()
+        self._json({"type": "user", "name": self.hub.user, "orgs": [], "auth": {"type": "access_token"}})
+
     def validate_yaml(self, body):
         self._json({"errors": [], "warnings": []})
 
@@ -436,6 +440,7 @@ class _Handler(BaseHTTPRequestHandler):
 _ID, _REV = r"(?P<id>[^/]+/[^/]+)", r"(?P<rev>[^/]+)"
 ROUTES = [
     ("GET", r"/api/agent-harnesses", "agent_harnesses"),
+    ("GET", r"/api/whoami-v2", "whoami"),
     ("POST", r"/api/validate-yaml", "validate_yaml"),
     ("POST", r"/api/repos/create", "create"),
     ("GET", rf"/api/models/{_ID}", "info"),

@@ -216,7 +216,7 @@ class Training:
         if accelerator.num_processes > 1 and accelerator.device.type == "cuda":
             trainee = nn.SyncBatchNorm.convert_sync_batchnorm(trainee)
         if recipe.torch_compile:
-            trainee.compile()
+            trainee.compile(dynamic=False)  # one program for each resolution: dynamic ones fail to compile
         self.bare = trainee  # the same weights, without what couples the processes
         self.trainee, self.optimizer = accelerator.prepare(trainee, make_optimizer(trainee, recipe))
         self.critic = None

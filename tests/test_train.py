@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+import tarfile
 from pathlib import Path
 
 import numpy as np
@@ -106,6 +107,7 @@ GOOD = {"model": {"name": "fusion"}, "train_data_dir": ["x"], "max_train_steps":
         ({"freeze_embedder": True, "embedder_weights": "pretrained", "objectives": {"mse": 1, "labels": 1}}, "labels"),
         ({"cache_embeddings": True}, "cache_embeddings needs freeze_embedder"),
         ({"freeze_embedder": True, "embedder_weights": "pretrained", "cache_embeddings": True}, "augment: false"),
+        ({"mixed_precision": "fp16", "objectives": {"mse": 1, "adversarial": 1}}, "adversarial objective needs"),
         ({"push_to_hub": True}, "push_to_hub needs hub_model_id"),
         ({"push_samples": True}, "push_samples needs push_to_hub"),
     ],
@@ -212,18 +214,11 @@ def test_whole_pictures_for_the_judge(photos):
         load_pictures([photos / "missing"], 64)
 
 
-def test_a_stream_goes_on_and_leaves_the_held_out(tmp_path, photos, accelerator, monkeypatch):
+def test_a_stream_goes_on_and_leaves_the_held_out(shards, accelerator):
     """Two epochs of shards: the same pictures in another order, without those of validation."""
-    import tarfile
-
-    paths = sorted(photos.rglob("*.png"))
-    for shard in range(2):
-        with tarfile.open(tmp_path / f"{shard}.tar", "w") as tar:
-            for path in paths[shard::2]:
-                tar.add(path, arcname=f"{path.parent.name}-{path.name}")
     recipe = make_recipe(
         {
-            "model": {"name": "fusion"}, "train_shards": [str(tmp_path / "{0..1}.tar")], "max_train_steps": 1,
+            "model": {"name": "fusion"}, "train_shards": [str(shards / "{0..1}.tar")], "max_train_steps": 1,
             "min_colorfulness": 0, "picture_size": 32, "validation_share": 0.3,
         }
     )  # fmt: skip
@@ -589,6 +584,38 @@ def test_a_classifier_is_trained_by_the_same_trainer(photos, tmp_path):
     model = Training(recipe_of(photos, output_dir=tmp_path / "b", pretrained_model_name_or_path=tmp_path / "model",
                                model="null", hint_share=0)).model  # fmt: skip
     assert model.config["classes"] == ["skimage/astronaut", "skimage/chelsea", "skimage/coffee"]
+
+
+@pytest.fixture(scope="module")
+def shards(photos, tmp_path_factory):
+    """The photos as two webdataset shards."""
+    folder = tmp_path_factory.mktemp("shards")
+    for shard in range(2):
+        with tarfile.open(folder / f"{shard}.tar", "w") as tar:
+            for path in sorted(photos.rglob("*.png"))[shard::2]:
+                tar.add(path, arcname=f"{path.parent.name}-{path.name}")
+    return folder
+
+
+@pytest.mark.parametrize("kind", ["stream", "adversarial"])
+def test_resumed_equals_left_alone_for_all_kinds(photos, shards, small_network, tmp_path, kind):
+    """From the checkpoint in the middle on, in another folder, to the same bits (SIGKILL: tests/integration)."""
+    if kind == "stream":
+        changes = {"train_shards": shards / "{0..1}.tar", "objectives": "{rebalanced_cross_entropy: 1}"}
+    else:
+        changes = {
+            "train_data_dir": photos, "objectives": "{rebalanced_cross_entropy: 1, mse: 1, adversarial: 0.1}",
+            "adversarial_from": 0.3, "critic_warmup_steps": 2,
+        }  # fmt: skip
+
+    def run(output, **more):
+        flags = {"recipe": SMOKE, "output_dir": tmp_path / output, "dataloader_num_workers": 0, **changes, **more}
+        Training(parse_recipe([part for key, value in flags.items() for part in (f"--{key}", str(value))])).fit()
+        return (tmp_path / output / "model/model.safetensors").read_bytes()
+
+    alone = run("alone")
+    assert run("resumed", resume_from_checkpoint=tmp_path / "alone/checkpoint-3") == alone
+    assert run("again", seed=1) != alone
 
 
 @pytest.mark.parametrize(

@@ -273,6 +273,10 @@ def _check(recipe: Recipe) -> None:
             not recipe.objectives.get("labels"),
             "A frozen embedder learns nothing from labels: leave out the objective or freeze_embedder.",
         )
+    require(
+        recipe.mixed_precision != "fp16" or not recipe.objectives.get("adversarial"),
+        "The adversarial objective needs the range of bf16 or no mixed precision, not fp16.",
+    )
     if recipe.cache_embeddings:
         require(recipe.freeze_embedder, "cache_embeddings needs freeze_embedder: otherwise embeddings change.")
         require(not recipe.augment, "cache_embeddings needs augment: false, since an embedding belongs to one view.")

@@ -103,6 +103,7 @@ class Training:
             check_token(recipe.hub_model_id)
         set_seed(recipe.seed)
         self.stopped_by: int | None = None
+        self.finished: tuple[int, Colorizer] | None = None  # the latest finished_model, and its step
 
         # The model first: weights that cannot be had are told before the pictures are decoded. A classifier's last
         # layer has to wait for them.
@@ -490,6 +491,8 @@ class Training:
 
     def finished_model(self) -> Colorizer:
         """A copy of the model as it is evaluated and saved: the averaged weights, in eval mode."""
+        if self.finished and self.finished[0] == self.progress.step:
+            return self.finished[1]
         model = copy.deepcopy(self.averaged.module if self.averaged else self.model)
         if self.averaged and not self.is_classifier and self.share < self.recipe.freeze_norm_from:
             accepts_hints = model.accepts_hints
@@ -500,7 +503,8 @@ class Training:
                     for (lightness, ab), draws in self.sample_views(1152, self.resolution)
                 ),
             )
-        return model.eval()
+        self.finished = self.progress.step, model.eval()
+        return model
 
     @torch.no_grad()
     def validate(self) -> dict[str, float]:
@@ -719,8 +723,8 @@ def make_accelerator(recipe: Recipe, output: Path) -> Accelerator:
         # The first process decodes all pictures while the others wait.
         kwargs_handlers=[InitProcessGroupKwargs(timeout=datetime.timedelta(hours=4))],
     )
-    if accelerator.distributed_type == DistributedType.FSDP and recipe.ema_decay:
-        raise ColorizerError("FSDP keeps parts of the weights, which cannot be averaged here: give --ema_decay 0.")
+    if accelerator.distributed_type == DistributedType.FSDP:
+        raise ColorizerError("This trainer does not shard weights: launch it with --multi_gpu, not with FSDP.")
     return accelerator
 
 
@@ -775,3 +779,5 @@ if __name__ == "__main__":
         if os.environ.get("RANK", "0") == "0":  # the other processes have the same to say
             print(f"train.py: {error}", file=sys.stderr)
         sys.exit(2)
+    except KeyboardInterrupt:  # before the first step; later ones save first
+        sys.exit(130)

@@ -343,7 +343,7 @@ def build_app(studio: Studio | None = None) -> gr.Blocks:
     studio = studio or Studio(os.environ.get("COLORIZER_MODEL"), os.environ.get("COLORIZER_REVISION") or None)
     shelf = Shelf()
     examples = write_examples()
-    colorfulness, temperature, working_size = dial_defaults(studio)
+    starts = colorfulness, temperature, working_size = dial_defaults(studio)  # on every page that is opened
 
     # ---- what the events do
 
@@ -429,15 +429,23 @@ def build_app(studio: Studio | None = None) -> gr.Blocks:
         return gr.Column(visible=True), None
 
     def refresh(session: Session | None):
-        """The model's line; when another model has taken over, its dials too, unless someone is using them."""
-        new = dial_defaults(studio) if session is None else None
+        """The model's line; when another model has taken over, its dials too, unless someone is using them.
+
+        No value is sent to a dial that has it: it could arrive after someone has turned the dial.
+        """
+        updates = [{}, {}, {"visible": True}]
+        # Told so before it is seen, the dial in the accordion is drawn with the rest of the result. Otherwise gradio
+        # draws it when the accordion opens, and a frame later puts it back to where it began, whatever was typed.
+        if session is None:
+            updates[1]["visible"] = studio.pipeline.model.has_distribution
+            for update, value, start in zip(updates, dial_defaults(studio), starts, strict=True):
+                if value != start:
+                    update["value"] = value
         fetching = studio.fetching  # read before the status: what ends in between is told by the next tick
         return (
             paragraph(f"Model: {studio.status}"),
             gr.Timer(active=fetching),
-            gr.Slider(value=new[0]) if new else gr.skip(),
-            gr.Slider(value=new[1], visible=studio.pipeline.model.has_distribution) if new else gr.skip(),
-            gr.Slider(value=new[2]) if new else gr.skip(),
+            *[gr.Slider(**update) if update else gr.skip() for update in updates],
         )
 
     def colorize(
@@ -558,7 +566,16 @@ def build_app(studio: Studio | None = None) -> gr.Blocks:
         given.failure(lambda: None, None, photo_input, queue=False, **private)
         for done in (given, picked):
             done.success(js=SHOW_RESULT, **private)
-        size_dial.release(color_again, dials, results, show_progress_on=compare, **ONE_AT_A_TIME, **private)
+        # Not on input: the network would run at every step of a drag, and for the first digit of a size being typed.
+        size_dial.release(
+            color_again,
+            dials,
+            results,
+            show_progress_on=compare,
+            trigger_mode="always_last",  # what is given while the network runs counts too
+            **ONE_AT_A_TIME,
+            **private,
+        )
 
         gr.on(
             [dial.input for dial in (colorfulness_dial, temperature_dial)]

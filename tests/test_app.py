@@ -282,6 +282,20 @@ def test_the_named_model_takes_over_when_it_is_there(hub, monkeypatch, jpeg):
     assert colorize(str(jpeg))[1]["model"] == f"tester/colors @ {hub.sha[:7]}"
 
 
+def test_a_page_sends_its_dials_no_value_that_they_have():
+    studio = app.Studio()
+    page = app.build_app(studio)
+
+    def sent():
+        return [
+            getattr(update, "constructor_args", update).get("value") for update in events(page)["refresh"](None)[2:]
+        ]
+
+    assert sent() == [None, None, None]
+    studio.pipeline.model.defaults = studio.pipeline.model.defaults | {"colorfulness": 0.5, "working_size": 128}
+    assert sent() == [0.5, None, 128]
+
+
 def test_a_revision_can_be_named(hub):
     first = hub.sha
     hub.add("tester/colors", {"config.json": b"{}"})

@@ -206,7 +206,9 @@ def write_examples() -> list[str]:
     folder = Path(get_upload_folder()) / "colorizer-examples"
     folder.mkdir(parents=True, exist_ok=True)
     for name in EXAMPLES:
-        Image.fromarray(getattr(data, name)()).convert("L").save(folder / f"{name}.png")
+        part = folder / f"{name}.{uuid.uuid4().hex}.png"
+        Image.fromarray(getattr(data, name)()).convert("L").save(part)
+        part.replace(folder / f"{name}.png")  # at once: another page on this machine may be reading it
     return [str(folder / f"{name}.png") for name in EXAMPLES]
 
 

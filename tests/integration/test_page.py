@@ -78,7 +78,11 @@ def open_page(browser, address):
         page.on("pageerror", lambda error: errors.append(error))
         page.on("request", lambda request: elsewhere.append(request.url) if is_elsewhere(request.url) else None)
         page.goto(url)
-        page.locator("#examples .gallery-item img").last.wait_for()
+        page.get_by_label("Color the example").last.wait_for()  # what the page does at the start has been done
+        page.wait_for_function(
+            """document.body.offsetHeight && document.fonts.status == 'loaded'
+            && [...document.images].every((image) => image.complete)"""
+        )  # and nothing moves away from under the mouse
         return page
 
     def is_elsewhere(url: str) -> bool:
@@ -381,7 +385,7 @@ def test_headings_use_the_bundled_font(open_page):
     """gradio's semibold Source Sans Pro has next to no letters; the theme must not ask for it."""
     page = open_page()
     page.get_by_text("Drop a photo here").wait_for()
-    page.wait_for_function("document.body.offsetHeight && document.fonts.status == 'loaded'")  # laid out, so asked for
+    page.wait_for_function("document.fonts.status == 'loaded'")
     session = page.context.new_cdp_session(page)
     session.send("DOM.enable")
     session.send("CSS.enable")

@@ -226,7 +226,7 @@ def _read_config(path: Path, where: str) -> tuple[type[Colorizer], dict, dict]:
             raise ColorizerError(f"{where}: {key} in {CONFIG_FILE} is {_show(value)}, which it cannot be.")
     if config.get("pretrained"):
         raise ColorizerError(f"{where}: {CONFIG_FILE} asks for pretrained weights; a model's weights are in its file.")
-    return cls, config, _check_defaults(defaults, where)
+    return cls, config, check_defaults(defaults, where)
 
 
 def _is_plain(value) -> bool:
@@ -238,8 +238,11 @@ def _is_plain(value) -> bool:
     return value is None or isinstance(value, bool)
 
 
-def _check_defaults(defaults, where: str) -> dict:
-    """The dials of config.json: numbers in the ranges that the pipeline takes."""
+def check_defaults(defaults, where: str) -> dict:
+    """The dials of a config.json, which must be numbers in the ranges that the pipeline takes.
+
+    Raises ColorizerError, beginning with `where`, for any that is none.
+    """
     ranges = {"working_size": WORKING_SIZE, "temperature": TEMPERATURE, "colorfulness": COLORFULNESS}
     if not isinstance(defaults, dict) or defaults.keys() != ranges.keys():
         raise ColorizerError(f"{where}: the defaults in {CONFIG_FILE} must be {', '.join(ranges)}, and no more.")

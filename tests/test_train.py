@@ -3,6 +3,7 @@
 import itertools
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -70,11 +71,12 @@ def test_flags_override_the_file(photos):
 
 @pytest.mark.parametrize("recipe", RECIPES, ids=lambda path: path.name)
 def test_recipes_are_valid(recipe):
-    assert parse_recipe(["--recipe", str(recipe), "--train_data_dir", "x"]).model["name"]
+    parsed = parse_recipe(["--recipe", str(recipe), "--train_data_dir", "x"])
+    assert parsed.model or parsed.pretrained_model_name_or_path
 
 
 def test_resolution_follows_the_share_of_the_run(photos):
-    recipe = recipe_of(photos, resolutions="{0.0: 96, 0.5: 128}")
+    recipe = recipe_of(photos, resolutions="{0.0: 96, 0.5: 128}", picture_size=128)
     assert [recipe.resolution_at(share) for share in (0, 0.49, 0.5, 1)] == [96, 96, 128, 128]
 
 
@@ -94,6 +96,11 @@ GOOD = {"model": {"name": "fusion"}, "train_data_dir": ["x"], "max_train_steps":
         ({"max_train_steps": 0}, "max_train_steps must be more than 0"),
         ({"learning_rate": "fast"}, "learning_rate must be of type float"),
         ({"resolutions": {0.5: 64}}, "beginning with 0"),
+        ({"resolutions": {0: "abc"}}, "pixels"),
+        ({"resolutions": {0: -5}}, "pixels"),
+        ({"picture_size": 96}, "at least the largest of resolutions"),
+        ({"seed": -1}, "seed must be 0 or more"),
+        ({"rebalancing_mix": 0}, "rebalancing_mix must be more than 0"),
         ({"train_data_dir": []}, "one of train_data_dir, dataset_name and train_shards; 0"),
         ({"dataset_name": "a/b"}, "2 are given"),
         ({"streaming": True}, "streaming belongs to dataset_name"),
@@ -219,7 +226,7 @@ def test_a_stream_goes_on_and_leaves_the_held_out(shards, accelerator):
     recipe = make_recipe(
         {
             "model": {"name": "fusion"}, "train_shards": [str(shards / "{0..1}.tar")], "max_train_steps": 1,
-            "min_colorfulness": 0, "picture_size": 32, "validation_share": 0.3,
+            "min_colorfulness": 0, "picture_size": 32, "resolutions": {0: 32}, "validation_share": 0.3,
         }
     )  # fmt: skip
     stream, validation = load_data(recipe, accelerator)
@@ -512,6 +519,7 @@ def signals_as_before():
         {"gradient_checkpointing": "true", "ema_decay": "0", "cache": "none"},
         {"optimizer": "adam", "lr_scheduler": "constant", "max_train_steps": "null", "num_train_epochs": "1.5"},
         {"model": "{name: fusion_paper, embedder: test_resnet}", "objectives": "{mse: 1}", "hint_share": "0"},
+        {"validation_share": "0", "logging_steps": "4"},
         {"freeze_norm_from": "0.5", "augment": "false", "cache": "device", "channels_last": "false"},
     ],
     ids=lambda changes: next(iter(changes)),
@@ -521,6 +529,40 @@ def test_what_recipes_can_ask_for_trains(photos, tmp_path, changes):
     assert lines[-1]["step"] == 6
     assert all(np.isfinite(line["loss"]) for line in lines if "loss" in line)
     assert (tmp_path / "model/model.safetensors").is_file()
+
+
+def test_going_back_leaves_the_other_branch(photos, tmp_path):
+    """From an earlier checkpoint on, later ones are set aside, and a finished run keeps its card's figures."""
+    train(recipe_of(photos, output_dir=tmp_path))
+    earlier = {"output_dir": tmp_path, "resume_from_checkpoint": tmp_path / "checkpoint-3"}
+    train(recipe_of(photos, **earlier, learning_rate=0.01, checkpointing_steps=2, max_train_steps=5))
+    assert sorted(path.name for path in tmp_path.glob("*checkpoint-*")) == [
+        "abandoned-checkpoint-6", "checkpoint-3", "checkpoint-4", "checkpoint-5"
+    ]  # fmt: skip
+    shutil.rmtree(tmp_path / "model")
+    lines = train(recipe_of(photos, output_dir=tmp_path, max_train_steps=5, resume_from_checkpoint="latest"))
+    assert f"| {lines[-1]['validation_ab_rmse']:.4g} |" in (tmp_path / "model/README.md").read_text()
+
+
+def test_a_loss_that_is_no_number_ends_the_run(photos, tmp_path):
+    with pytest.raises(ColorizerError, match="The loss at step [0-9] is no number: lower learning_rate"):
+        train(recipe_of(photos, output_dir=tmp_path, learning_rate=1e30, max_grad_norm="null"))
+
+
+def test_what_watches_the_run_may_fail(photos, tmp_path, capsys):
+    (tmp_path / "metrics.jsonl").symlink_to("/dev/full")
+    Training(recipe_of(photos, output_dir=tmp_path)).fit()
+    assert capsys.readouterr().err.count("metrics and samples cannot be written") == 1
+    assert (tmp_path / "model/model.safetensors").is_file()
+
+
+def test_pictures_are_read_as_photos_are(tmp_path):
+    """Upright, though a phone stored them lying."""
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned by a quarter
+    Image.fromarray(data.coffee()).resize((90, 60)).save(tmp_path / "phone.jpg", exif=exif)
+    (array,) = load_pictures([tmp_path], 60).arrays
+    assert array.shape == (90, 60, 3)
 
 
 def test_training_lowers_the_loss(photos, tmp_path):
@@ -627,7 +669,16 @@ def test_resumed_equals_left_alone_for_all_kinds(photos, shards, small_network, 
         ({"model": "{name: perfection}"}, "no model 'perfection'"),
         ({"min_class_size": "100"}, "labels needs classes"),
         ({"train_batch_size": "64"}, "fewer than the 64 of one step"),
-        ({"defaults": "{brightness: 3}"}, "no 'brightness'"),
+        ({"defaults": "{brightness: 3}"}, "The recipe: the defaults"),
+        ({"defaults": "{working_size: -3}"}, "The recipe: the default working_size"),
+        ({"defaults": "{temperature: null}"}, "default temperature must be a number"),
+        ({"model": "{name: fusion, width: -4}"}, "cannot be built"),
+        (
+            {"model": "{name: fusion, embedder: inception_resnet_v2, embedding: maps, width: 4}"},
+            "cannot be trained on .* at 32 pixels",
+        ),
+        ({"train_batch_size": "1", "resolutions": "{0: 32}"}, "cannot be trained on batches of 1 at 32 pixels"),
+        ({"output_dir": "pyproject.toml"}, "cannot be written to"),
         ({"resume_from_checkpoint": "latest"}, "There is no checkpoint in"),
         ({"resume_from_checkpoint": "elsewhere"}, "elsewhere is no checkpoint"),
         ({"model": "{name: fusion, hints: false, embedder: resnet18, width: 4}"}, "takes no hints"),
@@ -636,7 +687,7 @@ def test_resumed_equals_left_alone_for_all_kinds(photos, shards, small_network, 
 )
 def test_what_a_person_may_get_wrong_is_one_sentence(photos, tmp_path, changes, words):
     with pytest.raises(ColorizerError, match=words) as error:
-        Training(recipe_of(photos, output_dir=tmp_path, **changes))
+        Training(recipe_of(photos, **{"output_dir": tmp_path, **changes}))
     assert "\n" not in str(error.value)
 
 
@@ -646,11 +697,13 @@ def test_a_checkpoint_of_another_recipe_is_refused(photos, tmp_path):
         Training(recipe_of(photos, output_dir=tmp_path, ema_decay=0.9, resume_from_checkpoint="latest"))
     with pytest.raises(ColorizerError, match="holds an earlier run"):
         Training(recipe_of(photos, output_dir=tmp_path))
+    with pytest.raises(ColorizerError, match="was trained on other pictures"):
+        Training(recipe_of(photos, output_dir=tmp_path, max_train_samples=20, resume_from_checkpoint="latest"))
     for folder in ("coffee", "chelsea"):
         (tmp_path / "fewer" / folder).mkdir(parents=True)
         for path in (photos / "skimage" / folder).iterdir():
             (tmp_path / "fewer" / folder / path.name).write_bytes(path.read_bytes())
-    with pytest.raises(ColorizerError, match="trained on 3 classes and the pictures have 2 now"):
+    with pytest.raises(ColorizerError, match="was trained on other pictures"):
         Training(recipe_of(tmp_path / "fewer", output_dir=tmp_path, resume_from_checkpoint="latest"))
 
 

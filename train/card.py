@@ -72,7 +72,7 @@ def write_card(path: Path, run: Training) -> None:
     recipe, model = run.recipe, run.model
     repo_id = recipe.hub_model_id or f"user/{run.output.name}"
     name = repo_id.split("/")[-1]
-    figures = getattr(run, "validated", {})
+    figures = run.validated
     colors = not run.is_classifier
     data = ModelCardData(
         model_name=name,

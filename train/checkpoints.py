@@ -19,7 +19,7 @@ from colorizer.errors import ColorizerError
 from train.recipe import Recipe, read_recipe
 
 STATE = "state"
-RUN_FILE = "run.yaml"  # the recipe, and the classes of the pictures
+RUN_FILE = "run.yaml"  # the recipe, and what else must be the same to go on exactly
 
 # What must not change when a run goes on: the state would not fit, or would mean something else.
 FIXED = ("model", "pretrained_model_name_or_path", "freeze_embedder", "optimizer", "objectives", "ema_decay")
@@ -27,7 +27,7 @@ FIXED = ("model", "pretrained_model_name_or_path", "freeze_embedder", "optimizer
 FREE = (
     "output_dir", "checkpointing_steps", "checkpoints_total_limit", "resume_from_checkpoint", "validation_steps",
     "logging_steps", "report_to", "dry_run", "push_to_hub", "hub_model_id", "hub_private_repo", "push_checkpoints",
-    "push_samples", "dataloader_num_workers", "cache", "embedder_weights", "perceptual_weights",
+    "push_samples", "cache", "embedder_weights", "perceptual_weights",
 )  # fmt: skip
 
 
@@ -51,27 +51,50 @@ def find_checkpoint(wanted: str, output: Path) -> Path:
     return folder
 
 
-def check_same_run(folder: Path, recipe: Recipe, classes: list[str]) -> list[str]:
-    """Compares the recipe and the pictures' classes of a checkpoint with this run's. Returns what else has changed,
-    for people.
+def describe_run(recipe: Recipe, pictures: str, processes: int) -> dict:
+    """What a checkpoint says of its run: the recipe, which pictures it trains on, over how many processes."""
+    return {"recipe": as_plain(recipe), "pictures": pictures, "processes": processes}
+
+
+def check_same_run(folder: Path, run: dict) -> list[str]:
+    """Compares a checkpoint's run with this one (describe_run). Returns what else has changed, for people.
 
     Raises ColorizerError, naming the key, when the checkpoint belongs to another recipe or to other pictures.
     """
-    run = read_recipe(folder / STATE / RUN_FILE)
-    before, now = run["recipe"], as_plain(recipe)
+    saved = read_recipe(folder / STATE / RUN_FILE)
+    before, now = saved["recipe"], run["recipe"]
     for key in FIXED:
         if before.get(key) != now[key]:
             raise ColorizerError(
                 f"{folder} is of another recipe: its {key} is {before.get(key)!r} and this run's {now[key]!r}; to "
                 f"begin a new run with its weights, give --pretrained_model_name_or_path {folder}."
             )
-    if run["classes"] != classes:
+    if saved["pictures"] != run["pictures"]:
+        # Others would be held out, and some that were trained on among them.
         raise ColorizerError(
-            f"{folder} was trained on {len(run['classes'])} classes and the pictures have {len(classes)} now, or "
-            "others: give it the same pictures."
+            f"{folder} was trained on other pictures ({saved['pictures']}; now {run['pictures']}): give it the same, "
+            f"or begin a new run with its weights by --pretrained_model_name_or_path {folder}."
         )
     changed = [key for key in now if key not in FREE and before.get(key) != now[key]]
-    return [f"{key} {before.get(key)!r} -> {now[key]!r}" for key in changed]
+    told = [f"{key} {before.get(key)!r} -> {now[key]!r}" for key in changed]
+    if saved["processes"] != run["processes"]:
+        told.append(f"processes {saved['processes']} -> {run['processes']}")
+    return told
+
+
+def set_aside_later(folder: Path, output: Path) -> list[Path]:
+    """Renames the checkpoints of a run that are later than the one it goes on from, so that none is taken for its own.
+
+    Returns their new places.
+    """
+    moved = []
+    if folder.resolve().parent == output.resolve():
+        checkpoints = list_checkpoints(output)
+        for later in checkpoints[checkpoints.index(output / folder.name) + 1 :]:
+            aside = later.with_name(f"abandoned-{later.name}")
+            shutil.rmtree(aside, ignore_errors=True)
+            moved.append(later.rename(aside))
+    return moved
 
 
 def as_plain(recipe: Recipe) -> dict:
@@ -83,8 +106,7 @@ def save_checkpoint(
     accelerator: Accelerator,
     output: Path,
     step: int,
-    recipe: Recipe,
-    classes: list[str],
+    run: dict,
     write_model: Callable[[Path], None],
 ) -> str | None:
     """Writes checkpoint-<step> aside, and renames it when every process has written its part.
@@ -103,7 +125,6 @@ def save_checkpoint(
         accelerator.save_state(str(partial / STATE))
         if accelerator.is_main_process:
             write_model(partial)
-            run = {"recipe": as_plain(recipe), "classes": classes}
             (partial / STATE / RUN_FILE).write_text(yaml.safe_dump(run, sort_keys=False))
     except Exception as error:  # OSError, and what torch and safetensors make of one
         problem = " ".join(str(error).split()) or type(error).__name__
@@ -113,7 +134,7 @@ def save_checkpoint(
             shutil.rmtree(partial, ignore_errors=True)
         else:
             replace_folder(partial, folder)
-            if limit := recipe.checkpoints_total_limit:
+            if limit := run["recipe"]["checkpoints_total_limit"]:
                 for old in list_checkpoints(output)[:-limit]:
                     shutil.rmtree(old, ignore_errors=True)
     accelerator.wait_for_everyone()

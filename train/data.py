@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import concurrent.futures
 import dataclasses
-import io
 import math
 import os
+import shutil
 import tempfile
 import uuid
 import zlib
@@ -30,6 +30,7 @@ from torch.utils.data.dataloader import default_collate
 from tqdm import tqdm
 
 from colorizer.errors import ColorizerError
+from colorizer.images import Photo
 from colorizer.metrics import colorfulness
 from train.recipe import Recipe
 from train.sources import Item, list_items, stream_items
@@ -42,15 +43,12 @@ HASH_SIDE = 8  # of the difference hash: 64 bits
 
 
 def read_picture(item: Item) -> Image.Image:
-    """The RGB picture of an item. ColorizerError, without its name, when it is broken."""
+    """The RGB picture of an item. ColorizerError when it is broken."""
     content = item.read()
-    try:
-        if isinstance(content, np.ndarray):
-            return Image.fromarray(content).convert("RGB")
-        with Image.open(io.BytesIO(content)) as image:
-            return image.convert("RGB")
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise ColorizerError(f"it cannot be read ({error})") from None
+    if isinstance(content, np.ndarray):
+        return Image.fromarray(content).convert("RGB")
+    # As the product reads photos: upright, in sRGB, whatever their profile and depth.
+    return Photo.open(content).to_pil().convert("RGB")
 
 
 def difference_hash(image: Image.Image) -> int:
@@ -109,7 +107,12 @@ class Pictures(Dataset):
 
     def __getitems__(self, indices: Sequence[int]) -> dict[str, Tensor]:
         if self.rgb is None:
-            squares = [self.decode(self.items[self.kept[i]]) for i in indices]
+            squares = []
+            for i in indices:
+                item = self.items[self.kept[i]]
+                squares.append(square := self.decode(item))
+                if isinstance(square, str):
+                    raise ColorizerError(f"{item.name} was good when the run began and is {square} now.")
             rgb = torch.from_numpy(np.stack([square.rgb for square in squares]))
         else:
             rgb = self.rgb[torch.tensor([self.kept[i] for i in indices], device=self.rgb.device)]
@@ -119,6 +122,13 @@ class Pictures(Dataset):
             "label": torch.from_numpy(self.labels[indices]),
             "index": torch.tensor(indices),
         }
+
+    @property
+    def digest(self) -> str:
+        """Of which pictures these are, in their order: what exact resuming rests on."""
+        names = "\n".join(self.items[i].name for i in self.kept)
+        checksum = zlib.crc32(names.encode() + self.hashes.tobytes())
+        return f"{len(self)} pictures in {len(self.classes)} classes, {checksum:08x}"
 
     def subset(self, indices: Sequence[int]) -> Pictures:
         """Some of the pictures, which share the memory."""
@@ -158,7 +168,8 @@ def prepare_pictures(
     size = recipe.picture_size
     decode_item = partial(decode, size=size, min_side=recipe.min_side, min_colorfulness=recipe.min_colorfulness)
     shape = (len(items), 3, size, size)
-    shared = _shared_file(accelerator) if accelerator.num_processes > 1 and recipe.cache != "none" else None
+    several = accelerator.num_processes > 1 and recipe.cache != "none"
+    shared = _shared_file(accelerator, math.prod(shape)) if several else None
     facts = None
     if accelerator.is_local_main_process:
         rgb = None
@@ -225,23 +236,45 @@ def _decode_all(items, rgb: np.ndarray | None, decode_item, hidden: bool) -> tup
     return [r for r in results if not isinstance(r, str)], Counter(r for r in results if isinstance(r, str))
 
 
-def _shared_file(accelerator: Accelerator) -> Path:
-    """A path for the memory that the processes of one machine share, the same for all of them."""
+def _shared_file(accelerator: Accelerator, size: int) -> Path:
+    """A path for the `size` bytes that the processes of one machine share, the same for all of them.
+
+    In memory where there is room, otherwise in the folder for temporary files. Raises ColorizerError if both are full.
+    """
     run = broadcast_object_list([uuid.uuid4().hex])[0]
-    return Path(tempfile.gettempdir()) / f"colorizer-{run}"
+    for folder in (Path("/dev/shm"), Path(tempfile.gettempdir())):
+        # What is dropped from the set stays unwritten, so this asks for more than is needed.
+        if folder.is_dir() and shutil.disk_usage(folder).free > size:
+            return folder / f"colorizer-{run}"
+    raise ColorizerError(
+        f"The decoded pictures need {size / 1e9:.1f} GB in {folder}, and there is less: set TMPDIR to another folder, "
+        "lower picture_size, or give cache: none."
+    )
 
 
 def load_data(recipe: Recipe, accelerator: Accelerator) -> tuple[Pictures | Stream, Pictures]:
     """What the recipe trains on and what it validates on."""
     if recipe.is_streamed:
         return _load_stream(recipe, accelerator)
-    items = list_items(recipe.train_data_dir, recipe.dataset)[: recipe.max_train_samples]
+    items = list_items(recipe.train_data_dir, recipe.dataset)
+    items = [items[i] for i in some(len(items), recipe.max_train_samples, recipe.seed)]
     pictures = prepare_pictures(items, recipe, accelerator)
     if recipe.validation_data_dir:
-        held_out = prepare_pictures(list_items(recipe.validation_data_dir), recipe, accelerator, pictures.classes)
-        held_out = held_out.subset(range(min(len(held_out), recipe.max_validation_pictures)))
+        held_out = _load_validation(recipe, accelerator, pictures.classes)
         return _without_copies(pictures, held_out), held_out
     return pictures.split(recipe.validation_share, recipe.seed, recipe.max_validation_pictures)
+
+
+def some(count: int, most: int | None, seed: int) -> list[int]:
+    """Which of `count` things to take when at most `most` are wanted: a seeded choice, in their order."""
+    if most is None or most >= count:
+        return list(range(count))
+    return sorted(np.random.default_rng(seed).permutation(count)[:most].tolist())
+
+
+def _load_validation(recipe: Recipe, accelerator: Accelerator, classes: list[str]) -> Pictures:
+    pictures = prepare_pictures(list_items(recipe.validation_data_dir), recipe, accelerator, classes)
+    return pictures.subset(some(len(pictures), recipe.max_validation_pictures, recipe.seed))
 
 
 def _without_copies(training: Pictures, held_out: Pictures) -> Pictures:
@@ -262,6 +295,7 @@ class Stream(IterableDataset):
     """
 
     classes: list[str] = []  # nobody has seen all labels of a stream
+    digest = "a stream"
 
     def __init__(self, recipe: Recipe, rank: int, world_size: int) -> None:
         self.recipe, self.rank, self.world_size = recipe, rank, world_size
@@ -307,8 +341,7 @@ def is_held_out(hash: int, recipe: Recipe) -> bool:
 def _load_stream(recipe: Recipe, accelerator: Accelerator) -> tuple[Stream, Pictures]:
     stream = Stream(recipe, accelerator.process_index, accelerator.num_processes)
     if recipe.validation_data_dir:
-        held_out = prepare_pictures(list_items(recipe.validation_data_dir), recipe, accelerator, [])
-        return stream, held_out.subset(range(min(len(held_out), recipe.max_validation_pictures)))
+        return stream, _load_validation(recipe, accelerator, [])
     # The stream's beginning, as one process alone would read it, until there are enough.
     found: dict[int, Item] = {}
     if accelerator.is_main_process:
@@ -361,7 +394,7 @@ def training_loader(data: Pictures | Stream, recipe: Recipe, accelerator: Accele
         collate_fn=_as_it_is,
         num_workers=recipe.dataloader_num_workers if data.rgb is None else 0,
     )
-    return accelerator.prepare(loader)
+    return accelerator.prepare_data_loader(loader, device_placement=False)  # the indices are wanted on the CPU
 
 
 def _as_it_is(batch):

@@ -129,7 +129,11 @@ class Recipe:
 POSITIVE = (
     "train_batch_size", "gradient_accumulation_steps", "picture_size", "checkpointing_steps", "validation_steps",
     "logging_steps", "learning_rate", "max_train_steps", "num_train_epochs", "checkpoints_total_limit",
-    "max_train_samples", "max_validation_pictures", "max_grad_norm",
+    "max_train_samples", "max_validation_pictures", "max_grad_norm", "critic_learning_rate", "min_class_size",
+)  # fmt: skip
+NOT_NEGATIVE = (
+    "seed", "dataloader_num_workers", "weight_decay", "lr_warmup_steps", "min_colorfulness", "min_side",
+    "critic_warmup_steps",
 )  # fmt: skip
 FIELDS = {field.name: field for field in dataclasses.fields(Recipe)}
 
@@ -227,9 +231,15 @@ def _check(recipe: Recipe) -> None:
     for name in POSITIVE:
         value = getattr(recipe, name)
         require(value is None or value > 0, f"{name} must be more than 0, not {value}.")
+    for name in NOT_NEGATIVE:
+        value = getattr(recipe, name)
+        require(value >= 0, f"{name} must be 0 or more, not {value}.")
     for name in ("hint_share", "validation_share", "rebalancing_mix", "adversarial_from", "freeze_norm_from"):
         value = getattr(recipe, name)
         require(0 <= value <= 1, f"{name} is a share and must be from 0 to 1, not {value}.")
+    require(
+        recipe.rebalancing_mix > 0, "rebalancing_mix must be more than 0: without it, absent colors weigh infinitely."
+    )
     require(0 <= recipe.ema_decay < 1, f"ema_decay must be from 0 up to less than 1, not {recipe.ema_decay}.")
 
     require(
@@ -246,17 +256,28 @@ def _check(recipe: Recipe) -> None:
     require(recipe.max_train_steps or recipe.num_train_epochs, "The recipe needs max_train_steps or num_train_epochs.")
     if recipe.is_streamed:
         require(recipe.max_train_steps, "A stream has no end that is known: give max_train_steps.")
+        require(not recipe.max_train_samples, "Nobody counts a stream's pictures: leave out max_train_samples.")
         require(not recipe.cache_embeddings, "The embeddings of a stream cannot be kept: leave out cache_embeddings.")
+    shares_to_pixels = all(
+        isinstance(start, (int, float)) and 0 <= start < 1 and type(size) is int and size >= 16
+        for start, size in recipe.resolutions.items()
+    )
     require(
-        min(recipe.resolutions, default=1) == 0,
-        "resolutions must map shares of the run to pixels, beginning with 0, as in {0: 128}.",
+        shares_to_pixels and 0 in recipe.resolutions,
+        "resolutions must map shares of the run to pixels (16 or more), beginning with 0, as in {0: 96, 0.5: 128}, "
+        f"unlike {recipe.resolutions}.",
+    )
+    require(
+        recipe.picture_size >= max(recipe.resolutions.values()),
+        f"picture_size ({recipe.picture_size}) must be at least the largest of resolutions "
+        f"({max(recipe.resolutions.values())}): views would be blurred.",
     )
 
     unknown = [name for name in recipe.objectives if name not in OBJECTIVES]
     require(not unknown, f"There is no objective {unknown and unknown[0]!r}; there are {', '.join(OBJECTIVES)}.")
     for name, weight in recipe.objectives.items():
         require(
-            isinstance(weight, (int, float)) and weight >= 0,
+            isinstance(weight, (int, float)) and not isinstance(weight, bool) and weight >= 0,
             f"The weight of the objective {name} must be a number from 0 up, not {weight!r}.",
         )
     require(

@@ -18,7 +18,9 @@ import contextlib  # noqa: E402
 import copy  # noqa: E402
 import dataclasses  # noqa: E402
 import datetime  # noqa: E402
+import errno  # noqa: E402
 import importlib.util  # noqa: E402
+import itertools  # noqa: E402
 import json  # noqa: E402
 import math  # noqa: E402
 import os  # noqa: E402
@@ -48,17 +50,19 @@ from tqdm import tqdm  # noqa: E402
 from colorizer import metrics  # noqa: E402
 from colorizer.color import lab_to_rgb  # noqa: E402
 from colorizer.errors import ColorizerError  # noqa: E402
-from colorizer.hub import check_token, load_model, push  # noqa: E402
+from colorizer.hub import check_defaults, check_token, load_model, push  # noqa: E402
 from colorizer.models import Colorizer, create_model  # noqa: E402
 from train.card import write_card  # noqa: E402
 from train.checkpoints import (  # noqa: E402
     STATE,
     as_plain,
     check_same_run,
+    describe_run,
     find_checkpoint,
     list_checkpoints,
     replace_folder,
     save_checkpoint,
+    set_aside_later,
 )
 from train.data import NO_LABEL, Stream, batches_of, load_data, training_loader  # noqa: E402
 from train.losses import Objective, PatchCritic, bin_prior, critic_loss  # noqa: E402
@@ -77,16 +81,29 @@ class Progress:
 
     def __init__(self) -> None:
         self.step, self.seconds = 0, 0.0
-        self.sums: dict[str, float] = {}
-        self.summed = 0
+        self.sums: dict[str, Tensor | float] = {}  # of each value, and over how many steps
+        self.counts: dict[str, int] = {}
+        self.logged_step, self.logged_seconds = 0, 0.0
 
     def add(self, values: dict[str, Tensor]) -> None:
         for name, value in values.items():
             self.sums[name] = self.sums.get(name, 0.0) + value.float()
-        self.summed += 1
+            self.counts[name] = self.counts.get(name, 0) + 1
+
+    def share_sums(self) -> None:
+        """Puts the mean over the processes in each sum's place, in all of them: only one process's are saved."""
+        gathered = gather_object([{name: float(value) for name, value in self.sums.items()}])
+        self.sums = {name: math.fsum(sums[name] for sums in gathered) / len(gathered) for name in self.sums}
+
+    def means(self) -> dict[str, float]:
+        """The mean of each value since the last call, over all processes."""
+        self.share_sums()
+        means = {name: value / self.counts[name] for name, value in self.sums.items()}
+        self.sums, self.counts = {}, {}
+        return means
 
     def state_dict(self) -> dict:
-        return vars(self) | {"sums": {name: float(value) for name, value in self.sums.items()}}
+        return dict(vars(self))
 
     def load_state_dict(self, state: dict) -> None:
         vars(self).update(state)
@@ -102,8 +119,11 @@ class Training:
         if recipe.push_to_hub and accelerator.is_main_process:
             check_token(recipe.hub_model_id)
         set_seed(recipe.seed)
+        check_writable(self.output)
         self.stopped_by: int | None = None
         self.finished: tuple[int, Colorizer] | None = None  # the latest finished_model, and its step
+        self.validated: dict[str, float] | None = None  # the figures of this step
+        self.disk_is_full = False
 
         # The model first: weights that cannot be had are told before the pictures are decoded. A classifier's last
         # layer has to wait for them.
@@ -132,7 +152,10 @@ class Training:
                 f"{self.output} holds an earlier run: go on with it by --resume_from_checkpoint latest, or give "
                 "another output_dir."
             )
-        self.output.mkdir(parents=True, exist_ok=True)
+        try:
+            self.output.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ColorizerError(f"The folder {self.output} cannot be made: {error.strerror}.") from None
 
     # ------------------------------------------------------------------------------------------------------ building
 
@@ -155,18 +178,21 @@ class Training:
                 name = config.pop("name")
                 try:
                     model = create_model(name, **config)
-                except TypeError as error:
-                    raise ColorizerError(f"The recipe's model cannot be built: {error}.") from None
+                except ColorizerError:
+                    raise
+                except Exception as error:  # a constructor may fail in any way on what it was not made for
+                    reason = " ".join(str(error).split()).rstrip(".")
+                    raise ColorizerError(f"The recipe's model cannot be built: {reason}.") from None
                 if recipe.embedder_weights != "none":
                     if getattr(model, "embedder", None) is None:
                         raise ColorizerError(f"A {name} model has no embedder: leave out embedder_weights.")
                     load_embedder_weights(model.embedder, model.config["embedder"], recipe.embedder_weights)
         if model.output != "ab" and model.kind == "colorizer":
             raise ColorizerError(f"This trainer's objectives are about ab; a {model.name} model gives {model.output}.")
-        unknown = recipe.defaults.keys() - model.defaults.keys()
-        if unknown:
-            raise ColorizerError(f"The recipe's defaults have no {min(unknown)!r}; they are {list(model.defaults)}.")
-        model.defaults |= recipe.defaults
+        model.defaults = check_defaults(model.defaults | recipe.defaults, "The recipe")
+        if (model.defaults["temperature"] is None) == model.has_distribution:
+            wanted = "a number" if model.has_distribution else "null"
+            raise ColorizerError(f"The recipe's default temperature must be {wanted} for this model.")
         model.source = None
         return model
 
@@ -177,6 +203,8 @@ class Training:
         classes = len(self.training.classes)
         if self.is_classifier:
             weights = {"labels": 1.0}
+            if recipe.hint_share or recipe.freeze_embedder:
+                raise ColorizerError("A classifier knows no hints and no embedder: leave out those keys.")
             trainee = ClassifierTrainee(colorizer)
         else:
             if "rebalanced_cross_entropy" in weights and not colorizer.has_distribution:
@@ -198,6 +226,7 @@ class Training:
         if recipe.channels_last:
             trainee = trainee.to(memory_format=torch.channels_last)
 
+        self.try_resolutions(trainee)
         prior = None
         if "rebalanced_cross_entropy" in weights:
             prior = bin_prior((ab for _, ab in self.sample_lab(4096, 64)), colorizer.bins)
@@ -245,8 +274,29 @@ class Training:
         if not len(self.validation):
             raise ColorizerError("No picture for validation has a class: raise validation_share.")
 
+    def try_resolutions(self, trainee: nn.Module) -> None:
+        """One forward pass at each resolution, so that one that the network cannot take is told before the start."""
+        trial = copy.deepcopy(trainee).train()
+        for size in sorted(set(self.recipe.resolutions.values())):
+            pictures = min(self.recipe.train_batch_size, 2)
+            try:
+                with torch.no_grad():
+                    trial(torch.full((pictures, 3 if self.is_classifier else 1, size, size), 0.5))
+            except (RuntimeError, ValueError) as error:
+                raise ColorizerError(
+                    f"This model cannot be trained on batches of {self.recipe.train_batch_size} at {size} pixels "
+                    f"({' '.join(str(error).split())[:150]}): raise resolutions or train_batch_size."
+                ) from None
+
+    def describe(self) -> dict:
+        return describe_run(self.recipe, self.training.digest, self.accelerator.num_processes)
+
     def resume(self, folder: Path) -> None:
-        changed = check_same_run(folder, self.recipe, self.training.classes)
+        changed = check_same_run(folder, self.describe())
+        if self.accelerator.is_main_process:
+            for aside in set_aside_later(folder, self.output):
+                print(f"a later checkpoint than that is now {aside.name}")
+        self.accelerator.wait_for_everyone()
         self.accelerator.load_state(str(folder / STATE))
         self.accelerator.print(f"resumed from {folder} at step {self.progress.step}")
         for change in changed:
@@ -290,12 +340,13 @@ class Training:
             total=self.max_steps, initial=progress.step, disable=not accelerator.is_main_process, smoothing=0.05,
             mininterval=0.5 if sys.stderr.isatty() else 10, desc="train",
         )  # fmt: skip
-        self.clock, self.logged_at = time.perf_counter(), progress.seconds
+        self.clock = time.perf_counter()
         steps = self.steps()
         while progress.step < self.max_steps:
             values = next(steps)
             progress.add(values)
             progress.step += 1
+            self.validated = None
             now = time.perf_counter()
             progress.seconds, self.clock = progress.seconds + now - self.clock, now
             bar.update()
@@ -303,7 +354,7 @@ class Training:
             if progress.step % recipe.logging_steps == 0 or last:
                 line = self.log_training()
                 bar.set_postfix({name: f"{line[name]:.4g}" for name in ("loss", "lr", "images/s")}, refresh=False)
-            if progress.step % recipe.validation_steps == 0 or last:
+            if progress.step % recipe.validation_steps == 0:
                 self.validate()
             stop = self.should_stop()
             if progress.step % recipe.checkpointing_steps == 0 or last or stop:
@@ -317,55 +368,64 @@ class Training:
                 accelerator.end_training()
                 return
         bar.close()
+        if self.validated is None:
+            self.validate()
         self.finish()
 
     def steps(self) -> Iterator[dict[str, Tensor]]:
         """Takes one optimizer step after the other; gives each one's loss and objectives."""
-        recipe, accelerator = self.recipe, self.accelerator
         batches = self.batches()
         while True:
-            resolution, adversary = recipe.resolution_at(self.share), self.adversary()
-            for group in self.optimizer.param_groups:
-                group["lr"] = self.learning_rate()
-            self.bare.freeze_norm = self.share >= recipe.freeze_norm_from
-            self.trainee.train()
-            parts = recipe.gradient_accumulation_steps
-            sums: dict[str, Tensor] = {}
-            for part in range(parts):
-                inputs = self.see(*next(batches), resolution)
-                # Gradients are exchanged once, with the last part.
-                with contextlib.ExitStack() as exchange:
-                    if part < parts - 1:
-                        for module in (self.trainee, self.critic) if self.critic else (self.trainee,):
-                            exchange.enter_context(accelerator.no_sync(module))
-                    values = self.learn(inputs, parts, adversary)
-                for name, value in values.items():
-                    sums[name] = sums.get(name, 0) + value / parts
-            self.update(adversary)
-            yield sums
+            yield self.take_step(batches, self.recipe.resolution_at(self.share))
+
+    def take_step(self, batches: Iterator, resolution: int) -> dict[str, Tensor]:
+        """One optimizer step on the next batches, at `resolution` pixels."""
+        adversary = self.adversary()
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.learning_rate()
+        self.bare.freeze_norm = self.norm_is_frozen(self.progress.step)
+        self.trainee.train()
+        parts = self.recipe.gradient_accumulation_steps
+        sums: dict[str, Tensor] = {}
+        for part in range(parts):
+            inputs = self.see(*next(batches), resolution)
+            # Gradients are exchanged once, with the last part.
+            with contextlib.ExitStack() as exchange:
+                if part < parts - 1:
+                    for module in (self.trainee, self.critic) if self.critic else (self.trainee,):
+                        exchange.enter_context(self.accelerator.no_sync(module))
+                values = self.learn(inputs, parts, adversary)
+            for name, value in values.items():
+                sums[name] = sums.get(name, 0) + value / parts
+        self.update(adversary)
+        return sums
+
+    def norm_is_frozen(self, step: int) -> bool:
+        """Whether batch norm keeps its statistics in the step after `step` ones."""
+        return step / self.max_steps >= self.recipe.freeze_norm_from
 
     def batches(self) -> Iterator[tuple[dict[str, Tensor], int]]:
         """Batches of this process, with their epoch, from where the run stands, without end."""
         parts = self.recipe.gradient_accumulation_steps
         if self.is_stream:
             skipped = self.progress.step * parts  # a stream must be read again up to here
-            for number, batch in enumerate(self.loader):
+            for number, batch in enumerate(telling(self.loader)):
                 if number >= skipped:
-                    yield send_to_device(batch, self.accelerator.device), 0
-            raise ColorizerError("The stream has ended.")
+                    yield batch, 0
         while True:
             epoch, done = divmod(self.progress.step, self.steps_per_epoch)
             self.loader.set_epoch(epoch)  # before skip_first_batches, which hands the epoch over
             loader = self.accelerator.skip_first_batches(self.loader, done * parts) if done else self.loader
             # What does not fill a step at an epoch's end is left out.
-            for _, batch in zip(range((self.steps_per_epoch - done) * parts), loader, strict=False):
+            for _, batch in zip(range((self.steps_per_epoch - done) * parts), telling(loader), strict=False):
                 yield batch, epoch
 
     def see(self, batch: dict[str, Tensor], epoch: int, resolution: int) -> dict[str, Tensor | None]:
         """What the network is given of a batch, and what it should say: views in Lab, hints, labels."""
         recipe, device = self.recipe, self.accelerator.device
+        index = batch["index"]
+        draws = draw(recipe.seed, epoch, index).to(device, non_blocking=True)
         batch = send_to_device(batch, device, non_blocking=True)
-        draws = draw(recipe.seed, epoch, batch["index"]).to(device, non_blocking=True)
         rgb = training_views(batch, draws if recipe.augment else None, resolution)
         if self.is_classifier:
             return {"rgb": rgb, "label": batch["label"]}
@@ -375,7 +435,7 @@ class Training:
             "ab": ab,
             "hints": simulate_hints(ab, draws, recipe.hint_share) if self.model.accepts_hints else None,
             "label": batch["label"],
-            "embedding": None if self.embeddings is None else (self.embeddings[batch["index"]].to(device),),
+            "embedding": None if self.embeddings is None else (self.embeddings[index].to(device),),
         }
 
     def learn(self, inputs: dict[str, Tensor | None], parts: int, adversary: str | None) -> dict[str, Tensor]:
@@ -466,35 +526,52 @@ class Training:
 
     def start_trackers(self) -> None:
         if self.recipe.report_to != "none":
-            self.accelerator.init_trackers("colorizer")
+            # Trackers take plain values only.
+            plain = {k: v if isinstance(v, (str, int, float)) else str(v) for k, v in as_plain(self.recipe).items()}
+            self.accelerator.init_trackers("colorizer", plain)
 
     def log_training(self) -> dict[str, float]:
         """A line of metrics: means since the last one, over all processes."""
         progress = self.progress
-        values = {name: float(value) / progress.summed for name, value in progress.sums.items()}
-        gathered = gather_object([values])
-        line = {name: float(np.mean([g[name] for g in gathered])) for name in values}
+        line = progress.means()
+        if not math.isfinite(line["loss"]):
+            where = f"; {self.checkpoint} is the latest checkpoint" if self.checkpoint else ""
+            raise ColorizerError(
+                f"The loss at step {progress.step} is no number: lower learning_rate, raise lr_warmup_steps, or take "
+                f"bf16 instead of fp16{where}."
+            )
         line["lr"] = self.optimizer.param_groups[0]["lr"]
-        line["images/s"] = self.step_pictures * progress.summed / (progress.seconds - self.logged_at)
-        self.logged_at = progress.seconds
-        progress.sums, progress.summed = {}, 0
+        steps, seconds = progress.step - progress.logged_step, progress.seconds - progress.logged_seconds
+        line["images/s"] = self.step_pictures * steps / seconds
+        progress.logged_step, progress.logged_seconds = progress.step, progress.seconds
         self.log(line)
         return line
 
     def log(self, values: dict[str, float]) -> None:
         """Writes values to metrics.jsonl and to the trackers."""
-        self.accelerator.log(values, step=self.progress.step)
-        if self.accelerator.is_main_process:
-            line = {"step": self.progress.step, "minutes": round(self.progress.seconds / 60, 2), **values}
-            with open(self.output / "metrics.jsonl", "a") as file:
-                file.write(json.dumps(line) + "\n")
+        with self.going_on():
+            self.accelerator.log(values, step=self.progress.step)
+            if self.accelerator.is_main_process:
+                line = {"step": self.progress.step, "minutes": round(self.progress.seconds / 60, 2), **values}
+                with open(self.output / "metrics.jsonl", "a") as file:
+                    file.write(json.dumps(line) + "\n")
+
+    @contextlib.contextmanager
+    def going_on(self) -> Iterator[None]:
+        """Tells once that what only watches the run could not be written, and goes on."""
+        try:
+            yield
+        except OSError as error:
+            if not self.disk_is_full:
+                print(f"metrics and samples cannot be written ({error}); the training goes on.", file=sys.stderr)
+            self.disk_is_full = True
 
     def finished_model(self) -> Colorizer:
         """A copy of the model as it is evaluated and saved: the averaged weights, in eval mode."""
         if self.finished and self.finished[0] == self.progress.step:
             return self.finished[1]
         model = copy.deepcopy(self.averaged.module if self.averaged else self.model)
-        if self.averaged and not self.is_classifier and self.share < self.recipe.freeze_norm_from:
+        if self.averaged and not self.is_classifier and not self.norm_is_frozen(self.progress.step - 1):
             accepts_hints = model.accepts_hints
             calibrate(
                 model,
@@ -528,7 +605,8 @@ class Training:
                 "truth_colorfulness": means["true_colorfulness"],
             }
             if self.accelerator.is_main_process:
-                self.draw_samples(model)
+                with self.going_on():
+                    self.draw_samples(model)
         self.log(line)
         self.validated = line
         if self.accelerator.is_main_process:
@@ -630,9 +708,8 @@ class Training:
 
     def save(self, must: bool) -> None:
         """A checkpoint of this step. One that cannot be written is told and ends nothing, unless it `must`."""
-        problem = save_checkpoint(
-            self.accelerator, self.output, self.progress.step, self.recipe, self.training.classes, self.write_model
-        )
+        self.progress.share_sums()
+        problem = save_checkpoint(self.accelerator, self.output, self.progress.step, self.describe(), self.write_model)
         if problem:
             older = list_checkpoints(self.output)
             sentence = f"The checkpoint at step {self.progress.step} could not be written ({problem}); " + (
@@ -676,14 +753,19 @@ class Training:
             print(f"not pushed: {error}", file=sys.stderr)
 
     def dry_run(self) -> None:
-        """Two steps, a checkpoint written and read again, a validation; tells how long the run would take."""
+        """Two steps at each resolution, a validation, a checkpoint; tells how long the run would take."""
         self.say_what_runs()
-        steps, seconds = self.steps(), []
-        for _ in range(2):
-            start = time.perf_counter()
-            self.progress.add(next(steps))
-            self.progress.step += 1
-            seconds.append(time.perf_counter() - start)
+        recipe, batches = self.recipe, self.batches()
+        ends = [*sorted(recipe.resolutions), 1.0]
+        training = 0.0
+        for start_share, end_share in itertools.pairwise(ends):
+            for _ in range(2):  # the first one of a kind is slow
+                start = time.perf_counter()
+                self.progress.add(self.take_step(batches, recipe.resolutions[start_share]))
+                self.progress.step += 1
+                loss = float(self.progress.sums["loss"]) / self.progress.counts["loss"]  # waits for the GPU
+                seconds = time.perf_counter() - start
+            training += seconds * (end_share - start_share) * self.max_steps
         start = time.perf_counter()
         self.validate()
         validation = time.perf_counter() - start
@@ -692,19 +774,18 @@ class Training:
         checkpoint = time.perf_counter() - start
         self.accelerator.load_state(str(self.checkpoint / STATE))
         load_model(str(self.checkpoint))
-        recipe = self.recipe
         total = (
-            seconds[1] * self.max_steps
+            training
             + validation * -(-self.max_steps // recipe.validation_steps)
             + checkpoint * -(-self.max_steps // recipe.checkpointing_steps)
         )
         size = sum(path.stat().st_size for path in self.checkpoint.rglob("*") if path.is_file())
-        loss = float(self.progress.sums["loss"]) / self.progress.summed
         self.accelerator.print(
-            f"dry run: loss {loss:.4f}; {seconds[1]:.2f} s a step, {validation:.1f} s a validation, {checkpoint:.1f} "
-            f"s and {size / 1e6:.0f} MB a checkpoint, which loads; {self.max_steps:,} steps would take "
-            f"{datetime.timedelta(seconds=round(total))} at the speed of the second one"
+            f"dry run: loss {loss:.4f}; {training / self.max_steps:.2f} s a step, {validation:.1f} s a validation, "
+            f"{checkpoint:.1f} s and {size / 1e6:.0f} MB a checkpoint, which loads; {self.max_steps:,} steps would "
+            f"take {datetime.timedelta(seconds=round(total))}"
         )
+        self.accelerator.wait_for_everyone()
 
 
 def make_accelerator(recipe: Recipe, output: Path) -> Accelerator:
@@ -740,6 +821,25 @@ def make_optimizer(trainee: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
     return torch.optim.AdamW(groups, recipe.learning_rate)
 
 
+class ReadingError(ColorizerError):
+    """A picture or a stream cannot be read any more: what one process may meet alone."""
+
+
+def telling(loader) -> Iterator[dict[str, Tensor]]:
+    """The loader's batches; an error of a worker of it becomes the one sentence that it was."""
+    try:
+        yield from loader
+    except ColorizerError as error:
+        raise ReadingError(str(error).strip().splitlines()[-1].split("ColorizerError: ")[-1]) from None
+
+
+def check_writable(folder: Path) -> None:
+    """Refuses an output folder that could not be made or written to, before hours are spent."""
+    there = next(place for place in (folder.absolute(), *folder.absolute().parents) if place.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK):
+        raise ColorizerError(f"output_dir {folder} cannot be written to: {there} is no folder that can.")
+
+
 def _step_of(line: str) -> float:
     try:
         return json.loads(line)["step"]
@@ -769,15 +869,24 @@ def main() -> None:
         }
         Training(dataclasses.replace(recipe, **changes)).dry_run()
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        if os.environ.get("LOCAL_RANK", "0") == "0":
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 if __name__ == "__main__":
     try:
         main()
     except ColorizerError as error:
-        if os.environ.get("RANK", "0") == "0":  # the other processes have the same to say
+        # The other processes have the same to say, but for what they read alone.
+        if os.environ.get("RANK", "0") == "0" or isinstance(error, ReadingError):
             print(f"train.py: {error}", file=sys.stderr)
+        sys.exit(2)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise
+        print(
+            f"train.py: {error.filename or 'A file'} cannot be written ({error.strerror}): make room.", file=sys.stderr
+        )
         sys.exit(2)
     except KeyboardInterrupt:  # before the first step; later ones save first
         sys.exit(130)

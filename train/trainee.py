@@ -14,7 +14,27 @@ from colorizer.errors import ColorizerError
 from colorizer.models import Colorizer
 
 
-class Trainee(nn.Module):
+class Trained(nn.Module):
+    """What a trainer's step needs of a module: the model that is saved, as `colorizer`, and batch norm that can stop.
+
+    Attributes:
+        freeze_norm: set it, and batch norm keeps its statistics from the next train() on.
+    """
+
+    def __init__(self, colorizer: Colorizer) -> None:
+        super().__init__()
+        self.colorizer = colorizer
+        self.freeze_norm = False
+
+    def train(self, mode: bool = True) -> Trained:
+        super().train(mode)
+        if self.freeze_norm:
+            for norm in batch_norms(self):
+                norm.eval()
+        return self
+
+
+class Trainee(Trained):
     """A colorizer and, beside it, a linear classifier on its embedder's vector, which only the training needs.
 
     Args:
@@ -22,16 +42,11 @@ class Trainee(nn.Module):
         classes: how many the classifier tells apart; 0: there is none.
         needs_ab: whether an objective looks at ab rather than at the distribution.
         freeze_embedder: keeps the embedder's weights, and its batch norm in eval mode.
-
-    Attributes:
-        freeze_norm: set it, and batch norm keeps its statistics from then on.
     """
 
     def __init__(self, colorizer: Colorizer, classes: int = 0, needs_ab: bool = True, freeze_embedder: bool = False):
-        super().__init__()
-        self.colorizer = colorizer
+        super().__init__(colorizer)
         self.needs_ab = needs_ab
-        self.freeze_norm = False
         self.embedder_is_frozen = freeze_embedder
         embedder = getattr(colorizer, "embedder", None)
         if (classes or freeze_embedder) and embedder is None:
@@ -46,9 +61,6 @@ class Trainee(nn.Module):
         super().train(mode)
         if self.embedder_is_frozen:
             self.colorizer.embedder.eval()
-        if self.freeze_norm:
-            for norm in batch_norms(self):
-                norm.eval()
         return self
 
     def forward(
@@ -74,13 +86,8 @@ class Trainee(nn.Module):
         return out
 
 
-class ClassifierTrainee(nn.Module):
+class ClassifierTrainee(Trained):
     """The classifier of pictures that train/evaluate.py judges colors with; it is trained on real ones."""
-
-    def __init__(self, classifier: nn.Module) -> None:
-        super().__init__()
-        self.colorizer = classifier  # by the name that the trainer knows
-        self.freeze_norm = False
 
     def forward(self, rgb: Tensor) -> dict[str, Tensor]:
         """{"class_logits": (N, C)} of sRGB (N, 3, H, W) in 0..1."""
@@ -93,7 +100,10 @@ def batch_norms(module: nn.Module) -> Iterator[_BatchNorm]:
 
 
 def checkpoint_gradients(colorizer: nn.Module) -> None:
-    """Makes the stages recompute their activations in the backward pass: less memory for about a third more time."""
+    """Makes the stages recompute their activations in the backward pass: less memory for about a third more time.
+
+    Batch norm inside them moves its statistics twice a step.
+    """
     embedder = getattr(colorizer, "embedder", None)
     if embedder is not None and hasattr(embedder.network, "set_grad_checkpointing"):
         embedder.network.set_grad_checkpointing()

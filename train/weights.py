@@ -29,7 +29,7 @@ def load_embedder_weights(embedder: Embedder, name: str, weights: str) -> None:
 
 def trained_features(name: str, weights: str) -> tuple[nn.Module, tuple, tuple]:
     """A timm network that gives its feature maps, with trained weights, and the mean and std of its input."""
-    check_embedder_name(name)
+    check_embedder_name(name, "perceptual network")
     if weights == "none":
         raise ColorizerError("A perceptual loss needs trained weights: perceptual_weights cannot be none.")
     try:

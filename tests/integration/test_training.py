@@ -98,6 +98,7 @@ def test_killed_and_resumed_equals_left_alone(photos, tmp_path, processes):
     options = [
         "--recipe", SMOKE, "--train_data_dir", photos, "--train_batch_size", "2", "--gradient_accumulation_steps", "2",
         "--max_train_steps", "30", "--checkpointing_steps", "3", "--checkpoints_total_limit", "2",
+        "--logging_steps", "2",
     ]  # fmt: skip
     launch(*options, "--output_dir", tmp_path / "alone", processes=processes)
 
@@ -112,7 +113,7 @@ def test_killed_and_resumed_equals_left_alone(photos, tmp_path, processes):
     assert f"{processes} process(es) on cpu" in output
     assert "resumed from" in output, step
     assert checksum(tmp_path / "killed") == checksum(tmp_path / "alone"), f"killed at step {step}"
-    assert losses(tmp_path / "killed") == losses(tmp_path / "alone")
+    assert losses(tmp_path / "killed") == pytest.approx(losses(tmp_path / "alone"), rel=1e-6)
     kept = sorted(path.name for path in (tmp_path / "killed").glob("checkpoint-*"))
     assert kept == ["checkpoint-27", "checkpoint-30"]
     # Each checkpoint is a model as well, and the last one is the model.
@@ -213,6 +214,8 @@ def test_a_run_says_what_it_made(photos, tmp_path):
 
 
 def test_dry_run_tells_and_leaves_nothing(photos, tmp_path):
-    output = launch("--recipe", SMOKE, "--train_data_dir", photos, "--output_dir", tmp_path / "run", "--dry_run")
-    assert "dry run: loss" in output and "a checkpoint, which loads; 6 steps would take" in output
+    output = launch(
+        "--recipe", SMOKE, "--train_data_dir", photos, "--output_dir", tmp_path / "run", "--dry_run", processes=2
+    )  # fmt: skip
+    assert "dry run: loss" in output and "a checkpoint, which loads; 6 steps would take" in output.replace("\n", " ")
     assert not (tmp_path / "run").exists()

@@ -1,6 +1,7 @@
 """What all tests share: no network beyond loopback, caches of their own, and a tiny model."""
 
 import os
+import signal
 import tempfile
 
 # Before any library reads them.
@@ -41,3 +42,28 @@ def tiny_folder(tiny_model, tmp_path_factory):
 @pytest.fixture(autouse=True)
 def seeded():
     torch.manual_seed(0)
+
+
+@pytest.fixture(scope="session")
+def photos(tmp_path_factory):
+    """Crops of scikit-image's photographs, as source/class/name.png."""
+    from PIL import Image
+    from skimage import data
+
+    folder = tmp_path_factory.mktemp("photos")
+    for name in ("astronaut", "chelsea", "coffee"):
+        image = getattr(data, name)()
+        (folder / "skimage" / name).mkdir(parents=True)
+        for i in range(8):
+            crop = image[20 * i : 20 * i + 120, 25 * i : 25 * i + 150]
+            Image.fromarray(crop).save(folder / "skimage" / name / f"{i}.png")
+    return folder
+
+
+@pytest.fixture
+def signals_as_before():
+    """A training in this process takes SIGINT and SIGTERM for itself."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)

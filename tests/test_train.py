@@ -29,22 +29,11 @@ from train.trainee import Trainee, calibrate
 from train.views import center_boxes, cut, draw, random_boxes, simulate_hints, training_views
 from train.weights import load_embedder_weights
 
+pytestmark = pytest.mark.usefixtures("signals_as_before")
+
 ROOT = Path(__file__).parents[1]
 RECIPES = sorted((ROOT / "train/recipes").glob("*.yaml"))
 SMOKE = ROOT / "train/recipes/smoke.yaml"
-
-
-@pytest.fixture(scope="module")
-def photos(tmp_path_factory):
-    """Crops of scikit-image's photographs, as source/class/name.png."""
-    folder = tmp_path_factory.mktemp("photos")
-    for name in ("astronaut", "chelsea", "coffee"):
-        image = getattr(data, name)()
-        (folder / "skimage" / name).mkdir(parents=True)
-        for i in range(8):
-            crop = image[20 * i : 20 * i + 120, 25 * i : 25 * i + 150]
-            Image.fromarray(crop).save(folder / "skimage" / name / f"{i}.png")
-    return folder
 
 
 def recipe_of(folder, **changes):
@@ -500,17 +489,6 @@ def train(recipe) -> list[dict]:
     """The lines of metrics of a run in this process."""
     Training(recipe).fit()
     return [json.loads(line) for line in (Path(recipe.output_dir) / "metrics.jsonl").read_text().splitlines()]
-
-
-@pytest.fixture(autouse=True)
-def signals_as_before():
-    """A run takes SIGINT and SIGTERM for itself."""
-    import signal
-
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    yield
-    for number, handler in before.items():
-        signal.signal(number, handler)
 
 
 @pytest.mark.parametrize(

@@ -219,7 +219,7 @@ class Training:
                 )
             if recipe.hint_share and not colorizer.accepts_hints:
                 raise ColorizerError(f"This {colorizer.name} model takes no hints: leave out hint_share.")
-            if recipe.cache_embeddings and getattr(colorizer.embedder, "embedding", "") == "maps":
+            if recipe.cache_embeddings and getattr(getattr(colorizer, "embedder", None), "embedding", "") == "maps":
                 raise ColorizerError("cache_embeddings keeps vectors, and this embedder gives maps: leave it out.")
             needs_ab = bool(weights.keys() - {"rebalanced_cross_entropy", "labels"})
             trainee = Trainee(colorizer, classes if "labels" in weights else 0, needs_ab, recipe.freeze_embedder)

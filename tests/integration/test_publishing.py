@@ -5,8 +5,6 @@ from pathlib import Path
 
 import pytest
 import yaml
-from PIL import Image
-from skimage import data
 
 from colorizer.errors import ColorizerError
 from colorizer.hub import load_model
@@ -14,17 +12,10 @@ from tests.loopback_hub import LoopbackHub
 from train.recipe import parse_recipe
 from train.train import Training
 
+pytestmark = pytest.mark.usefixtures("signals_as_before")
+
 SMOKE = Path(__file__).parents[2] / "train/recipes/smoke.yaml"
 REPO = "tester/colors"
-
-
-@pytest.fixture(scope="module")
-def photos(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("photos")
-    image = data.coffee()
-    for i in range(16):
-        Image.fromarray(image[10 * i : 10 * i + 120, 12 * i : 12 * i + 150]).save(folder / f"{i}.png")
-    return folder
 
 
 @pytest.fixture
@@ -32,17 +23,6 @@ def loopback(monkeypatch, tmp_path):
     with LoopbackHub() as loopback:
         loopback.use(monkeypatch, tmp_path / "cache", token="hf_test")
         yield loopback
-
-
-@pytest.fixture(autouse=True)
-def signals_as_before():
-    """A run takes SIGINT and SIGTERM for itself."""
-    import signal
-
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    yield
-    for number, handler in before.items():
-        signal.signal(number, handler)
 
 
 def run(photos, output, **flags) -> None:

@@ -15,7 +15,6 @@ import psutil
 import pytest
 import yaml
 from PIL import Image
-from skimage import data
 
 from colorizer.hub import load_model
 
@@ -23,19 +22,6 @@ ROOT = Path(__file__).parents[2]
 SMOKE = ROOT / "train/recipes/smoke.yaml"
 # An embedder and a decoder without batch norm: what a picture gives depends on no other one.
 NO_NORM = "{name: fusion, embedder: test_convnext, embedding: maps, width: 4, decoder_widths: [16, 12, 8], norm: none}"
-
-
-@pytest.fixture(scope="module")
-def photos(tmp_path_factory):
-    """Crops of scikit-image's photographs, as source/class/name.png."""
-    folder = tmp_path_factory.mktemp("photos")
-    for name in ("astronaut", "chelsea", "coffee"):
-        image = getattr(data, name)()
-        (folder / "skimage" / name).mkdir(parents=True)
-        for i in range(8):
-            crop = image[20 * i : 20 * i + 120, 25 * i : 25 * i + 150]
-            Image.fromarray(crop).save(folder / "skimage" / name / f"{i}.png")
-    return folder
 
 
 def start(*arguments, processes=1, script="train.py", **options) -> subprocess.Popen:
@@ -200,7 +186,7 @@ def test_a_run_says_what_it_made(photos, tmp_path):
         assert sheet.size == (5 * 64, 3 * 64)  # five held-out pictures; gray, prediction, truth
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    (log,) = (tmp_path / "logs").rglob("events.*")
+    (log,) = (tmp_path / "logs/colorizer").glob("events.*")
     events = EventAccumulator(str(log))
     events.Reload()
     assert [event.step for event in events.Scalars("loss")] == [1, 2, 3, 4, 5, 6]

@@ -543,6 +543,12 @@ def test_pictures_are_read_as_photos_are(tmp_path):
     assert array.shape == (90, 60, 3)
 
 
+def test_without_classes_the_labels_are_left_out(photos, tmp_path, capsys):
+    lines = train(recipe_of(photos, output_dir=tmp_path, min_class_size=100))
+    assert "the objective labels is left out" in capsys.readouterr().out
+    assert "labels" not in lines[0] and "rebalanced_cross_entropy" in lines[0]
+
+
 def test_training_lowers_the_loss(photos, tmp_path):
     recipe = recipe_of(photos, output_dir=tmp_path, max_train_steps=40, train_batch_size=8, resolutions="{0.0: 32}")
     lines = [line for line in train(recipe) if "loss" in line]
@@ -645,7 +651,6 @@ def test_resumed_equals_left_alone_for_all_kinds(photos, shards, small_network, 
         ({"model": "{name: fusion, wings: 2}"}, "cannot be built"),
         ({"model": "{name: fusion, embedder: nonsense}"}, "plain timm architecture"),
         ({"model": "{name: perfection}"}, "no model 'perfection'"),
-        ({"min_class_size": "100"}, "labels needs classes"),
         ({"train_batch_size": "64"}, "fewer than the 64 of one step"),
         ({"defaults": "{brightness: 3}"}, "The recipe: the defaults"),
         ({"defaults": "{working_size: -3}"}, "The recipe: the default working_size"),

@@ -213,9 +213,10 @@ class Training:
                     f"{colorizer.name} model does not have: take mse or smooth_l1."
                 )
             if "labels" in weights and not classes:
-                raise ColorizerError(
-                    "The objective labels needs classes: folders of at least min_class_size pictures each, not a "
-                    "stream; leave it out to train without."
+                del weights["labels"]
+                accelerator.print(
+                    f"there are no classes (folders of {recipe.min_class_size} pictures or more, and no stream), so "
+                    "the objective labels is left out"
                 )
             if recipe.hint_share and not colorizer.accepts_hints:
                 raise ColorizerError(f"This {colorizer.name} model takes no hints: leave out hint_share.")
@@ -571,15 +572,8 @@ class Training:
         if self.finished and self.finished[0] == self.progress.step:
             return self.finished[1]
         model = copy.deepcopy(self.averaged.module if self.averaged else self.model)
-        if self.averaged and not self.is_classifier and not self.norm_is_frozen(self.progress.step - 1):
-            accepts_hints = model.accepts_hints
-            calibrate(
-                model,
-                (
-                    (lightness, simulate_hints(ab, draws, self.recipe.hint_share) if accepts_hints else None)
-                    for (lightness, ab), draws in self.sample_views(1152, self.resolution)
-                ),
-            )
+        if self.averaged and not self.norm_is_frozen(self.progress.step - 1):
+            calibrate(model, self.sample_inputs(1152))
         self.finished = self.progress.step, model.eval()
         return model
 
@@ -666,12 +660,11 @@ class Training:
         for start in range(0, min(most, len(self.beginning)), 48):
             yield torch.utils.data.default_collate(self.beginning[start : start + 48])
 
-    def sample_views(self, most: int, size: int) -> Iterator[tuple[tuple[Tensor, Tensor], Tensor]]:
-        """((lightness, ab), draws) of views like those of the training."""
+    def sample_inputs(self, most: int) -> Iterator[tuple[Tensor | None, ...]]:
+        """What the model is called with in training, of up to `most` pictures: (lightness, hints), or (rgb,)."""
         for batch in self.sample(most):
-            batch = send_to_device(batch, self.accelerator.device)
-            draws = draw(self.recipe.seed, SAMPLE_EPOCH, batch["index"]).to(self.accelerator.device)
-            yield to_lab(training_views(batch, draws if self.recipe.augment else None, size)), draws
+            inputs = self.see(batch, SAMPLE_EPOCH, self.resolution)
+            yield (inputs["rgb"],) if self.is_classifier else (inputs["lightness"], inputs["hints"])
 
     def sample_lab(self, most: int, size: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Lightness and ab of whole pictures' center squares, on the CPU."""

@@ -115,12 +115,12 @@ def checkpoint_gradients(colorizer: nn.Module) -> None:
 
 
 @torch.no_grad()
-def calibrate(model: nn.Module, batches: Iterator[tuple[Tensor, Tensor | None]]) -> None:
+def calibrate(model: nn.Module, batches: Iterator[tuple[Tensor | None, ...]]) -> None:
     """Gives averaged weights the batch-norm statistics that belong to them, and leaves the model in eval mode.
 
     The average of the statistics is not the statistics of the average: while the weights still move, it gives one
-    brown for everything. `batches` are (lightness, hints), hinted as often as in training: without hints the
-    statistics are others again.
+    brown for everything. `batches` are what the model is called with, hinted as often as in training: without hints
+    the statistics are others again.
     """
     norms = list(batch_norms(model))
     if norms:

@@ -1,6 +1,16 @@
 """The colorizers: tensor in, tensor out. `create_model(name, **config)` builds one, `list_models()` names them."""
 
-from colorizer.models import classifier, fusion, fusion_paper  # noqa: F401  (importing a file registers its models)
+from colorizer.models import (  # noqa: F401  (importing a file registers its models)
+    cifar_autoencoder,
+    classifier,
+    fusion,
+    fusion_paper,
+    lab_cnn,
+    mnist,
+    plain_autoencoder,
+    two_stage,
+    wallner,
+)
 from colorizer.models.base import Colorizer, create_model, list_models, model_class
 
 __all__ = ["Colorizer", "create_model", "list_models", "model_class"]

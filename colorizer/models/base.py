@@ -68,6 +68,8 @@ class Colorizer(nn.Module, PyTorchModelHubMixin):
     kind = "colorizer"  # "colorizer"; "autoencoder" for one that reads color; "classifier"
     input_size: tuple[int, int] | None = None  # the one (height, width) that the network takes; None: any
     accepts_hints = False
+    keeps_lightness = True  # False: the model paints whole pictures, and the photo's own lightness is not kept
+    ab_unit = 127.0  # what ab is divided by where the mean squared error compares it; of a regression to ab
     source: str | None = None
 
     def __init_subclass__(cls, **kwargs) -> None:
@@ -87,6 +89,11 @@ class Colorizer(nn.Module, PyTorchModelHubMixin):
     def embed(self, lightness: Tensor) -> tuple[Tensor, ...] | None:
         """What the embedder says of lightness (N, 1, H, W); to be handed back as `embedding`. None without one."""
         return None
+
+    def refuse_hints(self, hints: Tensor | None) -> None:
+        """ColorizerError unless there are none: for the models that take none."""
+        if hints is not None:
+            raise ColorizerError(f"{self.name} takes no color hints; a fusion model trained with hints=True does.")
 
     def forward(self, lightness: Tensor, hints: Tensor | None = None, embedding: tuple[Tensor, ...] | None = None):
         """Colors lightness.

@@ -5,7 +5,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from colorizer.errors import ColorizerError
 from colorizer.models.base import Colorizer, pad_to_multiple, register_model
 from colorizer.models.embedder import Embedder
 
@@ -60,8 +59,7 @@ class FusionPaperColorizer(Colorizer):
     def forward(
         self, lightness: Tensor, hints: Tensor | None = None, embedding: tuple[Tensor, ...] | None = None
     ) -> Tensor:
-        if hints is not None:
-            raise ColorizerError("fusion_paper takes no color hints; a fusion model trained with hints=True does.")
+        self.refuse_hints(hints)
         (vector,) = self.embed(lightness) if embedding is None else embedding
         height, width = lightness.shape[-2:]
         x = self.encoder(pad_to_multiple(2 * lightness / 100 - 1, 8))

@@ -1,0 +1,57 @@
+"""A plain convolutional network from lightness to ab: what a fusion network is without its fusion."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from colorizer.models.base import Colorizer, pad_to_multiple, register_model
+
+
+def conv(inputs: int, outputs: int, stride: int = 1) -> nn.Sequential:
+    """3 x 3 convolution with same padding, ReLU."""
+    return nn.Sequential(nn.Conv2d(inputs, outputs, 3, stride, 1), nn.ReLU(inplace=True))
+
+
+@register_model("lab_cnn")
+class LabCnn(Colorizer):
+    """The encoder and decoder of Deep Koalarization (arXiv:1712.03400) with no embedding between them.
+
+    Lightness at 256 x 256 pixels, or any other size, enters as L/100. The last layer gives ab in 0..1, as
+    (ab + 128) / 255, since its LeakyReLU can hardly go below zero.
+
+    Args:
+        width: channels of the first convolution.
+    """
+
+    ab_unit = 255.0
+
+    def __init__(self, width: int = 64) -> None:
+        super().__init__()
+        self.encoder = nn.Sequential(
+            conv(1, width, stride=2),  # 64, 1/2 of the picture's size
+            conv(width, 2 * width),  # 128
+            conv(2 * width, 2 * width, stride=2),  # 128, 1/4
+            conv(2 * width, 4 * width),  # 256
+            conv(4 * width, 4 * width, stride=2),  # 256, 1/8
+            conv(4 * width, 8 * width),  # 512
+            conv(8 * width, 8 * width),  # 512
+            conv(8 * width, 4 * width),  # 256
+        )
+        self.decoder = nn.Sequential(
+            conv(4 * width, 2 * width),  # 128
+            nn.Upsample(scale_factor=2),
+            conv(2 * width, width),  # 64
+            nn.Upsample(scale_factor=2),
+            conv(width, width // 2),  # 32
+            conv(width // 2, width // 4),  # 16
+            nn.Conv2d(width // 4, 2, 3, padding=1),  # 2
+            nn.LeakyReLU(0.01),
+            nn.Upsample(scale_factor=2),
+        )
+        nn.init.constant_(self.decoder[-3].bias, 128 / 255)  # gray to begin with, where the slope is 1
+
+    def forward(self, lightness: Tensor, hints: Tensor | None = None, embedding: None = None) -> Tensor:
+        self.refuse_hints(hints)
+        height, width = lightness.shape[-2:]
+        normalized = self.decoder(self.encoder(pad_to_multiple(lightness / 100, 8)))
+        return 255 * normalized[..., :height, :width] - 128

@@ -17,7 +17,7 @@ from PIL import Image
 from safetensors.torch import save_file
 from skimage import data
 
-from colorizer.color import AbBins, rgb_to_lab
+from colorizer.color import AbBins, lab_to_rgb, rgb_to_lab
 from colorizer.errors import ColorizerError
 from colorizer.models import create_model
 from tests.conftest import TINY
@@ -350,10 +350,10 @@ def test_objectives_of_ab_fall_as_they_should(name, small_network):
     """Each is least where it should be, and its gradient leads there; also from plain gray, where roots are steep."""
     lightness, truth = photo()
     objective = Objective({name: 2.0}, perceptual_network="test_resnet", perceptual_weights=str(small_network)).train()
-    label = torch.tensor([NO_LABEL])
+    seen = {"lightness": lightness, "ab": truth, "rgb": lab_to_rgb(torch.cat([lightness, truth], dim=1), "clip")}
 
     def loss(ab):
-        return objective({"ab": ab}, lightness, truth, label, None)[0]
+        return objective({"ab": ab}, seen)[0]
 
     best = 1.5 * truth if name == "colorfulness" else truth
     assert loss(best) < loss(0.5 * truth) < loss(torch.zeros_like(truth))
@@ -374,7 +374,7 @@ def test_labels_count_in_parts_as_in_one_batch():
     logits, label = torch.randn(8, 3), torch.tensor([0, NO_LABEL, 2, NO_LABEL, NO_LABEL, NO_LABEL, 1, 1])
 
     def loss(part):
-        return objective({"class_logits": logits[part]}, None, None, label[part], None)[0].item()
+        return objective({"class_logits": logits[part]}, {"label": label[part]})[0].item()
 
     labeled = label != NO_LABEL
     wanted = torch.nn.functional.cross_entropy(logits[labeled], label[labeled]).item()

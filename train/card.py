@@ -14,6 +14,7 @@ from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from train.checkpoints import as_plain
 
 if TYPE_CHECKING:
+    from train.recipe import Recipe
     from train.train import Training
 
 LIBRARIES = ("torch", "timm", "accelerate", "huggingface-hub", "safetensors")
@@ -43,7 +44,7 @@ or, from a shell, `colorizer photo.jpg --model {{ repo_id }}`. The colors are pl
 
 ## Results
 
-On the {{ validation }} held-out pictures, at {{ resolution }} pixels, after {{ steps }} steps{{ explanation }}:
+On the {{ validation }} {{ held_out }} pictures, at {{ resolution }} pixels, after {{ steps }} steps{{ explanation }}:
 
 | figure | value |
 |---|---:|
@@ -62,6 +63,11 @@ On the {{ validation }} held-out pictures, at {{ resolution }} pixels, after {{ 
 {{ recipe }}```
 """
 
+PURPOSE = {
+    "colorizer": " that colors black-and-white photographs",
+    "autoencoder": " that rebuilds color pictures from a code",
+    "classifier": " that tells what a photograph shows",
+}
 EXPLANATION = (
     " (RMSE of ab in CIE Lab units; colorfulness after Hasler and Suesstrunk 2003; the model's default temperature)"
 )
@@ -73,19 +79,21 @@ def write_card(path: Path, run: Training) -> None:
     repo_id = recipe.hub_model_id or f"user/{run.output.name}"
     name = repo_id.split("/")[-1]
     figures = run.validated
-    colors = not run.is_classifier
+    colors = model.kind == "colorizer"
+    held_out = _has_held_out(recipe)
+    task = "image-classification" if run.is_classifier else "image-to-image"
     data = ModelCardData(
         model_name=name,
-        pipeline_tag="image-to-image" if colors else "image-classification",
+        pipeline_tag=task,
         tags=["image-colorization"] if colors else [],
         library_name="colorizer",
         license="apache-2.0",
         datasets=[recipe.dataset_name] if recipe.dataset_name and "/" in recipe.dataset_name else None,
         eval_results=[
             EvalResult(
-                task_type="image-to-image" if colors else "image-classification",
+                task_type=task,
                 dataset_type=recipe.dataset_name or "imagefolder",
-                dataset_name="pictures held out from the training data",
+                dataset_name="pictures held out from the training data" if held_out else "the training pictures",
                 metric_type=key,
                 metric_name=key.replace("_", " "),
                 metric_value=round(value, 4),
@@ -103,13 +111,14 @@ def write_card(path: Path, run: Training) -> None:
         repo_id=repo_id,
         model=model.name,
         colors=colors,
-        purpose=" that colors black-and-white photographs" if colors else " that tells what a photograph shows",
+        purpose=PURPOSE[model.kind],
         parameters=f"{sum(p.numel() for p in model.parameters()) / 1e6:.1f}",
         data=_data(run),
         validation=f"{len(run.validation):,}",
+        held_out="held-out" if held_out else "training",
         resolution=run.resolution,
         steps=f"{run.progress.step:,}",
-        explanation=EXPLANATION if colors else "",
+        explanation=EXPLANATION if "validation_ab_rmse" in figures else "",
         results="\n".join(f"| {key.replace('_', ' ')} | {value:.4g} |" for key, value in figures.items()),
         command=f"accelerate launch train/train.py {shlex.join(sys.argv[1:])}",
         batch=run.step_pictures,
@@ -122,6 +131,10 @@ def write_card(path: Path, run: Training) -> None:
     path.write_text(card.content)
 
 
+def _has_held_out(recipe: Recipe) -> bool:
+    return bool(recipe.validation_share or recipe.validation_data_dir)
+
+
 def _data(run: Training) -> str:
     recipe = run.recipe
     folders = ", ".join(Path(place).name for place in recipe.train_data_dir)
@@ -132,5 +145,5 @@ def _data(run: Training) -> str:
     return (
         f"{len(run.training):,} pictures{classes} of {source}; pictures less colorful than "
         f"{recipe.min_colorfulness:g} (Hasler and Suesstrunk) or smaller than {recipe.min_side} pixels were left out, "
-        f"and {len(run.validation):,} were held out."
+        "and " + ("none was held out." if not _has_held_out(recipe) else f"{len(run.validation):,} were held out.")
     )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import concurrent.futures
 import dataclasses
+import hashlib
 import math
 import os
 import shutil
@@ -37,6 +38,7 @@ from train.sources import Item, list_items, stream_items
 
 NO_LABEL = -1
 HASH_SIDE = 8  # of the difference hash: 64 bits
+HASHED_SIDE = 32  # pixels; what is smaller, such as digits, looks alike at that size without being a copy
 
 
 # ------------------------------------------------------------------------------------------------------ one picture
@@ -52,7 +54,12 @@ def read_picture(item: Item) -> Image.Image:
 
 
 def difference_hash(image: Image.Image) -> int:
-    """64 bits that copies of a picture share, also at another size or quality: which of two neighbors is brighter."""
+    """64 bits that copies of a picture share, also at another size or quality: which of two neighbors is brighter.
+
+    Copies of a picture below HASHED_SIDE pixels share them only if they are exact.
+    """
+    if min(image.size) < HASHED_SIDE:
+        return int.from_bytes(hashlib.blake2b(image.tobytes(), digest_size=8).digest(), "big")
     gray = np.asarray(image.convert("L").resize((HASH_SIDE + 1, HASH_SIDE), Image.Resampling.BOX))
     return int.from_bytes(np.packbits(gray[:, 1:] > gray[:, :-1]).tobytes(), "big")
 
@@ -140,8 +147,11 @@ class Pictures(Dataset):
     def split(self, share: float, seed: int, most: int) -> tuple[Pictures, Pictures]:
         """A seeded split into the pictures to train on and `share` of them, one to `most`, to validate on.
 
-        Copies of a picture (the same difference hash) stay together, so that none leaks.
+        Copies of a picture (the same difference hash) stay together, so that none leaks. A share of 0 validates on
+        the pictures that are trained on: what overfits on purpose is judged so.
         """
+        if share == 0:
+            return self, self.subset(some(len(self), most, seed))
         _, group = np.unique(self.hashes, return_inverse=True)
         if group.size == 0 or group.max() < 1:
             raise ColorizerError(
@@ -273,7 +283,8 @@ def some(count: int, most: int | None, seed: int) -> list[int]:
 
 
 def _load_validation(recipe: Recipe, accelerator: Accelerator, classes: list[str]) -> Pictures:
-    pictures = prepare_pictures(list_items(recipe.validation_data_dir), recipe, accelerator, classes)
+    items = list_items(recipe.validation_data_dir, part="test")
+    pictures = prepare_pictures(items, recipe, accelerator, classes)
     return pictures.subset(some(len(pictures), recipe.max_validation_pictures, recipe.seed))
 
 

@@ -99,11 +99,19 @@ def critic_loss(real: Tensor, colored: Tensor) -> Tensor:
     return functional.relu(1 - real).mean() + functional.relu(1 + colored).mean()
 
 
+def squared_error(out: dict[str, Tensor], truth: dict[str, Tensor], ab_unit: float) -> Tensor:
+    """Mean squared error (N,) of each picture: of RGB in 0..1 where the model paints it, else of ab / ab_unit."""
+    if "rgb" in out:
+        return (out["rgb"].float() - truth["rgb"]).square().flatten(1).mean(1)
+    return ((out["ab"].float() - truth["ab"]) / ab_unit).square().flatten(1).mean(1)
+
+
 class Objective(nn.Module):
     """The weighted sum of the objectives that a recipe names, but for the critic's word (train.py adds that).
 
     Args:
         weights: of each objective by name; those of weight 0 are left out.
+        ab_unit: what ab is divided by in the squared error.
         prior: share (K,) of each bin in the data, where the cross-entropy is among them.
         labeled_share: share of the pictures that have a class.
         others: the recipe's rebalancing_mix, perceptual_network and perceptual_weights.
@@ -112,6 +120,7 @@ class Objective(nn.Module):
     def __init__(
         self,
         weights: dict[str, float],
+        ab_unit: float = 127.0,
         prior: Tensor | None = None,
         labeled_share: float = 1.0,
         rebalancing_mix: float = 1.0,
@@ -120,38 +129,41 @@ class Objective(nn.Module):
     ) -> None:
         super().__init__()
         self.terms = {name: weight for name, weight in weights.items() if weight and name != "adversarial"}
+        self.ab_unit = ab_unit
         self.labeled_share = labeled_share
         if "rebalanced_cross_entropy" in self.terms:
             self.cross_entropy = RebalancedCrossEntropy(prior, rebalancing_mix)
         if "perceptual" in self.terms:
             self.perceptual = PerceptualLoss(perceptual_network, perceptual_weights)
 
-    def forward(self, out: dict[str, Tensor], lightness: Tensor, ab: Tensor, label: Tensor, bins: AbBins | None):
+    def forward(self, out: dict[str, Tensor], truth: dict[str, Tensor], bins: AbBins | None = None):
         """The loss, and each objective's value (unweighted) by name.
 
         Args:
-            out: what Trainee.forward gives.
-            lightness, ab: the truth (N, 1, H, W) and (N, 2, H, W), in Lab units.
-            label: class numbers (N,), NO_LABEL where there is none.
+            out: what the trainee's forward gives: "rgb" of models that paint RGB; "ab", "logits", "class_logits".
+            truth: what Training.see gives: "rgb" (N, 3, H, W) in 0..1; "lightness" (N, 1, H, W) and "ab"
+                (N, 2, H, W) in Lab units, for models that give ab; "label" (N,), NO_LABEL where there is none.
             bins: of the model, where it has a distribution.
         """
         values = {}
-        rgb = None
-        if {"perceptual", "colorfulness"} & self.terms.keys():
-            rgb = lab_to_rgb(torch.cat([lightness, out["ab"].float()], dim=1), gamut="clip")
+        rgb = out["rgb"].float() if "rgb" in out else None
+        if rgb is None and {"perceptual", "colorfulness"} & self.terms.keys():
+            rgb = lab_to_rgb(torch.cat([truth["lightness"], out["ab"].float()], dim=1), gamut="clip")
         for name in self.terms:
-            if name == "mse":  # on ab in units of 127, as in Deep Koalarization (arXiv:1712.03400)
-                values[name] = functional.mse_loss(out["ab"].float() / 127, ab / 127)
+            if name == "mse":  # on RGB in 0..1, or on ab in the model's unit: 127 in Deep Koalarization
+                values[name] = squared_error(out, truth, self.ab_unit).mean()
+            elif name == "smooth_l1" and "rgb" in out:
+                values[name] = functional.smooth_l1_loss(rgb, truth["rgb"])
             elif name == "smooth_l1":  # Zhang et al. 2017 (arXiv:1705.02999), on ab in units of 110
-                values[name] = functional.smooth_l1_loss(out["ab"].float() / AB_LIMIT, ab / AB_LIMIT)
+                values[name] = functional.smooth_l1_loss(out["ab"].float() / AB_LIMIT, truth["ab"] / AB_LIMIT)
             elif name == "rebalanced_cross_entropy":
-                values[name] = self.cross_entropy(out["logits"], ab, bins)
+                values[name] = self.cross_entropy(out["logits"], truth["ab"], bins)
             elif name == "perceptual":
-                truth = lab_to_rgb(torch.cat([lightness, ab], dim=1), gamut="clip")
-                values[name] = self.perceptual(rgb, truth)
+                values[name] = self.perceptual(rgb, truth["rgb"])
             elif name == "colorfulness":  # DDColor (arXiv:2212.11613): 1 - CF / 100
                 values[name] = 1 - colorfulness(rgb).mean() / 100
             elif name == "labels":  # Iizuka et al. 2016; pictures without a class count nothing
+                label = truth["label"]
                 sums = functional.cross_entropy(
                     out["class_logits"].float(), label, ignore_index=NO_LABEL, reduction="sum"
                 )

@@ -27,6 +27,7 @@ class Recipe:
     embedder_weights: str = "none"  # pretrained (timm's), none, or the path of a safetensors file or a model's folder
     freeze_embedder: bool = False  # keep the embedder as it is, in eval mode
     cache_embeddings: bool = False  # of a frozen embedder, when nothing is augmented
+    decoder_weights: str | None = None  # a model's folder: start with its decoder (models/two_stage.py)
     defaults: dict[str, Any] = dataclasses.field(default_factory=dict)  # the dials written to config.json
 
     # The data: one of train_data_dir, dataset_name, train_shards
@@ -40,7 +41,7 @@ class Recipe:
     streaming: bool = False  # read dataset_name while training, and keep nothing of it
     train_shards: list[str] = dataclasses.field(default_factory=list)  # webdataset tar files: paths, patterns, URLs
     validation_data_dir: list[str] = dataclasses.field(default_factory=list)  # instead of a part of the training data
-    validation_share: float = 0.02  # of the pictures, never trained on
+    validation_share: float = 0.02  # of the pictures, never trained on; 0: validate on those trained on, to overfit
     max_validation_pictures: int = 1000
     max_train_samples: int | None = None  # the first so many pictures of the data
     min_colorfulness: float = 15.0  # less colorful pictures (Hasler and Suesstrunk) are dropped; 0 keeps all
@@ -52,7 +53,10 @@ class Recipe:
 
     # The views
     resolutions: dict[float, int] = dataclasses.field(default_factory=lambda: {0.0: 128})  # from this share of the run
-    augment: bool = True  # random crops and flips; without, the center square of each picture
+    augment: bool = True  # by `augmentation`; without, the center square of each picture
+    augmentation: str = (
+        "crops"  # random crops and flips; flips: those alone; shifts: moved and turned a little
+    )
     hint_share: float = 0.0  # of the views that carry simulated hints (Zhang et al. 2017)
 
     # The objective
@@ -69,7 +73,7 @@ class Recipe:
     gradient_accumulation_steps: int = 1
     max_train_steps: int | None = None  # optimizer steps; goes before num_train_epochs
     num_train_epochs: float | None = None
-    optimizer: str = "adamw"  # or adam
+    optimizer: str = "adamw"  # or adam or rmsprop
     learning_rate: float = 2e-3
     lr_scheduler: str = "cosine"  # or constant; both after lr_warmup_steps
     lr_warmup_steps: int = 0
@@ -87,11 +91,11 @@ class Recipe:
 
     # The run's folder
     output_dir: str = "runs/run"
-    checkpointing_steps: int = 500
+    checkpointing_steps: int | None = 500  # null, as in the next two: once an epoch
     checkpoints_total_limit: int | None = 3
     resume_from_checkpoint: str | None = None  # "latest" or a folder
-    validation_steps: int = 500  # between validations and sample sheets
-    logging_steps: int = 50
+    validation_steps: int | None = 500  # between validations and sample sheets
+    logging_steps: int | None = 50
     report_to: str = "tensorboard"  # or wandb or none; tensorboard is left out where it is not installed
     dry_run: bool = False  # two steps, a checkpoint, and how long the run would take
 
@@ -222,7 +226,8 @@ def _check(recipe: Recipe) -> None:
     for name, choices in {
         "mixed_precision": ("no", "fp16", "bf16"),
         "cache": ("ram", "device", "none"),
-        "optimizer": ("adamw", "adam"),
+        "optimizer": ("adamw", "adam", "rmsprop"),
+        "augmentation": ("crops", "flips", "shifts"),
         "lr_scheduler": ("cosine", "constant"),
         "report_to": ("tensorboard", "wandb", "none"),
     }.items():
@@ -258,6 +263,8 @@ def _check(recipe: Recipe) -> None:
         require(recipe.max_train_steps, "A stream has no end that is known: give max_train_steps.")
         require(not recipe.max_train_samples, "Nobody counts a stream's pictures: leave out max_train_samples.")
         require(not recipe.cache_embeddings, "The embeddings of a stream cannot be kept: leave out cache_embeddings.")
+        for name in ("checkpointing_steps", "validation_steps", "logging_steps"):
+            require(getattr(recipe, name), f"A stream has no epochs: {name} must be a number.")
     shares_to_pixels = all(
         isinstance(start, (int, float)) and 0 <= start < 1 and type(size) is int and size >= 16
         for start, size in recipe.resolutions.items()

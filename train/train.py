@@ -52,6 +52,7 @@ from colorizer.color import lab_to_rgb  # noqa: E402
 from colorizer.errors import ColorizerError  # noqa: E402
 from colorizer.hub import check_defaults, check_token, load_model, push  # noqa: E402
 from colorizer.models import Colorizer, create_model  # noqa: E402
+from colorizer.models.mnist import paint, painting_accuracy  # noqa: E402
 from train.card import write_card  # noqa: E402
 from train.checkpoints import (  # noqa: E402
     STATE,
@@ -65,11 +66,17 @@ from train.checkpoints import (  # noqa: E402
     set_aside_later,
 )
 from train.data import NO_LABEL, Stream, batches_of, load_data, training_loader  # noqa: E402
-from train.losses import Objective, PatchCritic, bin_prior, critic_loss  # noqa: E402
+from train.losses import Objective, PatchCritic, bin_prior, critic_loss, squared_error  # noqa: E402
 from train.recipe import Recipe, parse_recipe  # noqa: E402
-from train.trainee import ClassifierTrainee, Trainee, calibrate, checkpoint_gradients  # noqa: E402
+from train.trainee import (  # noqa: E402
+    AutoencoderTrainee,
+    ClassifierTrainee,
+    Trainee,
+    calibrate,
+    checkpoint_gradients,
+)
 from train.views import draw, simulate_hints, to_lab, training_views  # noqa: E402
-from train.weights import load_embedder_weights  # noqa: E402
+from train.weights import load_decoder_weights, load_embedder_weights  # noqa: E402
 
 SAMPLE_EPOCH = 2**31  # no epoch of the training: seeds the views of what is looked at beside it
 SHEET_PICTURES = 12
@@ -134,10 +141,15 @@ class Training:
         if waits:
             colorizer = self.make_model(classes=self.training.classes)
         self.is_classifier = colorizer.kind == "classifier"
-        if self.is_classifier:
-            self.keep_labeled(colorizer)
+        self.reads_color = colorizer.kind != "colorizer"
+        self.paints_digits = colorizer.domain == "digits"
+        if self.is_classifier or self.paints_digits:
+            self.keep_labeled(list(colorizer.config["classes"]) if self.is_classifier else [str(d) for d in range(10)])
         self.loader = training_loader(self.training, recipe, accelerator)
         self.steps_per_epoch = math.inf if self.is_stream else len(self.loader) // recipe.gradient_accumulation_steps
+        for name in ("checkpointing_steps", "validation_steps", "logging_steps"):
+            if getattr(recipe, name) is None:
+                setattr(recipe, name, self.steps_per_epoch)
         self.max_steps = recipe.max_train_steps or max(1, round(recipe.num_train_epochs * self.steps_per_epoch))
         self.resolution = max(recipe.resolutions.values())  # that the model is validated at
         self.progress = Progress()
@@ -187,8 +199,8 @@ class Training:
                     if getattr(model, "embedder", None) is None:
                         raise ColorizerError(f"A {name} model has no embedder: leave out embedder_weights.")
                     load_embedder_weights(model.embedder, model.config["embedder"], recipe.embedder_weights)
-        if model.output != "ab" and model.kind == "colorizer":
-            raise ColorizerError(f"This trainer's objectives are about ab; a {model.name} model gives {model.output}.")
+            if recipe.decoder_weights:
+                load_decoder_weights(model, recipe.decoder_weights)
         model.defaults = check_defaults(model.defaults | recipe.defaults, "The recipe")
         if (model.defaults["temperature"] is None) == model.has_distribution:
             wanted = "a number" if model.has_distribution else "null"
@@ -206,6 +218,10 @@ class Training:
             if recipe.hint_share or recipe.freeze_embedder:
                 raise ColorizerError("A classifier knows no hints and no embedder: leave out those keys.")
             trainee = ClassifierTrainee(colorizer)
+        elif self.reads_color:
+            if recipe.hint_share or recipe.freeze_embedder or "labels" in weights:
+                raise ColorizerError(f"A {colorizer.name} model knows no hints, embedder or labels: leave them out.")
+            trainee = AutoencoderTrainee(colorizer)
         else:
             if "rebalanced_cross_entropy" in weights and not colorizer.has_distribution:
                 raise ColorizerError(
@@ -224,6 +240,8 @@ class Training:
                 raise ColorizerError("cache_embeddings keeps vectors, and this embedder gives maps: leave it out.")
             needs_ab = bool(weights.keys() - {"rebalanced_cross_entropy", "labels"})
             trainee = Trainee(colorizer, classes if "labels" in weights else 0, needs_ab, recipe.freeze_embedder)
+        if "adversarial" in weights and (colorizer.output != "ab" or self.reads_color):
+            raise ColorizerError(f"The adversarial objective judges ab, which a {colorizer.name} model does not give.")
         if recipe.channels_last:
             trainee = trainee.to(memory_format=torch.channels_last)
 
@@ -233,7 +251,13 @@ class Training:
             prior = bin_prior((ab for _, ab in self.sample_lab(4096, 64)), colorizer.bins)
         labeled = 1.0 if self.is_stream else float((self.training.labels != NO_LABEL).mean())
         self.objective = Objective(
-            weights, prior, labeled, recipe.rebalancing_mix, recipe.perceptual_network, recipe.perceptual_weights
+            weights,
+            colorizer.ab_unit,
+            prior,
+            labeled,
+            recipe.rebalancing_mix,
+            recipe.perceptual_network,
+            recipe.perceptual_weights,
         ).to(accelerator.device)
 
         # The averages are made before the processes are coupled: batch norm that is synchronized has the same state.
@@ -261,12 +285,15 @@ class Training:
         accelerator.register_for_checkpointing(*kept)
         self.embeddings = self.embed_all() if recipe.cache_embeddings else None
 
-    def keep_labeled(self, classifier: nn.Module) -> None:
-        """Leaves the pictures that have a class; a classifier's classes must be those of the data, in their order."""
-        if self.is_stream or list(classifier.config["classes"]) != self.training.classes:
+    def keep_labeled(self, classes: list[str]) -> None:
+        """Leaves the pictures that have a class; the model's `classes` must be those of the data, in their order."""
+        if self.is_stream or classes != self.training.classes:
             found = "a stream" if self.is_stream else ", ".join(self.training.classes) or "none"
             raise ColorizerError(
-                f"The classifier's classes must be those of the training pictures, in this order: {found}."
+                "The digits' colorizers learn from the classes 0 to 9 (MNIST's own files, or folders of these names "
+                f"with min_class_size pictures or more), and the training pictures have other ones: {found}."
+                if self.paints_digits
+                else f"The classifier's classes must be those of the training pictures, in this order: {found}."
             )
         self.training, self.validation = (
             pictures.subset(np.flatnonzero(pictures.labels != NO_LABEL))
@@ -282,7 +309,7 @@ class Training:
             pictures = min(self.recipe.train_batch_size, 2)
             try:
                 with torch.no_grad():
-                    trial(torch.full((pictures, 3 if self.is_classifier else 1, size, size), 0.5))
+                    trial(torch.full((pictures, 3 if self.reads_color else 1, size, size), 0.5))
             except (RuntimeError, ValueError) as error:
                 raise ColorizerError(
                     f"This model cannot be trained on batches of {self.recipe.train_batch_size} at {size} pixels "
@@ -355,6 +382,8 @@ class Training:
             if progress.step % recipe.logging_steps == 0 or last:
                 line = self.log_training()
                 bar.set_postfix({name: f"{line[name]:.4g}" for name in ("loss", "lr", "images/s")}, refresh=False)
+                if recipe.logging_steps == self.steps_per_epoch and accelerator.is_main_process:
+                    tqdm.write(f"epoch {progress.step / self.steps_per_epoch:g}: average loss {line['loss']:.5g}")
             if progress.step % recipe.validation_steps == 0:
                 self.validate()
             stop = self.should_stop()
@@ -398,8 +427,7 @@ class Training:
                 values = self.learn(inputs, parts, adversary)
             for name, value in values.items():
                 sums[name] = sums.get(name, 0) + value / parts
-        self.update(adversary)
-        return sums
+        return sums | self.update(adversary)
 
     def norm_is_frozen(self, step: int) -> bool:
         """Whether batch norm keeps its statistics in the step after `step` ones."""
@@ -427,28 +455,37 @@ class Training:
         index = batch["index"]
         draws = draw(recipe.seed, epoch, index).to(device, non_blocking=True)
         batch = send_to_device(batch, device, non_blocking=True)
-        rgb = training_views(batch, draws if recipe.augment else None, resolution)
-        if self.is_classifier:
-            return {"rgb": rgb, "label": batch["label"]}
-        lightness, ab = to_lab(rgb)
-        return {
-            "lightness": lightness,
-            "ab": ab,
-            "hints": simulate_hints(ab, draws, recipe.hint_share) if self.model.accepts_hints else None,
-            "label": batch["label"],
-            "embedding": None if self.embeddings is None else (self.embeddings[index].to(device),),
-        }
+        rgb = training_views(batch, draws if recipe.augment else None, resolution, recipe.augmentation)
+        inputs = self.truth_of(rgb, batch["label"])
+        if not self.reads_color:
+            accepts_hints = self.model.accepts_hints
+            inputs["hints"] = simulate_hints(inputs["ab"], draws, recipe.hint_share) if accepts_hints else None
+            inputs["embedding"] = None if self.embeddings is None else (self.embeddings[index].to(device),)
+        return inputs
+
+    def truth_of(self, rgb: Tensor, label: Tensor) -> dict[str, Tensor]:
+        """What pictures (N, 3, H, W) look like in color, and in gray for a colorizer: "rgb", "lightness", "ab".
+
+        A digit has no color of its own, and gets that of its class.
+        """
+        truth = {"rgb": rgb, "label": label}
+        if not self.reads_color:
+            truth["lightness"], truth["ab"] = to_lab(rgb)
+        if self.paints_digits:
+            truth["gray"] = rgb[:, :1]
+            truth["rgb"] = paint(rgb[:, :1], label)
+        return truth
 
     def learn(self, inputs: dict[str, Tensor | None], parts: int, adversary: str | None) -> dict[str, Tensor]:
         """Forward and backward over one batch, a `parts`-th of a step. Gives the loss and the objectives' values."""
-        if self.is_classifier:
-            out, lightness, ab = self.trainee(inputs["rgb"]), None, None
+        if self.reads_color:
+            out = self.trainee(inputs["rgb"])
         else:
-            lightness, ab = inputs["lightness"], inputs["ab"]
             with torch.no_grad() if adversary == "learns alone" else contextlib.nullcontext():
-                out = self.trainee(lightness, inputs["hints"], inputs["embedding"])
-        loss, values = self.objective(out, lightness, ab, inputs["label"], getattr(self.model, "bins", None))
+                out = self.trainee(inputs["lightness"], inputs["hints"], inputs["embedding"])
+        loss, values = self.objective(out, inputs, getattr(self.model, "bins", None))
         if adversary:
+            lightness, ab = inputs["lightness"], inputs["ab"]
             colored = out["ab"].float().detach()
             real_score, colored_score = self.critic(torch.cat([lightness, lightness]), torch.cat([ab, colored])).chunk(
                 2
@@ -467,19 +504,21 @@ class Training:
             values["adversarial"] = values["adversarial"].detach()
         return {"loss": loss.detach(), **values}
 
-    def update(self, adversary: str | None) -> None:
-        """Moves the weights by the gradients, and the averages after them."""
-        recipe = self.recipe
+    def update(self, adversary: str | None) -> dict[str, Tensor]:
+        """Moves the weights by the gradients, and the averages after them. Gives the gradient's norm, unclipped."""
+        recipe, values = self.recipe, {}
         if adversary:
             self.critic_optimizer.step()
             self.critic_optimizer.zero_grad(set_to_none=True)
         if adversary != "learns alone":
-            if recipe.max_grad_norm:
-                self.accelerator.clip_grad_norm_(self.trainee.parameters(), recipe.max_grad_norm)
+            norm = self.accelerator.clip_grad_norm_(self.trainee.parameters(), recipe.max_grad_norm or math.inf)
+            if recipe.mixed_precision != "fp16":  # whose first steps overflow on purpose
+                values["grad_norm"] = norm.detach()
             self.optimizer.step()
             if self.averaged:
                 self.averaged.update_parameters(self.model)
         self.optimizer.zero_grad(set_to_none=True)
+        return values
 
     def adversary(self) -> str | None:
         """The critic's part in this step, after DeOldify's NoGAN: none at first, then it learns alone, then it judges.
@@ -517,9 +556,11 @@ class Training:
     def say_what_runs(self) -> None:
         recipe, accelerator = self.recipe, self.accelerator
         pictures = "a stream of pictures" if self.is_stream else f"{len(self.training):,} pictures"
+        held_out = "others" if recipe.validation_share or recipe.validation_data_dir else "of them"
         parameters = sum(p.numel() for p in self.trainee.parameters() if p.requires_grad)
         accelerator.print(
-            f"{pictures} to train on, {len(self.validation):,} to validate on, {len(self.training.classes)} classes\n"
+            f"{pictures} to train on, {len(self.validation):,} {held_out} to validate on, "
+            f"{len(self.training.classes)} classes\n"
             f"{accelerator.num_processes} process(es) on {accelerator.device.type} ({accelerator.mixed_precision}); "
             f"{self.max_steps:,} steps of {self.step_pictures} pictures ({recipe.train_batch_size} per process); "
             f"{parameters / 1e6:.1f} M parameters to train in a {self.model.name} model"
@@ -553,7 +594,10 @@ class Training:
         with self.going_on():
             self.accelerator.log(values, step=self.progress.step)
             if self.accelerator.is_main_process:
-                line = {"step": self.progress.step, "minutes": round(self.progress.seconds / 60, 2), **values}
+                line = {"step": self.progress.step, "minutes": round(self.progress.seconds / 60, 2)}
+                if not self.is_stream:
+                    line["epoch"] = round(self.progress.step / self.steps_per_epoch, 3)
+                line |= values
                 with open(self.output / "metrics.jsonl", "a") as file:
                     file.write(json.dumps(line) + "\n")
 
@@ -589,18 +633,21 @@ class Training:
         # In the pictures' order and in float64, so that the figures are those of any number of processes.
         rows = [row for _, row in sorted(gather_object(rows), key=lambda row: row[0])]
         means = {name: math.fsum(row[name] for row in rows) / len(rows) for name in rows[0]}
-        if self.is_classifier:
-            line = {"validation_accuracy": means["right"], "validation_loss": means["loss"]}
-        else:
-            line = {
+        line = {}
+        if "right" in means:
+            line["validation_accuracy"] = means["right"]
+        if "loss" in means:
+            line["validation_loss"] = means["loss"]
+        if "squared" in means:
+            line |= {
                 "validation_ab_rmse": math.sqrt(means["squared"]),
                 "gray_ab_rmse": math.sqrt(means["gray_squared"]),
                 "validation_colorfulness": means["colorfulness"],
                 "truth_colorfulness": means["true_colorfulness"],
             }
-            if self.accelerator.is_main_process:
-                with self.going_on():
-                    self.draw_samples(model)
+        if self.accelerator.is_main_process and not self.is_classifier:
+            with self.going_on():
+                self.draw_samples(model)
         self.log(line)
         self.validated = line
         if self.accelerator.is_main_process:
@@ -610,32 +657,46 @@ class Training:
 
     def judge(self, model: Colorizer, batch: dict[str, Tensor]) -> list[dict[str, float]]:
         """Per-picture figures of a batch of held-out pictures, at the model's default temperature."""
-        batch = send_to_device(batch, self.accelerator.device)
-        rgb = training_views(batch, None, self.resolution)
+        truth, result = self.look(model, batch)
+        columns = {}
         if self.is_classifier:
-            logits = model(rgb).float()
-            loss = nn.functional.cross_entropy(logits, batch["label"], ignore_index=NO_LABEL, reduction="none")
-            columns = {"right": (logits.argmax(1) == batch["label"]).double(), "loss": loss}
-        else:
-            lightness, ab = to_lab(rgb)
-            colored = model(lightness)
-            columns = {
+            label = truth["label"]
+            columns["right"] = (result.argmax(1) == label).double()
+            columns["loss"] = nn.functional.cross_entropy(result, label, ignore_index=NO_LABEL, reduction="none")
+        elif model.output == "rgb" or "mse" in self.objective.terms:
+            columns["loss"] = squared_error({model.output: result}, truth, model.ab_unit)
+        if self.paints_digits:
+            columns["right"] = painting_accuracy(result, truth["gray"], truth["label"])
+        elif not self.reads_color:
+            lightness, ab = truth["lightness"], truth["ab"]
+            # Of a painted picture the product takes the chroma alone.
+            colored = to_lab(result)[1] if model.output == "rgb" else result
+            columns |= {
                 "squared": metrics.ab_mse(colored, ab),
                 "gray_squared": ab.square().flatten(1).mean(1),
                 "colorfulness": metrics.colorfulness(lab_to_rgb(torch.cat([lightness, colored], dim=1))),
-                "true_colorfulness": metrics.colorfulness(rgb),
+                "true_colorfulness": metrics.colorfulness(truth["rgb"]),
             }
         lists = {name: values.double().tolist() for name, values in columns.items()}
         return [dict(zip(lists, row, strict=True)) for row in zip(*lists.values(), strict=True)]
 
+    def look(self, model: Colorizer, batch: dict[str, Tensor]) -> tuple[dict[str, Tensor], Tensor]:
+        """The center squares of a batch of held-out pictures (as truth_of gives them), and what the model says."""
+        batch = send_to_device(batch, self.accelerator.device)
+        truth = self.truth_of(training_views(batch, None, self.resolution), batch["label"])
+        return truth, model(truth["rgb"] if self.reads_color else truth["lightness"]).float()
+
     def draw_samples(self, model: Colorizer) -> None:
         """Rows of gray, prediction and truth of the same held-out pictures, as samples/step-<step>.png."""
         shown = range(min(SHEET_PICTURES, len(self.validation)))
-        batch = send_to_device(next(batches_of(self.validation, SHEET_PICTURES, shown)), self.accelerator.device)
-        lightness, ab = to_lab(training_views(batch, None, self.resolution))
-        rows = [
-            lab_to_rgb(torch.cat([lightness, part], dim=1)) for part in (torch.zeros_like(ab), model(lightness), ab)
-        ]
+        truth, result = self.look(model, next(batches_of(self.validation, SHEET_PICTURES, shown)))
+        if model.output == "rgb":
+            rows = [result.clamp(0, 1), truth["rgb"]]
+        else:
+            rows = [lab_to_rgb(torch.cat([truth["lightness"], part], dim=1)) for part in (result, truth["ab"])]
+        if not self.reads_color:
+            gray = torch.cat([truth["lightness"], torch.zeros_like(truth["ab"])], dim=1)
+            rows.insert(0, lab_to_rgb(gray))
         pixels = torch.cat([torch.cat(list(row), dim=-1) for row in rows], dim=-2)
         sheet = (pixels * 255).round().byte().permute(1, 2, 0).cpu().numpy()
         (self.output / "samples").mkdir(exist_ok=True)
@@ -664,7 +725,7 @@ class Training:
         """What the model is called with in training, of up to `most` pictures: (lightness, hints), or (rgb,)."""
         for batch in self.sample(most):
             inputs = self.see(batch, SAMPLE_EPOCH, self.resolution)
-            yield (inputs["rgb"],) if self.is_classifier else (inputs["lightness"], inputs["hints"])
+            yield (inputs["rgb"],) if self.reads_color else (inputs["lightness"], inputs["hints"])
 
     def sample_lab(self, most: int, size: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Lightness and ab of whole pictures' center squares, on the CPU."""
@@ -803,10 +864,12 @@ def make_accelerator(recipe: Recipe, output: Path) -> Accelerator:
 
 
 def make_optimizer(trainee: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
-    """Adam or AdamW over what is to be trained; biases and norms do not decay."""
+    """The recipe's optimizer over what is to be trained; with AdamW, all but biases and norms decay."""
     trained = [parameter for parameter in trainee.parameters() if parameter.requires_grad]
     if recipe.optimizer == "adam":
         return torch.optim.Adam(trained, recipe.learning_rate)
+    if recipe.optimizer == "rmsprop":
+        return torch.optim.RMSprop(trained, recipe.learning_rate)
     groups = [
         {"params": [p for p in trained if p.ndim > 1], "weight_decay": recipe.weight_decay},
         {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},

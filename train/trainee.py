@@ -38,7 +38,7 @@ class Trainee(Trained):
     """A colorizer and, beside it, a linear classifier on its embedder's vector, which only the training needs.
 
     Args:
-        colorizer: gives ab, with or without a distribution.
+        colorizer: gives ab, with or without a distribution, or RGB.
         classes: how many the classifier tells apart; 0: there is none.
         needs_ab: whether an objective looks at ab rather than at the distribution.
         freeze_embedder: keeps the embedder's weights, and its batch norm in eval mode.
@@ -66,10 +66,13 @@ class Trainee(Trained):
     def forward(
         self, lightness: Tensor, hints: Tensor | None = None, embedding: tuple[Tensor, ...] | None = None
     ) -> dict[str, Tensor]:
-        """{"logits": (N, K, h, w), "ab": (N, 2, H, W) in Lab units, "class_logits": (N, C)}, those that there are.
+        """{"logits": (N, K, h, w), "ab": (N, 2, H, W) in Lab units, "class_logits": (N, C)}, those that there are;
+        "rgb": (N, 3, H, W), of about 0..1, of a colorizer that paints RGB.
 
         Args: as of Colorizer.forward; `embedding` spares the embedder's work.
         """
+        if self.colorizer.output == "rgb":
+            return {"rgb": self.colorizer(lightness, hints, embedding)}
         out = {}
         if embedding is None:
             embedding = self.colorizer.embed(lightness)
@@ -84,6 +87,14 @@ class Trainee(Trained):
         if self.classifier is not None:
             out["class_logits"] = self.classifier(embedding[0])
         return out
+
+
+class AutoencoderTrainee(Trained):
+    """An autoencoder, which is to give back the color pictures that it is shown."""
+
+    def forward(self, rgb: Tensor) -> dict[str, Tensor]:
+        """{"rgb": (N, 3, H, W)} of sRGB (N, 3, H, W), both in 0..1."""
+        return {"rgb": self.colorizer(rgb)}
 
 
 class ClassifierTrainee(Trained):

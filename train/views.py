@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from colorizer.color import rgb_to_lab
 
 AREA = (0.35, 1.0)  # of the picture's largest square that a random view covers
 ASPECT = (0.8, 1.25)  # width over height of a view
+SHIFT = 2 / 28  # of the side that a picture is moved by at most: 2 pixels of a digit
+TURN = 10  # degrees that it is turned by at most
 MOST_HINTS = 20
 HINT_RADIUS = 4  # pixels; a hint covers 1 to 9 pixels a side
 
@@ -63,14 +68,31 @@ def _filter(start: Tensor, length: Tensor, inputs: int, outputs: int) -> Tensor:
     return weights / weights.sum(-1, keepdim=True)
 
 
-def training_views(batch: dict[str, Tensor], draws: Tensor | None, size: int) -> Tensor:
-    """Views (N, 3, size, size) of a batch, sRGB in 0..1: random ones by `draws`, the center squares for None."""
+def moved(pictures: Tensor, draws: Tensor) -> Tensor:
+    """Pictures (N, C, H, W), each turned by up to TURN degrees and moved by up to SHIFT of its side either way."""
+    angle = math.radians(TURN) * (2 * draws[:, SHAPE] - 1)
+    cos, sin = angle.cos(), angle.sin()
+    across, down = (2 * SHIFT * (2 * draws[:, column] - 1) for column in (LEFT, TOP))  # in half sides
+    transform = torch.stack([cos, -sin, across, sin, cos, down], dim=1).reshape(-1, 2, 3)
+    grid = functional.affine_grid(transform, list(pictures.shape), align_corners=False)
+    return functional.grid_sample(pictures, grid, padding_mode="border", align_corners=False)
+
+
+def training_views(batch: dict[str, Tensor], draws: Tensor | None, size: int, augmentation: str = "crops") -> Tensor:
+    """Views (N, 3, size, size) of a batch, sRGB in 0..1: random ones by `draws`, the center squares for None.
+
+    augmentation: "crops", random boxes, half of them mirrored; "flips", center squares, half of them mirrored;
+    "shifts", center squares that are moved and turned a little.
+    """
     rgb, aspect = batch["rgb"], batch["aspect"]
     if draws is None:
         return cut(rgb, *center_boxes(aspect), size) / 255
-    views = cut(rgb, *random_boxes(draws, aspect), size)
+    boxes = random_boxes(draws, aspect) if augmentation == "crops" else center_boxes(aspect)
+    views = cut(rgb, *boxes, size) / 255
+    if augmentation == "shifts":
+        return moved(views, draws)
     flipped = draws[:, FLIP, None, None, None] < 0.5
-    return torch.where(flipped, views.flip(-1), views) / 255
+    return torch.where(flipped, views.flip(-1), views)
 
 
 def to_lab(rgb: Tensor) -> tuple[Tensor, Tensor]:

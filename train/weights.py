@@ -1,4 +1,4 @@
-"""Trained weights for the parts of a training that begin with some: the embedder, and the perceptual loss's network.
+"""Trained weights for the parts of a training that begin with some: embedder, decoder, the perceptual loss's network.
 
 They come from timm (`pretrained`), from a safetensors file of timm's, or from a folder with a model of this project:
 a classifier's network, or another colorizer's embedder. Nothing falls back to random weights.
@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from colorizer.errors import ColorizerError
 from colorizer.hub import load_model
+from colorizer.models import Colorizer
 from colorizer.models.embedder import Embedder, check_embedder_name
 
 
@@ -25,6 +26,21 @@ def load_embedder_weights(embedder: Embedder, name: str, weights: str) -> None:
     """
     options = {"maps": {"features_only": True}, "pooled": {"num_classes": 0}, "logits": {}}[embedder.embedding]
     _fill(embedder.network, name, weights, options)
+
+
+def load_decoder_weights(model: Colorizer, source: str) -> None:
+    """Gives the model the decoder of the one in the folder `source` (or a bundled or Hub one).
+
+    Raises ColorizerError, in one sentence, when either has none or they differ.
+    """
+    giver = load_model(source)
+    if not all(isinstance(getattr(each, "decoder", None), nn.Module) for each in (model, giver)):
+        raise ColorizerError(f"decoder_weights needs two models with a decoder, unlike {model.name} and {giver.name}.")
+    state = giver.decoder.state_dict()
+    misfit = _misfit(model.decoder, state)
+    if misfit or state.keys() != model.decoder.state_dict().keys():
+        raise ColorizerError(f"The decoder of {source} is not that of the recipe's model: {misfit or 'it has more'}.")
+    model.decoder.load_state_dict(state)
 
 
 def trained_features(name: str, weights: str) -> tuple[nn.Module, tuple, tuple]:

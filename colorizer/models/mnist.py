@@ -13,7 +13,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from colorizer.color import lab_to_rgb
+from colorizer.color import lab_to_rgb, rgb_to_lab
 from colorizer.models.base import Colorizer, register_model
 
 SIDE = 28  # pixels
@@ -49,10 +49,11 @@ def painting_accuracy(rgb: Tensor, gray: Tensor, digit: Tensor) -> Tensor:
         gray: the digits (N, 1, H, W) in 0..1; ink is what is above 0.5. A picture without ink counts as wrong.
         digit: their classes (N,).
 
-    A pixel's ten candidates are as bright as its gray makes them; the distance is Euclidean in sRGB.
+    The distance is that of a and b in CIE Lab: all ten have the same lightness, so that it tells nothing.
     """
-    candidates = gray[:, None] * palette().to(gray)[None, :, :, None, None]  # (N, 10, 3, H, W)
-    nearest = (rgb[:, None] - candidates).square().sum(2).argmin(1)  # (N, H, W)
+    colors = rgb_to_lab(palette().to(rgb)[:, :, None, None])[:, 1:, 0, 0]  # (10, 2)
+    ab = rgb_to_lab(rgb.clamp(0, 1))[:, 1:].permute(0, 2, 3, 1)  # (N, H, W, 2)
+    nearest = torch.cdist(ab, colors[None]).argmin(-1)  # (N, H, W)
     ink = gray[:, 0] > INK
     right = (nearest == digit[:, None, None]) & ink
     return right.flatten(1).sum(1) / ink.flatten(1).sum(1).clamp(min=1)

@@ -17,6 +17,7 @@ pytestmark = pytest.mark.timeout(600)  # whole runs, several to a test
 
 ROOT = Path(__file__).parents[2]
 TRAIN, SMOKE = ROOT / "train/train.py", ROOT / "train/recipes/smoke.yaml"
+MODEL = "{name: fusion, embedder: test_resnet, embedding: maps, width: 4, decoder_widths: [16, 12, 8]}"
 
 # As docs/training.md has it, but for the processes and the layers. channels_last has no meaning for sharded weights.
 CONFIG = """
@@ -104,7 +105,7 @@ def checksum(run: Path) -> str:
 
 def test_sharded_equals_whole_and_resumes(photos, tmp_path):
     """With averaged weights and batch norm: the losses of DDP, half of the weights each, and the same after a kill."""
-    options = ["--recipe", SMOKE, "--train_data_dir", photos, "--channels_last", "false"]
+    options = ["--recipe", SMOKE, "--train_data_dir", photos, "--channels_last", "false", "--model", MODEL]
     whole, sharded, resumed = (tmp_path / name for name in ("whole", "sharded", "resumed"))
     code, output = launch(tmp_path, *options, "--output_dir", whole)
     assert code == 0 and "2 process(es) on cpu (no);" in output, output

@@ -14,6 +14,7 @@ from pathlib import Path
 import yaml
 from accelerate import Accelerator
 from accelerate.utils import gather_object
+from torch.distributed.checkpoint.api import CheckpointException
 
 from colorizer.errors import ColorizerError
 from train.recipe import Recipe, read_recipe
@@ -126,7 +127,9 @@ def save_checkpoint(
         if accelerator.is_main_process:
             write_model(partial)
             (partial / STATE / RUN_FILE).write_text(yaml.safe_dump(run, sort_keys=False))
-    except Exception as error:  # OSError, and what torch and safetensors make of one
+    except (Exception, CheckpointException) as error:  # OSError, and what torch and safetensors make of one
+        if isinstance(error, CheckpointException):  # of sharded weights: what went wrong in each process
+            error, _ = next(iter(error.failures.values()))
         problem = " ".join(str(error).split()) or type(error).__name__
     problems = [p for p in gather_object([problem]) if p]
     if accelerator.is_main_process:

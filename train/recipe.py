@@ -54,9 +54,7 @@ class Recipe:
     # The views
     resolutions: dict[float, int] = dataclasses.field(default_factory=lambda: {0.0: 128})  # from this share of the run
     augment: bool = True  # by `augmentation`; without, the center square of each picture
-    augmentation: str = (
-        "crops"  # random crops and flips; flips: those alone; shifts: moved and turned a little
-    )
+    augmentation: str = "crops"  # random crops and flips; flips: those alone; shifts: moved and turned a little
     hint_share: float = 0.0  # of the views that carry simulated hints (Zhang et al. 2017)
 
     # The objective

@@ -36,7 +36,6 @@ import yaml  # noqa: E402
 from accelerate import Accelerator, InitProcessGroupKwargs  # noqa: E402
 from accelerate.utils import (  # noqa: E402
     DataLoaderConfiguration,
-    DistributedType,
     ProjectConfiguration,
     gather_object,
     send_to_device,
@@ -68,6 +67,15 @@ from train.checkpoints import (  # noqa: E402
 from train.data import NO_LABEL, Stream, batches_of, load_data, training_loader  # noqa: E402
 from train.losses import Objective, PatchCritic, bin_prior, critic_loss, squared_error  # noqa: E402
 from train.recipe import Recipe, parse_recipe  # noqa: E402
+from train.sharding import (  # noqa: E402
+    ShardedAverage,
+    check_same_sharding,
+    check_sharding,
+    is_sharded,
+    prepare_sharded,
+    share_statistics,
+    whole,
+)
 from train.trainee import (  # noqa: E402
     AutoencoderTrainee,
     ClassifierTrainee,
@@ -123,6 +131,7 @@ class Training:
         self.recipe = recipe
         self.output = Path(recipe.output_dir)
         self.accelerator = accelerator = make_accelerator(recipe, self.output)
+        self.is_sharded = is_sharded(accelerator)
         if recipe.push_to_hub and accelerator.is_main_process:
             check_token(recipe.hub_model_id)
         set_seed(recipe.seed)
@@ -242,7 +251,7 @@ class Training:
             trainee = Trainee(colorizer, classes if "labels" in weights else 0, needs_ab, recipe.freeze_embedder)
         if "adversarial" in weights and (colorizer.output != "ab" or self.reads_color):
             raise ColorizerError(f"The adversarial objective judges ab, which a {colorizer.name} model does not give.")
-        if recipe.channels_last:
+        if recipe.channels_last and not self.is_sharded:  # FSDP takes no weights that are laid out otherwise
             trainee = trainee.to(memory_format=torch.channels_last)
 
         self.try_resolutions(trainee)
@@ -262,7 +271,8 @@ class Training:
 
         # The averages are made before the processes are coupled: batch norm that is synchronized has the same state.
         self.averaged = None
-        if recipe.ema_decay:
+        self.whole = copy.deepcopy(colorizer) if self.is_sharded else None  # what sharded weights are gathered into
+        if recipe.ema_decay and not self.is_sharded:
             average = get_ema_multi_avg_fn(recipe.ema_decay)
             self.averaged = AveragedModel(colorizer, multi_avg_fn=average, device=accelerator.device)
             self.averaged.requires_grad_(False)
@@ -273,7 +283,13 @@ class Training:
         if recipe.torch_compile:
             trainee.compile(dynamic=False)  # one program for each resolution: dynamic ones fail to compile
         self.bare = trainee  # the same weights, without what couples the processes
-        self.trainee, self.optimizer = accelerator.prepare(trainee, make_optimizer(trainee, recipe))
+        optimizer = make_optimizer(trainee, recipe)
+        if self.is_sharded:
+            self.trainee, self.optimizer = prepare_sharded(accelerator, trainee, optimizer)
+            if recipe.ema_decay:
+                self.averaged = ShardedAverage(self.model, recipe.ema_decay)
+        else:
+            self.trainee, self.optimizer = accelerator.prepare(trainee, optimizer)
         self.critic = None
         if "adversarial" in weights:
             self.bare_critic = PatchCritic()
@@ -321,6 +337,7 @@ class Training:
 
     def resume(self, folder: Path) -> None:
         changed = check_same_run(folder, self.describe())
+        check_same_sharding(folder, folder / STATE, self.is_sharded)
         if self.accelerator.is_main_process:
             for aside in set_aside_later(folder, self.output):
                 print(f"a later checkpoint than that is now {aside.name}")
@@ -427,7 +444,11 @@ class Training:
                 values = self.learn(inputs, parts, adversary)
             for name, value in values.items():
                 sums[name] = sums.get(name, 0) + value / parts
-        return sums | self.update(adversary)
+        sums |= self.update(adversary)
+        if self.is_sharded:
+            share_statistics(self.bare)
+            self.finished = None  # whole weights take their room only while they are needed
+        return sums
 
     def norm_is_frozen(self, step: int) -> bool:
         """Whether batch norm keeps its statistics in the step after `step` ones."""
@@ -513,7 +534,7 @@ class Training:
         if adversary != "learns alone":
             norm = self.accelerator.clip_grad_norm_(self.trainee.parameters(), recipe.max_grad_norm or math.inf)
             if recipe.mixed_precision != "fp16":  # whose first steps overflow on purpose
-                values["grad_norm"] = norm.detach()
+                values["grad_norm"] = (norm.full_tensor() if self.is_sharded else norm).detach()
             self.optimizer.step()
             if self.averaged:
                 self.averaged.update_parameters(self.model)
@@ -561,7 +582,8 @@ class Training:
         accelerator.print(
             f"{pictures} to train on, {len(self.validation):,} {held_out} to validate on, "
             f"{len(self.training.classes)} classes\n"
-            f"{accelerator.num_processes} process(es) on {accelerator.device.type} ({accelerator.mixed_precision}); "
+            f"{accelerator.num_processes} process(es) on {accelerator.device.type} ({accelerator.mixed_precision}"
+            f"{', weights sharded' if self.is_sharded else ''}); "
             f"{self.max_steps:,} steps of {self.step_pictures} pictures ({recipe.train_batch_size} per process); "
             f"{parameters / 1e6:.1f} M parameters to train in a {self.model.name} model"
         )
@@ -615,11 +637,20 @@ class Training:
         """A copy of the model as it is evaluated and saved: the averaged weights, in eval mode."""
         if self.finished and self.finished[0] == self.progress.step:
             return self.finished[1]
-        model = copy.deepcopy(self.averaged.module if self.averaged else self.model)
+        if self.is_sharded:
+            model = self.gather_model()
+        else:
+            model = copy.deepcopy(self.averaged.module if self.averaged else self.model)
         if self.averaged and not self.norm_is_frozen(self.progress.step - 1):
             calibrate(model, self.sample_inputs(1152))
         self.finished = self.progress.step, model.eval()
         return model
+
+    def gather_model(self) -> Colorizer:
+        """The model with its sharded weights, averaged if they are, as a whole. To be called by all processes."""
+        averages = self.averaged.gather() if self.averaged else {}
+        self.whole.load_state_dict(whole(self.model.state_dict()) | averages)
+        return copy.deepcopy(self.whole).to(self.accelerator.device)
 
     @torch.no_grad()
     def validate(self) -> dict[str, float]:
@@ -736,6 +767,8 @@ class Training:
     def embed_all(self) -> Tensor:
         """The frozen embedder's vectors (P, E) of all training pictures; the processes share the work."""
         model, resolution = self.model.eval(), self.recipe.resolution_at(0)
+        if self.is_sharded:  # the embedder is frozen, so it is still what it was before
+            model = copy.deepcopy(self.whole).to(self.accelerator.device).eval()
         rank, world = self.accelerator.process_index, self.accelerator.num_processes
         rows = []
         mine = range(rank, len(self.training), world)
@@ -763,6 +796,8 @@ class Training:
     def save(self, must: bool) -> None:
         """A checkpoint of this step. One that cannot be written is told and ends nothing, unless it `must`."""
         self.progress.share_sums()
+        if self.is_sharded:
+            self.finished_model()  # only the main process writes it, and all must gather it
         problem = save_checkpoint(self.accelerator, self.output, self.progress.step, self.describe(), self.write_model)
         if problem:
             older = list_checkpoints(self.output)
@@ -858,8 +893,8 @@ def make_accelerator(recipe: Recipe, output: Path) -> Accelerator:
         # The first process decodes all pictures while the others wait.
         kwargs_handlers=[InitProcessGroupKwargs(timeout=datetime.timedelta(hours=4))],
     )
-    if accelerator.distributed_type == DistributedType.FSDP:
-        raise ColorizerError("This trainer does not shard weights: launch it with --multi_gpu, not with FSDP.")
+    if is_sharded(accelerator):
+        check_sharding(accelerator, recipe)
     return accelerator
 
 

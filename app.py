@@ -4,11 +4,13 @@
 
 COLORIZER_MODEL (a Hub id or a folder) and COLORIZER_REVISION name another model than the bundled one. The page starts
 on the bundled weights at once; the named model is fetched in the background and takes over between two requests.
+Every visitor may choose another of the bundled models for the time of the visit.
 """
 
 import contextlib
 import dataclasses
 import html
+import json
 import os
 import sys
 import threading
@@ -33,14 +35,26 @@ from gradio.utils import get_upload_folder
 from PIL import Image
 from skimage import data
 
-from colorizer import Coloring, ColorizationPipeline, ColorizerError, Photo
+from colorizer import Coloring, ColorizationPipeline, ColorizerError, Photo, hub
+from colorizer.drawing import draw_digits
+from colorizer.models import Colorizer, model_class
 
 MAX_MEGAPIXELS = 50
 PREVIEW_SIDE = 2048
-COLORFULNESS, TEMPERATURE, WORKING_SIZE = (0, 2), (0.1, 1), (128, 512)  # the ends of the page's dials
+# The ends of the page's dials; that for the working size reaches further where a model's default lies outside.
+COLORFULNESS, TEMPERATURE, WORKING_SIZE = (0, 2), (0.1, 1), (128, 512)
 MAX_WORKING_SIZE = 1024  # through the API; more would keep everyone else waiting
 KEEP_FILES = 60 * 60  # seconds that uploads, previews and downloads stay on the server's disk
 EXAMPLES = ("astronaut", "camera", "chelsea", "coffee", "moon", "rocket")
+SMALL_PREVIEW = 320  # pixels; what is smaller is shown enlarged, with the edges of its pixels
+
+MAIN = "default"  # in the menu: whatever model the page runs unless another is chosen
+# What a visitor should know of a model that is not made for any photo, by its name or its domain.
+NOTES = {
+    "alpha": "Has learned one photograph by heart, and colors every other in its colors.",
+    "thumbnails": "Has learned from tiny pictures: on a photo its colors are broad washes.",
+    "digits": "Paints digits, white on black, each of the ten in a color of its own. It knows nothing of photos.",
+}
 
 # Everything that may run the model shares one line: one photo at a time, the others wait their turn.
 ONE_AT_A_TIME = {"concurrency_limit": 1, "concurrency_id": "model"}
@@ -50,13 +64,16 @@ ONE_AT_A_TIME = {"concurrency_limit": 1, "concurrency_id": "model"}
 
 
 class Studio:
-    """The model that runs, and what has become of the one that was asked for.
+    """The model that runs, what has become of the one that was asked for, and the others that may be chosen.
 
     `pipeline` is replaced as a whole: a request that has begun keeps the one that it took.
     """
 
     def __init__(self, source: str | None = None, revision: str | None = None):
         self.pipeline = on_lent_gpu(ColorizationPipeline.from_pretrained())
+        self.bundled = bundled_colorizers()
+        self.loaded = {hub.DEFAULT_MODEL: self.pipeline}  # of the bundled ones; they are small, and stay
+        self.loading = threading.Lock()
         self.wanted = source
         self.revision = revision
         self.fetching = bool(source)
@@ -67,6 +84,37 @@ class Studio:
     @property
     def model_name(self) -> str:
         return self.pipeline.model.source
+
+    def pipeline_of(self, choice: str | None) -> ColorizationPipeline:
+        """The pipeline of what was chosen in the menu, or of a bundled model; loaded when it is first asked for.
+
+        ColorizerError, with the names there are, for anything else: visitors name no folders and no repositories.
+        """
+        if not choice or choice == MAIN:
+            return self.pipeline
+        if choice not in self.bundled:
+            raise ColorizerError(f"There is no model {choice!r} here; there are {', '.join(self.bundled)}.")
+        with self.loading:
+            if choice not in self.loaded:
+                self.loaded[choice] = on_lent_gpu(ColorizationPipeline.from_pretrained(choice))
+            return self.loaded[choice]
+
+    def menu(self) -> list[tuple[str, str]]:
+        """(label, choice) of the model that runs and of the other bundled ones."""
+        pipeline = self.pipeline
+        name = pipeline.model.source.removesuffix(" (bundled)")
+        purpose = purpose_of(pipeline.model.domain, pipeline.model.defaults["working_size"])
+        others = [(f"{other} — {purpose}", other) for other, purpose in self.bundled.items() if other != name]
+        return [(f"{name} — {purpose} (default)", MAIN), *others]
+
+    def note(self, choice: str | None) -> str:
+        """What there is to say of a choice: of the model that runs, what has become of the one asked for."""
+        pipeline = self.pipeline_of(choice)
+        if pipeline is self.pipeline and self.status != self.model_name:
+            return self.status
+        model = pipeline.model
+        purpose = purpose_of(model.domain, model.defaults["working_size"])
+        return NOTES.get(model.name) or NOTES.get(purpose.partition(",")[0], "")
 
     def fetch(self) -> None:
         """Load the model that was asked for and put it in the bundled one's place; on failure say why."""
@@ -80,6 +128,25 @@ class Studio:
             print(f"{self.wanted}: {error!r}", file=sys.stderr)
         finally:
             self.fetching = False
+
+
+def bundled_colorizers() -> dict[str, str]:
+    """What each bundled colorizer is for, by its name; those for photos first, those for digits last."""
+    found = []
+    for name in hub.bundled_models():
+        config = json.loads((hub.WEIGHTS / name / hub.CONFIG_FILE).read_text())
+        cls = model_class(config["model"])
+        if cls.kind == "colorizer":
+            found.append((name, purpose_of(cls.domain, config["defaults"]["working_size"])))
+    order = ("photos", "thumbnails", "digits")
+    return dict(sorted(found, key=lambda item: (order.index(item[1].partition(",")[0]), item[0])))
+
+
+def purpose_of(domain: str, working_size: int) -> str:
+    """What a model is for, as the menu says it; a network of thumbnails that sees larger pictures colors photos."""
+    if domain == "thumbnails":
+        return f"thumbnails, {working_size} px" if working_size <= 64 else "photos"
+    return domain
 
 
 def on_lent_gpu(pipeline: ColorizationPipeline) -> ColorizationPipeline:
@@ -151,6 +218,7 @@ class Session:
 
     key: str  # of the work on the shelf
     path: str  # of the photo that was given
+    choice: str  # of the model
     working_size: int | None
     dials: tuple[float | None, float | None]  # colorfulness and temperature of the picture shown
     before: str  # path of the gray preview
@@ -184,8 +252,10 @@ def new_path(name: str) -> Path:
 
 
 def save_preview(photo: Photo, name: str) -> str:
-    """Write what the browser shows, as a JPEG; transparent parts become white."""
+    """Write what the browser shows, as a JPEG; transparent parts become white, and tiny pictures large."""
     image = photo.to_pil()
+    if (factor := SMALL_PREVIEW // max(image.size)) > 1:
+        image = image.resize((factor * image.width, factor * image.height), Image.Resampling.NEAREST)
     if image.mode in ("LA", "RGBA"):
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
@@ -201,21 +271,32 @@ def save_full_size(photo: Photo, source: str) -> str:
     return str(path)
 
 
-def write_examples() -> list[str]:
-    """Photographs that come with scikit-image, in gray, as files that the page can color."""
+def write_examples(pictures: dict[str, Image.Image]) -> list[str]:
+    """Write gray pictures, by their names, as files that the page can color."""
     folder = Path(get_upload_folder()) / "colorizer-examples"
     folder.mkdir(parents=True, exist_ok=True)
-    for name in EXAMPLES:
+    for name, picture in pictures.items():
         part = folder / f"{name}.{uuid.uuid4().hex}.png"
-        Image.fromarray(getattr(data, name)()).convert("L").save(part)
+        picture.convert("L").save(part)
         part.replace(folder / f"{name}.png")  # at once: another page on this machine may be reading it
-    return [str(folder / f"{name}.png") for name in EXAMPLES]
+    return [str(folder / f"{name}.png") for name in pictures]
+
+
+def photographs() -> dict[str, Image.Image]:
+    """Those that come with scikit-image."""
+    return {name: Image.fromarray(getattr(data, name)()) for name in EXAMPLES}
+
+
+def digits() -> dict[str, Image.Image]:
+    """The ten digits as if written by hand, white on black, 28 x 28 pixels."""
+    return {f"digit-{i}": Image.fromarray(picture) for i, picture in enumerate(draw_digits(list(range(10))))}
 
 
 def hand_over_as_it_came(component: gr.Image) -> None:
     """Make the component pass on the path of the uploaded file, unopened.
 
-    gr.Image opens the file with Pillow first, and answers one that Pillow cannot read with a traceback.
+    gr.Image opens the file with Pillow first, and answers one that Pillow cannot read with a traceback. Events may
+    send this component a value, but no property and no gr.skip(): at these gradio makes it anew, without the change.
     """
     component.preprocess = lambda upload: upload.path if upload else None
 
@@ -241,7 +322,7 @@ THEME = gr.themes.Default(
 
 # Inside @media gradio prefixes every selector with the page's own container, and splits them at every comma.
 CSS = """
-.gradio-container { max-width: 1180px !important; margin: 0 auto !important; }
+.gradio-container { width: 100% !important; max-width: 1180px !important; margin: 0 auto !important; }
 .gradio-container > .main.fillable { padding: 16px clamp(16px, 4vw, 32px) !important; }
 .gradio-container :is(#heading, #model, #facts) .html-container { padding: 0; }
 #heading { margin: 6px 0; }
@@ -264,23 +345,39 @@ CSS = """
   padding: 2px 10px; border-radius: 999px; background: #000a; color: #fff; font-size: .8rem; pointer-events: none; }
 #compare .slider-wrap::before { content: "Before"; left: 10px; }
 #compare .slider-wrap::after { content: "After"; right: 10px; }
-#examples .label { font-size: .95rem; }
-#examples .label svg { display: none; }
-#examples .gallery { display: grid; grid-template-columns: repeat(6, 1fr); gap: 12px; }
-#examples .gallery-item { aspect-ratio: 4 / 3; cursor: pointer; }
-#examples .gallery-item :is(span, .container) { display: block; width: 100%; height: 100%; max-width: none;
+.examples .label { font-size: .95rem; }
+.examples .label svg { display: none; }
+.examples .gallery { display: grid; gap: 12px; }
+#photographs .gallery { grid-template-columns: repeat(6, 1fr); }
+#digits .gallery { grid-template-columns: repeat(10, 1fr); }
+.examples .gallery-item { cursor: pointer; }
+#photographs .gallery-item { aspect-ratio: 4 / 3; }
+#digits .gallery-item { aspect-ratio: 1; }
+.examples .gallery-item :is(span, .container) { display: block; width: 100%; height: 100%; max-width: none;
   max-height: none; border: 0; }
-#examples .gallery-item img { width: 100%; height: 100%; max-width: none; max-height: none; object-fit: cover;
+.examples .gallery-item img { width: 100%; height: 100%; max-width: none; max-height: none; object-fit: cover;
   transition: transform .2s; }
-#examples .gallery-item:hover img { transform: scale(1.04); }
-#examples .gallery-item:focus-visible { outline: 3px solid var(--color-accent); outline-offset: 2px; }
+#digits .gallery-item img { image-rendering: pixelated; }
+.examples .gallery-item:hover img { transform: scale(1.04); }
+.examples .gallery-item:focus-visible { outline: 3px solid var(--color-accent); outline-offset: 2px; }
+#models { align-items: center; gap: 4px 16px; }
+#models .form { flex: 1 1 300px; max-width: 360px; border: 0; background: none; box-shadow: none; }
+#models #model { flex: 1 1 260px; }
+#menu { padding: 0; background: none; }
+#menu .container { display: flex; align-items: center; gap: 10px; }
+#menu .container > span { margin: 0; font-size: .9rem; color: var(--body-text-color-subdued); }
+#menu .container > .wrap { flex: 1; }
+#menu input { font-size: .9rem; }
 footer .divider { display: none; }
 @media (max-width: 640px) {
   #heading h1 { font-size: 1.6rem; }
   #heading p { font-size: 1rem; }
   #photo { height: 300px !important; }
-  #examples .gallery { grid-template-columns: repeat(3, 1fr); gap: 8px; }
+  .examples .gallery { gap: 8px; }
+  #photographs .gallery { grid-template-columns: repeat(3, 1fr); }
+  #digits .gallery { grid-template-columns: repeat(5, 1fr); }
   #compare .limit_height img { max-height: 56vh !important; }
+  #models .form { max-width: none; }
 }
 """
 
@@ -293,9 +390,11 @@ HEADING = """
 # Each waits, for ten seconds at most, until the page has drawn what is to be named.
 NAME_EXAMPLES = f"""() => {{
     const name = (tries) => {{
-        const items = document.querySelectorAll('#examples .gallery-item');
-        if (!items.length && tries) return setTimeout(name, 100, tries - 1);
-        items.forEach((item, i) => item.setAttribute('aria-label', 'Color the example: ' + {list(EXAMPLES)}[i]));
+        const photos = document.querySelectorAll('#photographs .gallery-item');
+        const digits = document.querySelectorAll('#digits .gallery-item');
+        if (!(photos.length && digits.length) && tries) return setTimeout(name, 100, tries - 1);
+        photos.forEach((item, i) => item.setAttribute('aria-label', 'Color the example: ' + {list(EXAMPLES)}[i]));
+        digits.forEach((item, i) => item.setAttribute('aria-label', 'Paint the example: ' + i));
     }};
     name(100);
 }}"""
@@ -307,6 +406,10 @@ SHOW_RESULT = """() => {
         document.querySelector('#result')?.scrollIntoView({behavior: 'smooth', block: 'nearest'});
     };
     show(100);
+}"""
+# A photo that was colored anew may be above what the window shows.
+SHOW_CHOICE = """() => {
+    document.querySelector('#result .slider-wrap')?.scrollIntoView({behavior: 'smooth', block: 'nearest'});
 }"""
 SHOW_TOP = "() => window.scrollTo({top: 0, behavior: 'smooth'})"
 DOWNLOAD = """(file) => {
@@ -320,14 +423,36 @@ DOWNLOAD = """(file) => {
 }"""
 
 
-def dial_defaults(studio: Studio) -> tuple[float, float, int]:
-    """Where the dials for colorfulness, caution and working size stand for the model that runs."""
-    defaults = studio.pipeline.model.defaults
+def dial_defaults(model: Colorizer) -> tuple[float, float, int]:
+    """Where the dials for colorfulness, caution and working size stand for a model."""
+    defaults = model.defaults
     wanted = (defaults["colorfulness"], defaults["temperature"] or TEMPERATURE[1], defaults["working_size"])
     return tuple(
         min(max(value, low), high)
-        for value, (low, high) in zip(wanted, (COLORFULNESS, TEMPERATURE, WORKING_SIZE), strict=True)
+        for value, (low, high) in zip(wanted, (COLORFULNESS, TEMPERATURE, size_range(model)), strict=True)
     )
+
+
+def size_range(model: Colorizer) -> tuple[int, int]:
+    """The ends of the dial for the working size."""
+    default = model.defaults["working_size"]
+    return min(WORKING_SIZE[0], default), max(WORKING_SIZE[1], min(default, MAX_WORKING_SIZE))
+
+
+def looks_of(model: Colorizer) -> dict[str, dict]:
+    """What a model asks of the parts of the page that depend on it: their properties, as gradio calls them."""
+    colorfulness, temperature, working_size = dial_defaults(model)
+    low, high = size_range(model)
+    paints_digits = model.domain == "digits"
+    return {
+        "colorfulness": {"value": colorfulness},
+        "temperature": {"value": temperature, "visible": model.has_distribution},
+        "working_size": {"minimum": low, "maximum": high, "value": working_size},
+        "advanced": {"visible": model.input_size is None},
+        # Hidden and not absent: what gradio draws anew has lost its name, see NAME_EXAMPLES.
+        "photographs": {"visible": "hidden" if paints_digits else True},
+        "digits": {"visible": True if paints_digits else "hidden"},
+    }
 
 
 def paragraph(text: str, role: str = "") -> str:
@@ -344,39 +469,39 @@ def build_app(studio: Studio | None = None) -> gr.Blocks:
     """
     studio = studio or Studio(os.environ.get("COLORIZER_MODEL"), os.environ.get("COLORIZER_REVISION") or None)
     shelf = Shelf()
-    examples = write_examples()
-    starts = colorfulness, temperature, working_size = dial_defaults(studio)  # on every page that is opened
+    photograph_files, digit_files = write_examples(photographs()), write_examples(digits())
+    menu_at_start, looks = studio.menu(), looks_of(studio.pipeline.model)  # on every page that is opened
 
     # ---- what the events do
 
-    def prepare(path: str | None, working_size: float | None) -> Work:
+    def prepare(path: str | None, working_size: float | None, choice: str | None) -> Work:
         if not path:
             raise ColorizerError("There is no photo: give one.")
         if not Path(path).is_file():
             raise ColorizerError("This photo is no longer on the server: please choose it again.")
         if working_size and working_size > MAX_WORKING_SIZE:
             raise ColorizerError(f"working_size is at most {MAX_WORKING_SIZE} here, not {working_size:g}.")
-        pipeline = studio.pipeline
+        pipeline = studio.pipeline_of(choice)
         working_size = working_size or min(pipeline.model.defaults["working_size"], MAX_WORKING_SIZE)
         photo = Photo.open(path, max_megapixels=MAX_MEGAPIXELS)
         coloring = pipeline.prepare(photo, working_size)
         coloring.embedding = None  # only hints would read it again, and it is the largest part
         return Work(coloring, pipeline.model.has_distribution, pipeline.model.source)
 
-    def color(path: str | None, colorfulness, temperature, working_size, session: Session | None) -> dict:
+    def color(path: str | None, colorfulness, temperature, working_size, choice, session: Session | None) -> dict:
         """Color a photo that was just given; the result takes the place of the one before."""
         if path is None:
-            return gr.skip()
+            return {photo_input: None}
         start = time.perf_counter()
         with told(path):
-            work = prepare(path, working_size)
+            work = prepare(path, working_size, choice)
             after = work.render(colorfulness, temperature, PREVIEW_SIDE)
-            gray = work.render(0, temperature, PREVIEW_SIDE)
+            gray = work.coloring.gray(PREVIEW_SIDE)
         seconds = time.perf_counter() - start
         if session:
             shelf.drop(session.key)
         before = save_preview(gray, "before")
-        session = Session(uuid.uuid4().hex, path, working_size, (colorfulness, temperature), before)
+        session = Session(uuid.uuid4().hex, path, choice, working_size, (colorfulness, temperature), before)
         shelf.put(session.key, work)
         photo = work.photo
         facts = f"{photo.width} × {photo.height} pixels, colored in {seconds:.1f} s by {work.model_name}"
@@ -391,19 +516,41 @@ def build_app(studio: Studio | None = None) -> gr.Blocks:
             photo_input: None,
         }
 
-    def color_example(index: int, *args) -> dict:
-        return color(examples[index], *args)
+    def color_photograph(index: int, *args) -> dict:
+        return color(photograph_files[index], *args)
 
-    def color_again(colorfulness, temperature, working_size, session: Session | None):
+    def color_digit(index: int, *args) -> dict:
+        return color(digit_files[index], *args)
+
+    def again(colorfulness, temperature, working_size, choice, session: Session) -> dict:
+        """Color the same photo again; the place for a new one stays as it is."""
+        shown = color(session.path, colorfulness, temperature, working_size, choice, session)
+        return {part: shown[part] for part in result}
+
+    def color_again(colorfulness, temperature, working_size, choice, session: Session | None):
         """The same photo, seen by the network at another size."""
         if session is None or session.working_size == working_size:
             return gr.skip()
-        return color(session.path, colorfulness, temperature, working_size, session)
+        return again(colorfulness, temperature, working_size, choice, session)
+
+    def choose(choice: str, session: Session | None) -> dict:
+        """Another model, with its own dials and examples; the photo that is shown is colored by it."""
+        if session and session.choice == choice:
+            return gr.skip()
+        with told(""):
+            model = studio.pipeline_of(choice).model
+        updates = {model_line: paragraph(studio.note(choice))}
+        if session and Path(session.path).is_file():
+            updates |= again(*dial_defaults(model), choice, session)
+        elif session:
+            gr.Warning("The photo is no longer on the server: please choose it again.")
+            updates[state] = dataclasses.replace(session, choice=choice)
+        return updates | {parts[name]: gr.update(**look) for name, look in looks_of(model).items()}
 
     def shelved(session: Session) -> Work:
         work = shelf.get(session.key)
         if work is None:
-            work = prepare(session.path, session.working_size)
+            work = prepare(session.path, session.working_size, session.choice)
             shelf.put(session.key, work)
         return work
 
@@ -416,7 +563,7 @@ def build_app(studio: Studio | None = None) -> gr.Blocks:
             after = work.render(colorfulness, temperature, PREVIEW_SIDE)
             before = session.before
             if not Path(before).is_file():  # deleted in the meantime, see KEEP_FILES
-                before = save_preview(work.render(0, temperature, PREVIEW_SIDE), "before")
+                before = save_preview(work.coloring.gray(PREVIEW_SIDE), "before")
         session = dataclasses.replace(session, dials=(colorfulness, temperature), before=before)
         return (session.before, save_preview(after, "after")), session
 
@@ -430,39 +577,41 @@ def build_app(studio: Studio | None = None) -> gr.Blocks:
     def new_photo():
         return gr.Column(visible=True), None
 
-    def refresh(session: Session | None):
-        """The model's line; when another model has taken over, its dials too, unless someone is using them.
+    def refresh(choice: str, session: Session | None):
+        """What the menu and its line say; when another model has taken over, its dials too, unless in use.
 
         No value is sent to a dial that has it: it could arrive after someone has turned the dial.
         """
-        updates = [{}, {}, {"visible": True}]
+        fetching = studio.fetching  # read before all else: what ends in between is told by the next tick
+        updates = {part: {} for part in parts.values()}
+        if session is None and choice == MAIN:
+            for name, look in looks_of(studio.pipeline.model).items():
+                updates[parts[name]] = {key: value for key, value in look.items() if value != looks[name][key]}
         # Told so before it is seen, the dial in the accordion is drawn with the rest of the result. Otherwise gradio
         # draws it when the accordion opens, and a frame later puts it back to where it began, whatever was typed.
-        if session is None:
-            updates[1]["visible"] = studio.pipeline.model.has_distribution
-            for update, value, start in zip(updates, dial_defaults(studio), starts, strict=True):
-                if value != start:
-                    update["value"] = value
-        fetching = studio.fetching  # read before the status: what ends in between is told by the next tick
-        return (
-            paragraph(f"Model: {studio.status}"),
-            gr.Timer(active=fetching),
-            *[gr.Slider(**update) if update else gr.skip() for update in updates],
-        )
+        updates[size_dial]["visible"] = True
+        if (menu_now := studio.menu()) != menu_at_start:
+            updates[menu] = {"choices": menu_now}
+        return {part: gr.update(**update) for part, update in updates.items() if update} | {
+            timer: gr.Timer(active=fetching),
+            model_line: paragraph(studio.note(choice)),
+        }
 
     def colorize(
         photo: str | None,
         colorfulness: float | None = None,
         temperature: float | None = None,
         working_size: float | None = None,
+        model: str | None = None,
     ):
         """Color a photo. Returns the file at its full size, in its own format, and {model, width, height, seconds}.
 
-        A dial that is left out takes the model's own default.
+        A dial that is left out takes the model's own default. `model` is the name of a bundled one; left out, it is
+        the one that the page runs.
         """
         start = time.perf_counter()
         with told(photo or ""):
-            work = prepare(photo, working_size)
+            work = prepare(photo, working_size, model)
             path = save_full_size(work.coloring.render(colorfulness, temperature), photo)
         info = {
             "model": work.model_name,
@@ -508,76 +657,97 @@ def build_app(studio: Studio | None = None) -> gr.Blocks:
                 facts_line = gr.HTML(elem_id="facts", padding=False)
             with gr.Column(scale=1, min_width=260):
                 colorfulness_dial = gr.Slider(
-                    *COLORFULNESS, value=colorfulness, step=0.05, label="Colorfulness", info="From gray to vivid."
+                    *COLORFULNESS, step=0.05, label="Colorfulness", info="From gray to vivid.", **looks["colorfulness"]
                 )
                 temperature_dial = gr.Slider(
                     *TEMPERATURE,
-                    value=temperature,
                     step=0.01,
                     label="Caution",
                     info="Low: bold, decided colors. High: soft, safe ones.",
-                    visible=studio.pipeline.model.has_distribution,
+                    **looks["temperature"],
                 )
-                with gr.Accordion("Advanced", open=False):
+                with gr.Accordion("Advanced", open=False, **looks["advanced"]) as advanced:
                     size_dial = gr.Slider(
-                        *WORKING_SIZE,
-                        value=working_size,
                         step=32,
                         label="Working size",
                         info="Pixels of the short side as the network sees it. The result keeps the photo's own size.",
+                        **looks["working_size"],
                     )
                 download = gr.Button("Download full size", variant="primary", elem_id="download")
                 another = gr.Button("New photo", elem_id="another")
                 file = gr.File(visible=False)
 
-        thumbnails = gr.Dataset(
-            components=["image"],
-            samples=[[path] for path in examples],
-            type="index",
-            label="Or try one of these",
-            elem_id="examples",
+        photograph_row, digit_row = (
+            gr.Dataset(
+                components=["image"],
+                samples=[[path] for path in files],
+                type="index",
+                label="Or try one of these",
+                elem_id=name,
+                elem_classes="examples",
+                **look,
+            )
+            for name, files, look in (
+                ("photographs", photograph_files, looks["photographs"]),
+                ("digits", digit_files, looks["digits"]),
+            )
         )
-        model_line = gr.HTML(paragraph(f"Model: {studio.status}"), elem_id="model", padding=False)
+        with gr.Row(elem_id="models"):
+            menu = gr.Dropdown(menu_at_start, value=MAIN, label="Model", filterable=False, elem_id="menu")
+            model_line = gr.HTML(paragraph(studio.note(MAIN)), elem_id="model", padding=False)
 
         # ---- who calls what; only the API at the end is public
 
-        dials = [colorfulness_dial, temperature_dial, size_dial, state]
-        results = [
-            state,
-            compare,
-            facts_line,
-            download,
-            temperature_dial,
-            input_panel,
-            result_panel,
-            photo_input,
-        ]
+        dials = [colorfulness_dial, temperature_dial, size_dial, menu, state]
+        result = [state, compare, facts_line, download, temperature_dial, result_panel]
+        new_result = [*result, input_panel, photo_input]
+        parts = {  # by the names that looks_of gives them
+            "colorfulness": colorfulness_dial,
+            "temperature": temperature_dial,
+            "working_size": size_dial,
+            "advanced": advanced,
+            "photographs": photograph_row,
+            "digits": digit_row,
+        }
         private = {"api_visibility": "private"}
 
         given = photo_input.upload(
-            color, [photo_input, *dials], results, show_progress_on=photo_input, **ONE_AT_A_TIME, **private
+            color, [photo_input, *dials], new_result, show_progress_on=photo_input, **ONE_AT_A_TIME, **private
         )
-        picked = thumbnails.click(
-            color_example,
-            [thumbnails, *dials],
-            results,
-            show_progress_on=[photo_input, compare],
-            **ONE_AT_A_TIME,
-            **private,
-        )
+        picked = [
+            row.click(
+                function,
+                [row, *dials],
+                new_result,
+                show_progress_on=[photo_input, compare],
+                **ONE_AT_A_TIME,
+                **private,
+            )
+            for row, function in ((photograph_row, color_photograph), (digit_row, color_digit))
+        ]
         given.failure(lambda: None, None, photo_input, queue=False, **private)
-        for done in (given, picked):
+        for done in (given, *picked):
             done.success(js=SHOW_RESULT, **private)
         # Not on input: the network would run at every step of a drag, and for the first digit of a size being typed.
         size_dial.release(
             color_again,
             dials,
-            results,
+            result,
             show_progress_on=compare,
             trigger_mode="always_last",  # what is given while the network runs counts too
             **ONE_AT_A_TIME,
             **private,
         )
+
+        menu.input(
+            choose,
+            [menu, state],
+            [*dict.fromkeys([*result, *parts.values(), model_line])],
+            show_progress_on=compare,
+            trigger_mode="always_last",
+            **ONE_AT_A_TIME,
+            **private,
+        ).success(js=SHOW_CHOICE, **private)
 
         gr.on(
             [dial.input for dial in (colorfulness_dial, temperature_dial)]
@@ -597,9 +767,9 @@ def build_app(studio: Studio | None = None) -> gr.Blocks:
             js=SHOW_TOP, **private
         )
 
-        news = [model_line, timer, colorfulness_dial, temperature_dial, size_dial]
-        timer.tick(refresh, state, news, queue=False, show_progress="hidden", **private)
-        page.load(refresh, state, news, queue=False, show_progress="hidden", **private).then(
+        news = [menu, model_line, timer, *parts.values()]
+        timer.tick(refresh, [menu, state], news, queue=False, show_progress="hidden", **private)
+        page.load(refresh, [menu, state], news, queue=False, show_progress="hidden", **private).then(
             js=NAME_EXAMPLES, **private
         )
 
@@ -611,6 +781,7 @@ def build_app(studio: Studio | None = None) -> gr.Blocks:
                     gr.Number(label="colorfulness"),
                     gr.Number(label="temperature"),
                     gr.Number(label="working_size", precision=0),
+                    gr.Textbox(label="model"),
                 ],
                 [gr.File(label="file"), gr.JSON(label="info")],
                 api_name="colorize",

@@ -335,8 +335,11 @@ def models(argv: list[str]) -> int:
     for name in bundled_models():
         architecture = json.loads((WEIGHTS / name / "config.json").read_text())["model"]
         size = (WEIGHTS / name / "model.safetensors").stat().st_size / 1e6
+        cls = model_class(architecture)
         note = " (default)" if name == DEFAULT_MODEL else ""
-        print(f"  {name:20} {size:5.1f} MB  {model_class(architecture).domain:10}  {architecture}{note}")
+        if cls.kind != "colorizer":
+            note = f" ({cls.kind}: colors nothing)"
+        print(f"  {name:20} {size:5.1f} MB  {cls.domain:10}  {architecture}{note}")
     print("Architectures (create_model):")
     for name in list_models():
         print(f"  {name:20}           {model_class(name).domain}")

@@ -10,12 +10,17 @@
 The network sees a small copy of the photo's lightness (its short side is the working size) and predicts ab, mostly at
 a quarter of that. A guided filter brings ab to the photo's size along the edges of the photo's own lightness, which is
 kept. Everything of the photo's size is computed in horizontal bands, so that memory stays bounded.
+
+Models that paint whole pictures (`keeps_lightness = False`: those of digits) are the exception: the result is what
+they paint, enlarged to the photo's size. White ink can have no color, so a digit's own lightness cannot be kept.
+Digits are expected white on black, as MNIST's are; ink on paper is to be inverted first, which nothing here does.
 """
 
 from __future__ import annotations
 
 import copy
 import dataclasses
+import functools
 import math
 import os
 from collections.abc import Callable, Sequence
@@ -128,9 +133,10 @@ class ColorizationPipeline:
 
         Returns:
             For a Photo a Photo with its depth, alpha and metadata; for a Pillow image or a path an 8-bit Pillow image
-            (RGB or RGBA). With `return_dict` a dict: `image`; `coloring`, to render again; `confidence` (h, w), None
-            for a model without a distribution; `truth`, the color that a color image came with, or None. For a list
-            of images a list of these, in the same order.
+            (RGB or RGBA). Its lightness is the photo's own, except from models of digits, which paint a picture of
+            their own (see `Coloring.render`). With `return_dict` a dict: `image`; `coloring`, to render again;
+            `confidence` (h, w), None for a model without a distribution; `truth`, the color that a color image came
+            with, or None. For a list of images a list of these, in the same order.
 
         Raises:
             ColorizerError, one sentence, for whatever a person can mend.
@@ -324,7 +330,9 @@ class Coloring:
 
         Returns:
             A Photo with RGB pixels of the photo's depth and its lightness (to half a unit of L, what cannot be shown
-            loses chroma), its alpha and its metadata.
+            loses chroma), its alpha and its metadata. Of a model that paints whole pictures (digits, expected white
+            on black) the pixels are what it painted, enlarged bilinearly: the photo's own lightness is not kept, and
+            without colorfulness they are gray of the painting's lightness.
         """
         model = self._pipeline.model
         if colorfulness is None:
@@ -338,18 +346,41 @@ class Coloring:
             if temperature is None:
                 temperature = model.defaults["temperature"]
             temperature = _checked("temperature", temperature, *TEMPERATURE)
+        if model.keeps_lightness:
+            maps = self._guide_maps(temperature) if colorfulness else None
+            return self._made(max_side, functools.partial(_colored, maps=maps, colorfulness=colorfulness))
+        painting = self._painting(colorfulness)
+        return self._made(max_side, lambda rows, size, dtype: _enlarged(painting, size, dtype))
+
+    @torch.inference_mode()
+    def gray(self, max_side: int | None = None) -> Photo:
+        """The photo in its own lightness, without color: what `render(0)` is, except of models of digits.
+
+        max_side as in `render`; also what is returned.
+        """
+        return self._made(max_side, _colored)
+
+    def _made(self, max_side: int | None, draw: Callable[..., np.ndarray]) -> Photo:
+        """The photo with other pixels, draw(rows, size, dtype) (H, W, 3); `rows` gives the lightness of some rows."""
         if max_side is not None and max_side < 1:
             raise ColorizerError(f"max_side is a number of pixels, 1 or more, not {max_side}.")
-
         photo = self.photo
         dtype = photo.pixels.dtype
-        maps = self._guide_maps(temperature) if colorfulness else None
         if max_side is None or max_side >= max(photo.height, photo.width):
-            pixels = _colored(self._plane.rows, photo.pixels.shape[:2], maps, colorfulness, dtype)
-            return photo.replace(pixels)
+            return photo.replace(draw(self._plane.rows, photo.pixels.shape[:2], dtype))
         lightness, alpha = self._reduced_to(int(max_side))
-        pixels = _colored(lambda top, bottom: lightness[top:bottom], lightness.shape, maps, colorfulness, dtype)
+        pixels = draw(lambda top, bottom: lightness[top:bottom], lightness.shape, dtype)
         return dataclasses.replace(photo, pixels=pixels, alpha=alpha)
+
+    def _painting(self, colorfulness: float) -> Tensor:
+        """What a model that paints whole pictures has painted, sRGB (3, h, w), its chroma in Lab scaled."""
+        rgb = self.prediction[0].clamp(0, 1)
+        if colorfulness == 1:
+            return rgb
+        lab = color.rgb_to_lab(rgb)
+        lab[1:] *= colorfulness
+        rgb = color.lab_to_rgb(lab)
+        return rgb if colorfulness else rgb[:1].expand(3, -1, -1)  # rounding must not tint a gray
 
     def _guide_maps(self, temperature: float | None) -> Tensor:
         """`guide_maps` of the ab at this temperature; the latest are kept."""
@@ -507,9 +538,9 @@ def guided_band(maps: Tensor, lightness: Tensor, top: int, height: int) -> Tenso
 def _colored(
     rows: Callable[[int, int], Tensor],
     size: tuple[int, int],
-    maps: Tensor | None,
-    colorfulness: float,
     dtype: np.dtype,
+    maps: Tensor | None = None,
+    colorfulness: float = 1.0,
 ) -> np.ndarray:
     """RGB pixels (H, W, 3) from lightness, given by rows, and the maps of the guided filter (None: gray)."""
     height, width = size
@@ -526,6 +557,17 @@ def _colored(
         if maps is None:  # one channel for all three: rounding must not tint a gray
             rgb = rgb[:1].expand(3, -1, -1)
         pixels[top:bottom] = _to_levels(rgb, dtype).transpose(1, 2, 0)
+    return pixels
+
+
+def _enlarged(rgb: Tensor, size: tuple[int, int], dtype: np.dtype) -> np.ndarray:
+    """Pixels (H, W, 3) of sRGB (3, h, w) in 0..1, resized bilinearly, in bands where that is larger."""
+    height, width = size
+    rgb = _resize(rgb[None], (min(rgb.shape[1], height), min(rgb.shape[2], width)))[0]
+    pixels = np.empty((height, width, 3), dtype)
+    for top, bottom in _bands(height, width):
+        band = upsampled_band(rgb, top, bottom, height, width)
+        pixels[top:bottom] = _to_levels(band, dtype).transpose(1, 2, 0)
     return pixels
 
 

@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
 from PIL import Image
@@ -42,10 +44,25 @@ def bundled(weights, monkeypatch):
 
 
 @pytest.fixture(scope="module")
-def server(weights):
-    """The page, launched; yields a client."""
+def ladder(weights, tmp_path_factory):
+    """The same folder with more models in it, of every kind there is, with random weights."""
+    folder = tmp_path_factory.mktemp("ladder")
+    shutil.copytree(weights, folder, dirs_exist_ok=True)
+    torch.manual_seed(0)
+    for name in ("plain_autoencoder", "two_stage", "mnist_linear", "mnist_cnn_bn", "color_autoencoder"):
+        create_model(name).save_pretrained(folder / name)
+    model = create_model("two_stage", widths=[4, 8], latent=4)
+    model.defaults["working_size"] = 96
+    model.save_pretrained(folder / "two_stage_photos")
+    create_model("classifier", classes=["cat", "dog"], network="resnet18").save_pretrained(folder / "cats")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def server(ladder):
+    """The page with many models, launched; yields a client."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(colorizer.hub, "WEIGHTS", weights)
+        patch.setattr(colorizer.hub, "WEIGHTS", ladder)
         patch.delenv("COLORIZER_MODEL", raising=False)
         page = app.build_app()
         app.launch(page, prevent_thread_lock=True, quiet=True)
@@ -127,8 +144,36 @@ def test_only_colorize_is_public(server):
     assert list(api["named_endpoints"]) == ["/colorize"]
     assert not api["unnamed_endpoints"]
     parameters = api["named_endpoints"]["/colorize"]["parameters"]
-    assert [p["parameter_name"] for p in parameters] == ["photo", "colorfulness", "temperature", "working_size"]
-    assert [p["parameter_has_default"] for p in parameters] == [False, True, True, True]
+    assert [p["parameter_name"] for p in parameters] == [
+        "photo",
+        "colorfulness",
+        "temperature",
+        "working_size",
+        "model",
+    ]
+    assert [p["parameter_has_default"] for p in parameters] == [False, True, True, True, True]
+
+
+def test_api_takes_the_name_of_a_bundled_model(server, ladder, tmp_path, monkeypatch):
+    monkeypatch.setattr(colorizer.hub, "WEIGHTS", ladder)  # a model is read when it is first asked for
+    path = tmp_path / "seven.png"
+    app.digits()["digit-7"].save(path)
+    out, info = server.predict(handle_file(path), model="mnist_cnn_bn", api_name="/colorize")
+    assert info["model"] == "mnist_cnn_bn (bundled)"
+    assert Image.open(out).size == (28, 28)
+    assert server.predict(handle_file(path), api_name="/colorize")[1]["model"] == "fusion_compact (bundled)"
+
+
+@pytest.mark.parametrize("name", ["tester/colors", "color_autoencoder", "cats", "..", "no <b>such</b>", "{folder}"])
+def test_api_takes_no_other_model(server, jpeg, tiny_folder, capfd, name):
+    with pytest.raises(AppError) as caught:
+        server.predict(handle_file(jpeg), model=name.format(folder=tiny_folder), api_name="/colorize")
+    assert (
+        "there are fusion_compact, plain_autoencoder, two_stage_photos, two_stage, mnist_cnn_bn, mnist_linear."
+        in str(caught.value)
+    )
+    assert "<b>" not in str(caught.value)
+    assert "Traceback" not in capfd.readouterr().err
 
 
 @pytest.mark.parametrize("content", [b"", b"this is no picture", b"<svg xmlns='http://www.w3.org/2000/svg'/>"])
@@ -165,7 +210,7 @@ def test_the_preview_is_small_and_the_download_is_not(tmp_path):
     path = tmp_path / "wide.png"
     Image.fromarray(data.moon()).resize((2600, 1300)).save(path)
     page = app.build_app()
-    shown = outputs(page, "color", str(path), 1.0, 0.4, 256, None)
+    shown = outputs(page, "color", str(path), 1.0, 0.4, 256, app.MAIN, None)
     for preview in shown["compare"]:
         assert max(Image.open(preview).size) == 2048
     assert "2600 × 1300" in shown["facts"] and "fusion_compact (bundled)" in shown["facts"]
@@ -176,7 +221,7 @@ def test_the_preview_is_small_and_the_download_is_not(tmp_path):
 
 def test_dials_answer_without_the_network(jpeg, monkeypatch):
     page = app.build_app()
-    session = outputs(page, "color", str(jpeg), 1.0, 0.4, 256, None)["state"]
+    session = outputs(page, "color", str(jpeg), 1.0, 0.4, 256, app.MAIN, None)["state"]
     monkeypatch.setattr(ColorizationPipeline, "prepare", None)
     monkeypatch.setattr("colorizer.models.fusion.FusionColorizer.logits", None)
     (before, after), turned = events(page)["turn_dial"](0, 0.4, session)
@@ -188,7 +233,7 @@ def test_dials_answer_without_the_network(jpeg, monkeypatch):
 def test_a_coloring_that_left_the_shelf_is_made_again(jpeg, monkeypatch):
     monkeypatch.setattr(app.Shelf, "get", lambda self, key: None)
     page = app.build_app()
-    session = outputs(page, "color", str(jpeg), 1.0, 0.4, 256, None)["state"]
+    session = outputs(page, "color", str(jpeg), 1.0, 0.4, 256, app.MAIN, None)["state"]
     (_, after), _ = events(page)["turn_dial"](1.5, 0.4, session)
     assert Image.open(after).size == (400, 300)
     jpeg.unlink()
@@ -199,7 +244,7 @@ def test_a_coloring_that_left_the_shelf_is_made_again(jpeg, monkeypatch):
 def test_every_example_colors(monkeypatch):
     page = app.build_app()
     for index, name in enumerate(app.EXAMPLES):
-        shown = outputs(page, "color_example", index, 1.0, 0.4, 256, None)
+        shown = outputs(page, "color_photograph", index, 1.0, 0.4, 256, app.MAIN, None)
         assert Path(shown["state"].path).stem == name
         assert Image.open(shown["state"].path).mode == "L"
 
@@ -209,13 +254,13 @@ def test_examples_outlive_the_cleaning_of_old_files():
 
     page = app.build_app()
     delete_files_created_by_app(page, age=None)
-    assert outputs(page, "color_example", 0, 1.0, 0.4, 256, None)["state"]
+    assert outputs(page, "color_photograph", 0, 1.0, 0.4, 256, app.MAIN, None)["state"]
 
 
 def test_transparent_photos_have_a_preview(tmp_path):
     path = tmp_path / "cutout.png"
     Image.fromarray(np.dstack([data.camera()[:64, :96], np.zeros((64, 96), np.uint8)])).save(path)
-    shown = outputs(app.build_app(), "color", str(path), 1.0, 0.4, 256, None)
+    shown = outputs(app.build_app(), "color", str(path), 1.0, 0.4, 256, app.MAIN, None)
     assert np.asarray(Image.open(shown["compare"][1])).min() > 250  # all of it shows the white behind
 
 
@@ -226,9 +271,18 @@ def test_temperature_is_hidden_where_it_means_nothing(tiny_model, tmp_path, monk
     page = app.build_app()
     dial = next(block for block in page.blocks.values() if getattr(block, "label", "") == "Caution")
     assert dial.visible is False
-    session = outputs(page, "color", str(jpeg), 1.0, 0.4, 256, None)["state"]
+    session = outputs(page, "color", str(jpeg), 1.0, 0.4, 256, app.MAIN, None)["state"]
     events(page)["turn_dial"](0.5, 0.4, session)
     assert events(page)["make_download"](session)
+
+
+def test_the_place_for_a_photo_gets_values_only():
+    """At a property or a skip gradio makes a component anew, and it would open uploads with Pillow, see app.py."""
+    page = app.build_app()
+    photo = next(block for block in page.blocks.values() if block.elem_id == "photo")
+    senders = {event.fn.__name__ for event in page.fns.values() if event.fn and photo in event.outputs}
+    assert senders == {"color", "color_photograph", "color_digit", "new_photo", "<lambda>"}
+    assert events(page)["color"](None, 1.0, 0.4, 256, app.MAIN, None) == {photo: None}
 
 
 class Sheet:
@@ -274,26 +328,144 @@ def test_the_named_model_takes_over_when_it_is_there(hub, monkeypatch, jpeg):
     hub.delay = 0.3
     monkeypatch.setenv("COLORIZER_MODEL", "tester/colors")
     page = app.build_app()
-    refresh, colorize = events(page)["refresh"], events(page)["colorize"]
-    assert refresh(None)[0] == "<p>Model: bundled; fetching tester/colors</p>"
+    colorize = events(page)["colorize"]
+
+    def told():
+        return outputs(page, "refresh", app.MAIN, None)
+
+    assert told()["model"] == "<p>bundled; fetching tester/colors</p>"
+    assert "menu" not in told()
     assert colorize(str(jpeg))[1]["model"] == "fusion_compact (bundled)"
-    wait_until(lambda: "fetching" not in refresh(None)[0])
-    assert refresh(None)[0] == f"<p>Model: tester/colors @ {hub.sha[:7]}</p>"
-    assert colorize(str(jpeg))[1]["model"] == f"tester/colors @ {hub.sha[:7]}"
+    wait_until(lambda: "fetching" not in told()["model"])
+    taken = f"tester/colors @ {hub.sha[:7]}"
+    assert told()["model"] == "<p></p>"
+    assert told()["menu"]["choices"] == [
+        (f"{taken} — photos (default)", app.MAIN),
+        ("fusion_compact — photos", "fusion_compact"),
+    ]
+    assert colorize(str(jpeg))[1]["model"] == taken
+    assert colorize(str(jpeg), model="fusion_compact")[1]["model"] == "fusion_compact (bundled)"
 
 
 def test_a_page_sends_its_dials_no_value_that_they_have():
     studio = app.Studio()
     page = app.build_app(studio)
 
-    def sent():
-        return [
-            getattr(update, "constructor_args", update).get("value") for update in events(page)["refresh"](None)[2:]
-        ]
+    def sent(choice=app.MAIN):
+        updates = events(page)["refresh"](choice, None)
+        dials = [part for part in updates if isinstance(part, app.gr.Slider)]
+        return {part.label: update["value"] for part, update in updates.items() if part in dials and "value" in update}
 
-    assert sent() == [None, None, None]
+    assert sent() == {}
     studio.pipeline.model.defaults = studio.pipeline.model.defaults | {"colorfulness": 0.5, "working_size": 128}
-    assert sent() == [0.5, None, 128]
+    assert sent() == {"Colorfulness": 0.5, "Working size": 128}
+    assert sent("fusion_compact") == {}  # the dials are those of what was chosen
+
+
+# ---------------------------------------------------------------------------------------------------- the menu
+
+
+@pytest.fixture
+def page(ladder, monkeypatch):
+    """The page with many models, not launched."""
+    monkeypatch.setattr(colorizer.hub, "WEIGHTS", ladder)
+    return app.build_app()
+
+
+def menu_of(page) -> list[tuple[str, str]]:
+    return next(block for block in page.blocks.values() if block.elem_id == "menu").choices
+
+
+def test_the_menu_names_every_bundled_colorizer_and_what_it_is_for(page):
+    assert menu_of(page) == [
+        ("fusion_compact — photos (default)", app.MAIN),
+        ("plain_autoencoder — photos", "plain_autoencoder"),
+        ("two_stage_photos — photos", "two_stage_photos"),
+        ("two_stage — thumbnails, 32 px", "two_stage"),
+        ("mnist_cnn_bn — digits", "mnist_cnn_bn"),
+        ("mnist_linear — digits", "mnist_linear"),
+    ]
+
+
+def test_one_model_is_a_menu_too():
+    assert menu_of(app.build_app()) == [("fusion_compact — photos (default)", app.MAIN)]
+
+
+def test_choosing_a_model_colors_the_photo_again_and_sets_the_dials(page, jpeg):
+    first = outputs(page, "color", str(jpeg), 1.3, 0.4, 256, app.MAIN, None)["state"]
+    shown = events(page)["choose"]("two_stage", first)
+    dials = {part.label: update for part, update in shown.items() if getattr(part, "label", None)}
+    assert dials["Colorfulness"]["value"] == 1
+    assert dials["Caution"]["visible"] is False
+    size = dials["Working size"]
+    assert (size["minimum"], size["value"], size["maximum"]) == (32, 32, 512)
+    named = {part.elem_id: value for part, value in shown.items() if part.elem_id}
+    assert "by two_stage (bundled)" in named["facts"]
+    assert "tiny pictures" in named["model"]
+    assert named["photographs"]["visible"] is True and named["digits"]["visible"] == "hidden"
+    session = outputs(page, "choose", "two_stage", first)["state"]
+    assert (session.choice, session.working_size, session.dials) == ("two_stage", 32, (1.0, 1))
+    # What follows is of the same model, on the shelf or not.
+    assert Path(events(page)["make_download"](session)).is_file()
+    again = outputs(page, "color_again", 1.0, 1, 64, "two_stage", session)
+    assert "by two_stage (bundled)" in again["facts"] and "photo" not in again
+    back = outputs(page, "choose", app.MAIN, again["state"])
+    assert "by fusion_compact (bundled)" in back["facts"] and back["model"] == "<p></p>"
+
+
+def test_choosing_what_is_chosen_changes_nothing(page, jpeg):
+    session = outputs(page, "color", str(jpeg), 1.3, 0.4, 256, app.MAIN, None)["state"]
+    assert events(page)["choose"](app.MAIN, session) == app.gr.skip()
+
+
+def test_a_choice_without_a_photo_sets_the_page_up(page):
+    shown = outputs(page, "choose", "mnist_cnn_bn", None)
+    assert shown["photographs"]["visible"] == "hidden" and shown["digits"]["visible"] is True
+    assert shown["accordion"]["visible"] is False  # the working size means nothing
+    assert "white on black" in shown["model"]
+    assert "compare" not in shown and "state" not in shown
+
+
+def test_a_choice_after_the_photo_is_gone(page, jpeg, monkeypatch):
+    warned = []
+    monkeypatch.setattr(app.gr, "Warning", warned.append)
+    session = outputs(page, "color", str(jpeg), 1.0, 0.4, 256, app.MAIN, None)["state"]
+    jpeg.unlink()
+    shown = outputs(page, "choose", "mnist_cnn_bn", session)
+    assert "choose it again" in warned[0]
+    assert shown["digits"]["visible"] is True and "compare" not in shown
+    back = outputs(page, "choose", app.MAIN, shown["state"])
+    assert back["photographs"]["visible"] is True
+
+
+def test_models_are_loaded_when_they_are_chosen_and_stay(ladder, monkeypatch):
+    monkeypatch.setattr(colorizer.hub, "WEIGHTS", ladder)
+    studio = app.Studio()
+    assert list(studio.loaded) == ["fusion_compact"]
+    assert studio.pipeline_of("fusion_compact") is studio.pipeline_of(app.MAIN) is studio.pipeline_of(None)
+    assert studio.pipeline_of("two_stage") is studio.pipeline_of("two_stage") is not studio.pipeline
+
+
+def test_two_visitors_use_two_models(page, jpeg):
+    one = outputs(page, "color", str(jpeg), 1.0, 0.4, 256, app.MAIN, None)["state"]
+    two = outputs(page, "color", str(jpeg), 1.0, 0.4, 256, "plain_autoencoder", None)["state"]
+    for session, name in ((one, "fusion_compact"), (two, "plain_autoencoder")):
+        assert name in outputs(page, "color_again", 1.0, 0.4, 128, session.choice, session)["facts"]
+
+
+@pytest.mark.parametrize("name", ["mnist_linear", "mnist_cnn_bn"])
+def test_a_digit_is_painted(page, name):
+    shown = outputs(page, "color_digit", 3, 1.0, 1, 32, name, None)
+    assert Path(shown["state"].path).stem == "digit-3"
+    assert "28 × 28" in shown["facts"] and name in shown["facts"]
+    before, after = (np.asarray(Image.open(preview)).astype(int) for preview in shown["compare"])
+    assert before.shape == after.shape == (308, 308, 3)  # enlarged: pixels that one can see
+    digit = np.asarray(app.digits()["digit-3"])
+    assert np.abs(before[5::11, 5::11, 0] - digit).max() < 24  # the digit itself is what stood before; as a JPEG
+    with Image.open(events(page)["make_download"](shown["state"])) as image:
+        assert image.size == (28, 28)
+    (_, gray), _ = events(page)["turn_dial"](0, 1, shown["state"])
+    assert np.ptp(np.asarray(Image.open(gray)).astype(int), axis=2).max() <= 4
 
 
 def test_a_revision_can_be_named(hub):
@@ -307,7 +479,7 @@ def test_a_revision_can_be_named(hub):
 def test_a_coloring_goes_on_with_the_model_that_it_began_with(hub, monkeypatch, jpeg):
     studio = app.Studio()
     page = app.build_app(studio)
-    session = outputs(page, "color", str(jpeg), 1.0, 0.4, 256, None)["state"]
+    session = outputs(page, "color", str(jpeg), 1.0, 0.4, 256, app.MAIN, None)["state"]
     studio.wanted = "tester/colors"
     studio.fetch()
     monkeypatch.setattr(ColorizationPipeline, "prepare", None)

@@ -330,6 +330,31 @@ def test_temperature_of_a_model_without_distribution(tmp_path, monkeypatch, caps
     misuse((code, *capsys.readouterr()), "--temperature")
 
 
+def test_a_digit_is_painted(tmp_path, monkeypatch, capsys):
+    from colorizer import create_model, hub
+    from colorizer.drawing import draw_digits
+
+    create_model("mnist_cnn_bn").save_pretrained(tmp_path / "weights" / "mnist_cnn_bn")
+    monkeypatch.setattr(hub, "WEIGHTS", tmp_path / "weights")
+    monkeypatch.chdir(tmp_path)
+    Image.fromarray(draw_digits([4])[0]).save("digit.png")
+    assert cli.main(["digit.png", "--model", "mnist_cnn_bn", "--device", "cpu"]) == 0
+    with Image.open("digit.color.png") as image:
+        assert (image.mode, image.size) == ("RGB", (28, 28))
+    assert capsys.readouterr().out.startswith("1 colored")
+
+
+def test_an_autoencoder_is_refused(tmp_path, monkeypatch, capsys):
+    from colorizer import create_model, hub
+
+    create_model("color_autoencoder", widths=[4, 8], latent=4).save_pretrained(tmp_path / "weights" / "first_stage")
+    monkeypatch.setattr(hub, "WEIGHTS", tmp_path / "weights")
+    picture(tmp_path / "a.png")
+    misuse((cli.main([str(tmp_path / "a.png"), "--model", "first_stage"]), *capsys.readouterr()), "autoencoder")
+    assert cli.main(["models"]) == 0
+    assert "color_autoencoder (autoencoder: colors nothing)\n" in capsys.readouterr().out
+
+
 def test_quiet(colorize, tmp_path):
     picture(tmp_path / "a.png")
     (tmp_path / "b.png").touch()

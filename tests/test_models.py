@@ -3,16 +3,34 @@ import json
 import pytest
 import safetensors
 import torch
+from torch import nn
 
+from colorizer.color import lab_to_rgb, rgb_to_lab
+from colorizer.drawing import draw_digits
 from colorizer.errors import ColorizerError
 from colorizer.hub import load_model
-from colorizer.models import create_model, list_models
+from colorizer.models import create_model, list_models, mnist, model_class
 from colorizer.models.base import resize
+from colorizer.pipeline import ColorizationPipeline
 from tests.conftest import TINY
 
 # Settings that make each registered model small enough for a test.
-SMALL = {"fusion": TINY, "fusion_paper": {"embedder": "resnet18"}}
-LEARNING_RATE = {"fusion": 3e-3, "fusion_paper": 1e-3}
+SMALL = {
+    "fusion": TINY,
+    "fusion_paper": {"embedder": "resnet18"},
+    "alpha": {"width": 32},
+    "beta": {"width": 8},
+    "lab_cnn": {"width": 8},
+    "plain_autoencoder": {"width": 8},
+    "cifar_autoencoder": {"widths": [8, 16], "latent": 8},
+    "two_stage": {"widths": [8, 16], "latent": 8},
+    "mnist_single": {},
+    "mnist_linear": {},
+    "mnist_cnn": {"width": 4},
+    "mnist_cnn_bn": {"width": 4},
+}
+LEARNING_RATE = {"fusion": 3e-3, "fusion_paper": 1e-3, "mnist_single": 1e-3, "mnist_linear": 1e-3, "alpha": 1e-3}
+ANY_SIZE = [name for name in list_models() if model_class(name).input_size is None]
 OPTIONS = [
     {"embedding": "pooled"},
     {"embedding": "logits"},
@@ -36,6 +54,32 @@ def picture(size=32, batch=2):
     return lightness, torch.cat([lightness * 0.6 - 30, 30 - lightness * 0.6], dim=1)
 
 
+def task(model):
+    """Lightness, and what this model should make of it: ab or RGB, of its own size."""
+    lightness, ab = picture(model.input_size[0] if model.input_size else 32)
+    return lightness, ab if model.output == "ab" else lab_to_rgb(torch.cat([lightness, ab], dim=1))
+
+
+def layout(module):
+    """Convolutions as (channels, stride), upsamplings as 'up', and the names of what else has no parameters."""
+    parts = []
+    for layer in module.modules():
+        if isinstance(layer, nn.Conv2d):
+            assert layer.kernel_size == (3, 3) and layer.padding == (1, 1)
+            parts.append((layer.out_channels, layer.stride[0]))
+        elif isinstance(layer, nn.Upsample):
+            assert layer.scale_factor == 2
+            parts.append("up")
+        elif not isinstance(layer, nn.Sequential):
+            parts.append(type(layer).__name__)
+    return parts
+
+
+def with_relu(*convolutions):
+    """What layout says of convolutions, given as channels or (channels, stride), with ReLU after each."""
+    return [part for c in convolutions for part in (c if isinstance(c, tuple) else (c, 1), "ReLU")]
+
+
 def test_every_model_has_a_small_version():
     assert set(list_models()) == set(SMALL)
 
@@ -44,12 +88,13 @@ def test_every_model_has_a_small_version():
 def test_overfits_one_batch(name):
     torch.manual_seed(0)
     model = small(name).train()
-    lightness, ab = picture()
-    optimizer = torch.optim.Adam(model.parameters(), lr=LEARNING_RATE[name])
+    lightness, target = task(model)
+    optimizer = torch.optim.Adam(model.parameters(), lr=LEARNING_RATE.get(name, 1e-2))
     losses = []
     for _ in range(30):
         predicted = model(lightness)
-        loss = (predicted - ab).square().mean()
+        assert predicted.shape == target.shape
+        loss = (predicted - target).square().mean()
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -65,21 +110,35 @@ def test_saves_and_loads_strictly(name, tmp_path):
     assert config["model"] == name and config["format"] == 1 and config["defaults"] == model.defaults
     loaded = load_model(str(tmp_path))
     assert type(loaded) is type(model) and loaded.config == model.config and not loaded.training
-    lightness, _ = picture()
+    lightness, target = task(model)
     with torch.no_grad():
-        assert (loaded(lightness) - model(lightness)).abs().max() < 0.5  # float16 on disk
+        assert model(lightness).shape == target.shape
+        difference = (loaded(lightness) - model(lightness)).abs().max()
+        assert difference < (0.5 if model.output == "ab" else 0.01)  # float16 on disk
     with safetensors.safe_open(tmp_path / "model.safetensors", "pt") as file:
         kinds = {key: file.get_tensor(key).dtype for key in file.keys()}
     assert all(kind == torch.float32 for key, kind in kinds.items() if key.endswith("running_var"))
     assert all(kind == torch.float16 for key, kind in kinds.items() if key.endswith("weight"))
 
 
-@pytest.mark.parametrize("name", list_models())
+@pytest.mark.parametrize("name", ANY_SIZE)
 @pytest.mark.parametrize("size", [(32, 32), (33, 47), (7, 130)])
 def test_odd_sizes(name, size):
     model = small(name).eval()
     with torch.no_grad():
-        assert model(torch.rand(1, 1, *size) * 100).shape == (1, 2, *size)
+        predicted = model(torch.rand(1, 1, *size) * 100)
+    assert predicted.shape == (1, 2 if model.output == "ab" else 3, *size)
+    if model.output == "rgb":
+        assert 0 <= predicted.min() and predicted.max() <= 1
+
+
+@pytest.mark.parametrize("name", sorted(set(list_models()) - {"fusion", "fusion_paper"}))
+def test_the_smaller_models_take_no_hints(name):
+    model = small(name)
+    lightness, _ = task(model)
+    assert not model.accepts_hints and not model.has_distribution and model.defaults["temperature"] is None
+    with pytest.raises(ColorizerError, match="hints"):
+        model(lightness, hints=torch.zeros(2, 3, *lightness.shape[-2:]))
 
 
 @pytest.mark.parametrize("options", OPTIONS, ids=str)
@@ -153,3 +212,91 @@ def test_bad_options_are_one_sentence(config, words):
 def test_unknown_model_names_those_there_are():
     with pytest.raises(ColorizerError, match="fusion_paper"):
         create_model("fission")
+
+
+# ------------------------------------------------------------------------------------------ those that led here
+
+
+def test_an_autoencoder_is_no_colorizer():
+    model = create_model("color_autoencoder", widths=[8, 16], latent=8).eval()
+    assert model.kind == "autoencoder" and "color_autoencoder" not in list_models()
+    with torch.no_grad():
+        assert model(torch.rand(1, 3, 33, 47)).shape == (1, 3, 33, 47)
+    with pytest.raises(ColorizerError, match="autoencoder"):
+        ColorizationPipeline(model, "cpu")
+
+
+def test_two_stage_has_the_autoencoders_decoder():
+    first, second = create_model("color_autoencoder"), create_model("two_stage")
+    second.decoder.load_state_dict(first.decoder.state_dict(), strict=True)
+
+
+def test_lab_cnn_layout():
+    model = create_model("lab_cnn")
+    assert layout(model.encoder) == with_relu((64, 2), 128, (128, 2), 256, (256, 2), 512, 512, 256)
+    assert layout(model.decoder) == [
+        *with_relu(128),
+        "up",
+        *with_relu(64),
+        "up",
+        *with_relu(32, 16),
+        (2, 1),
+        "LeakyReLU",
+        "up",
+    ]
+    assert model.decoder[-2].negative_slope == 0.01
+
+
+def test_alpha_and_beta_layouts():
+    """Those of Wallner's article."""
+    alpha, beta = create_model("alpha"), create_model("beta")
+    assert layout(alpha.encoder) == with_relu((8, 2), 8, 16, (16, 2), 32, (32, 2))
+    assert layout(alpha.decoder) == ["up", *with_relu(32), "up", *with_relu(16), "up", (2, 1), "Tanh"]
+    assert layout(beta.encoder) == with_relu(64, (64, 2), 128, (128, 2), 256, (256, 2), 512, 256, 128)
+    assert layout(beta.decoder) == ["up", *with_relu(64), "up", *with_relu(32), (2, 1), "Tanh", "up"]
+
+
+def test_linear_models_are_linear_layers_only():
+    for name, sizes in (("mnist_single", [784, 2352]), ("mnist_linear", [784, 512, 2352])):
+        layers = [layer for layer in create_model(name).modules() if list(layer.parameters(recurse=False))]
+        assert all(isinstance(layer, nn.Linear) for layer in layers)
+        assert [layers[0].in_features, *(layer.out_features for layer in layers)] == sizes
+
+
+def test_only_one_of_the_convolutional_painters_normalizes():
+    norms = {
+        name: sum(isinstance(layer, nn.BatchNorm2d) for layer in create_model(name).modules())
+        for name in ("mnist_cnn", "mnist_cnn_bn")
+    }
+    assert norms == {"mnist_cnn": 0, "mnist_cnn_bn": 7}
+
+
+def test_the_thumbnails_code_is_smaller_than_the_thumbnail():
+    model = create_model("cifar_autoencoder").eval()
+    gray = torch.rand(1, 1, 32, 32)
+    with torch.no_grad():
+        code = model.encoder(gray)
+    assert code.shape == (1, 32, 4, 4) and code.numel() == gray.numel() / 2
+
+
+def test_digits_are_painted_in_ten_hues_of_one_lightness():
+    lab = rgb_to_lab(mnist.palette()[:, :, None, None])[:, :, 0, 0]
+    assert (lab[:, 0] - mnist.LIGHTNESS).abs().max() < 0.1
+    assert (lab[:, 1:].norm(dim=1) - mnist.CHROMA).abs().max() < 0.1
+    hues = torch.atan2(lab[:, 2], lab[:, 1]).rad2deg()
+    steps = (hues.roll(-1) - hues) % 360
+    assert (steps - 36).abs().max() < 0.5
+
+
+def test_painting_accuracy_counts_the_ink():
+    gray = torch.from_numpy(draw_digits([3, 3, 7, 0])).float()[:, None] / 255
+    digit = torch.tensor([3, 3, 7, 0])
+    right, wrong = mnist.paint(gray, digit), mnist.paint(gray, (digit + 1) % 10)
+    assert torch.equal(mnist.painting_accuracy(right, gray, digit), torch.ones(4))
+    assert torch.equal(mnist.painting_accuracy(wrong, gray, digit), torch.zeros(4))
+    ink = gray > mnist.INK
+    assert torch.equal(mnist.painting_accuracy(torch.where(ink, right, wrong), gray, digit), torch.ones(4))
+    left = torch.where(torch.arange(28) < 14, right, wrong)
+    expected = (ink[..., :14].flatten(1).sum(1) / ink.flatten(1).sum(1)).tolist()
+    assert mnist.painting_accuracy(left, gray, digit).tolist() == pytest.approx(expected)
+    assert mnist.painting_accuracy(right * 0, gray * 0, digit).tolist() == [0, 0, 0, 0]  # no ink

@@ -10,9 +10,10 @@ from skimage import data
 from torch.nn import functional as F
 
 from colorizer import color, pipeline
+from colorizer.drawing import draw_digits
 from colorizer.errors import ColorizerError
 from colorizer.images import Photo
-from colorizer.models import create_model
+from colorizer.models import create_model, list_models
 from colorizer.models.base import Colorizer
 from colorizer.pipeline import ColorizationPipeline, Hint, LightnessPlane, guide_maps, working_shape
 
@@ -56,6 +57,20 @@ class Squashed(Known):
     def forward(self, lightness, hints=None, embedding=None):
         assert lightness.shape[-2:] == (28, 28)
         return super().forward(lightness)
+
+
+class Painter(Colorizer):
+    """Paints what it sees, squashed to 28 x 28 pixels, in one color, as the models of digits do."""
+
+    name = "painter"
+    output = "rgb"
+    domain = "digits"
+    input_size = (28, 28)
+    keeps_lightness = False
+    paint = (0.8, 0.6, 0.2)
+
+    def forward(self, lightness, hints=None, embedding=None):
+        return lightness / 100 * torch.tensor(self.paint)[None, :, None, None]
 
 
 class Reader(Known):
@@ -310,6 +325,89 @@ def test_gray_has_no_truth(tiny):
 def test_input_size_is_obeyed():
     result = ColorizationPipeline(Squashed(), "cpu")(gray_photo(50, 130))
     assert (result.height, result.width) == (50, 130)
+
+
+# ----------------------------------------------------------------------------------------------------- digits
+
+
+def digit_photo(height=28, width=28, dtype=np.uint8) -> Photo:
+    """A drawn digit, white on black, enlarged."""
+    picture = Image.fromarray(draw_digits([5])[0]).resize((width, height), Image.Resampling.BICUBIC)
+    return Photo(np.asarray(picture).astype(dtype) * (257 if dtype == np.uint16 else 1))
+
+
+def test_a_digit_is_what_the_model_paints():
+    photo = digit_photo()
+    coloring = ColorizationPipeline(Painter(), "cpu").prepare(photo)
+    assert coloring.lightness.shape[-2:] == (28, 28)
+    painted = coloring.lightness[0, 0, :, :, None].numpy() / 100 * Painter.paint
+    assert np.abs(coloring.render().pixels - 255 * painted).max() <= 0.51
+    # White ink became darker: this model keeps no lightness.
+    assert (lab(photo)[0] - lab(coloring.render())[0]).max() > 20
+
+
+def test_colorfulness_scales_the_painting_s_chroma():
+    coloring = ColorizationPipeline(Painter(), "cpu").prepare(digit_photo())
+    whole = lab(coloring.render())
+    ink = whole[0] > 40
+    half, none = lab(coloring.render(0.5)), coloring.render(0)
+    assert (half[0] - whole[0]).abs().max() < 0.7
+    assert (half[1:] - whole[1:] / 2)[:, ink].abs().max() < 1
+    assert (none.pixels == none.pixels[:, :, :1]).all()
+    assert (lab(none)[0] - whole[0]).abs().max() < 0.7  # gray of the painting's own lightness
+    assert np.abs(coloring.render(3).pixels.astype(int) - coloring.render().pixels).max() > 20
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+@pytest.mark.parametrize("size", [(1, 1), (5, 90), (28, 28), (97, 131), (300, 40)])
+def test_digits_of_every_size_depth_and_max_side(size, dtype, monkeypatch):
+    base = digit_photo(*size, dtype)
+    alpha = np.full(size, np.iinfo(dtype).max, dtype)
+    coloring = ColorizationPipeline(Painter(), "cpu").prepare(Photo(base.pixels, alpha, "TIFF", dpi=(300.0, 300.0)))
+    result = coloring.render(1.5)
+    assert result.pixels.shape == (*size, 3) and result.pixels.dtype == dtype
+    assert np.array_equal(result.alpha, alpha) and (result.format, result.dpi) == ("TIFF", (300.0, 300.0))
+    reduced = coloring.render(max_side=20)
+    assert max(reduced.pixels.shape[:2]) <= 20 and reduced.alpha.shape == reduced.pixels.shape[:2]
+    monkeypatch.setattr(pipeline, "BAND_PIXELS", 3 * size[1])
+    # One step of 16 bits is the last digit of float32.
+    assert np.abs(coloring.render(1.5).pixels.astype(int) - result.pixels).max() <= (0 if dtype == np.uint8 else 1)
+
+
+def test_enlarged_paintings_are_bilinear():
+    coloring = ColorizationPipeline(Painter(), "cpu").prepare(digit_photo(140, 84))
+    expected = F.interpolate(coloring.prediction, size=(140, 84), mode="bilinear")[0].permute(1, 2, 0)
+    assert np.abs(coloring.render().pixels - 255 * expected.numpy()).max() <= 0.51
+
+
+def test_gray_is_the_photo_s_own_lightness():
+    photo = digit_photo(60, 40)
+    coloring = ColorizationPipeline(Painter(), "cpu").prepare(photo)
+    assert np.array_equal(coloring.gray().pixels, photo.pixels[:, :, None].repeat(3, axis=2))
+    assert coloring.gray(20).pixels.shape == (20, 13, 3)
+    of_photos = ColorizationPipeline(Known(), "cpu").prepare(gray_photo())
+    assert np.array_equal(of_photos.gray(50).pixels, of_photos.render(0, max_side=50).pixels)
+
+
+@pytest.mark.parametrize("name", list_models("digits"))
+def test_the_digits_models_paint(name):
+    torch.manual_seed(0)
+    model = create_model(name).eval()
+    coloring = ColorizationPipeline(model, "cpu").prepare(digit_photo(56, 56))
+    with torch.inference_mode():
+        assert torch.equal(coloring.prediction, model(coloring.lightness))
+    assert coloring.render().pixels.shape == (56, 56, 3)
+
+
+@pytest.mark.parametrize("name", list_models("thumbnails") + ["plain_autoencoder"])
+def test_models_of_thumbnails_color_any_photo_and_keep_its_lightness(name):
+    torch.manual_seed(0)
+    photo = gray_photo(131, 97)
+    model = create_model(name)
+    coloring = ColorizationPipeline(model, "cpu").prepare(photo)
+    assert min(coloring.lightness.shape[-2:]) == coloring.working_size == model.defaults["working_size"]
+    difference = (lab(coloring.render(3))[0] - lab(photo)[0]).abs()
+    assert difference.max() <= 0.5 and difference.mean() <= 0.2
 
 
 # ------------------------------------------------------------------------------------------ dials, no network

@@ -11,11 +11,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from skimage import data
 
 import app
 import colorizer.hub
+from colorizer.models import create_model
 from tests.loopback_hub import LoopbackHub
 
 ARGUMENTS = [
@@ -59,6 +61,23 @@ def address(tiny_model, tmp_path_factory):
             folder = tmp_path_factory.mktemp("weights")
             tiny_model.save_pretrained(folder / colorizer.hub.DEFAULT_MODEL)
             patch.setattr(colorizer.hub, "WEIGHTS", folder)
+        page = app.build_app()
+        app.launch(page, prevent_thread_lock=True, quiet=True)
+        yield page.local_url
+        page.close()
+
+
+@pytest.fixture(scope="module")
+def ladder(tiny_model, tmp_path_factory):
+    """Address of a page with models of every domain to choose from; their weights are random."""
+    folder = tmp_path_factory.mktemp("ladder")
+    tiny_model.save_pretrained(folder / colorizer.hub.DEFAULT_MODEL)
+    torch.manual_seed(0)
+    for name in ("two_stage", "mnist_linear"):
+        create_model(name).save_pretrained(folder / name)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("COLORIZER_MODEL", raising=False)
+        patch.setattr(colorizer.hub, "WEIGHTS", folder)
         page = app.build_app()
         app.launch(page, prevent_thread_lock=True, quiet=True)
         yield page.local_url
@@ -150,6 +169,26 @@ def turn(page, label: str, value: float) -> None:
     assert float(box.input_value()) == value
 
 
+def choose(page, label: str) -> None:
+    """Choose a model in the menu; the menu has to show it."""
+    menu = page.get_by_label("Model", exact=True)
+    menu.click()
+    page.get_by_role("option", name=label).click()
+    assert menu.input_value().startswith(label)
+
+
+def dial(page, label: str) -> float:
+    return float(page.get_by_label(f"number input for {label}").input_value())
+
+
+def wait_for_dial(page, label: str, value: float) -> None:
+    page.wait_for_function(
+        """([label, value]) => [...document.querySelectorAll('input[type=number]')].some(
+            (box) => box.ariaLabel == label && box.value == value)""",
+        arg=[f"number input for {label}", value],
+    )
+
+
 def ask_for_new_photo(page) -> None:
     """Bring the place for a photo back, and wait until it is there."""
     page.get_by_role("button", name="New photo").click()
@@ -172,6 +211,20 @@ def wait_until_still(page) -> None:
             };
             look();
         })"""
+    )
+
+
+def hold_frames(page) -> None:
+    """Let no frame be drawn until letFramesCome() is called, as on a slow machine."""
+    page.evaluate(
+        """() => {
+            const [frame, held] = [window.requestAnimationFrame, []];
+            window.requestAnimationFrame = (call) => held.push(call);
+            window.letFramesCome = () => {
+                window.requestAnimationFrame = frame;
+                held.forEach((call) => frame(call));
+            };
+        }"""
     )
 
 
@@ -237,17 +290,7 @@ def test_working_size_colors_again(open_page):
     page.get_by_label("Color the example: camera").click()
     wait_for_result(page)
     first = pictures(page)[1]
-    # On a slow machine a size may be typed before the frame that follows the opening has come.
-    page.evaluate(
-        """() => {
-            const [frame, held] = [window.requestAnimationFrame, []];
-            window.requestAnimationFrame = (call) => held.push(call);
-            window.letFramesCome = () => {
-                window.requestAnimationFrame = frame;
-                held.forEach((call) => frame(call));
-            };
-        }"""
-    )
+    hold_frames(page)  # a size may be typed before the frame that follows the opening has come
     page.get_by_role("button", name="Advanced").click()
     box = page.get_by_label("number input for Working size")
     box.fill("128")
@@ -261,6 +304,88 @@ def test_working_size_colors_again(open_page):
         for size in (320, 512):
             box.fill(str(size))
             box.blur()
+
+
+def test_another_model_colors_the_photo_that_is_shown(open_page, ladder):
+    page = open_page(ladder)
+    page.get_by_label("Color the example: coffee").click()
+    wait_for_result(page, "by fusion_compact (bundled)")
+    first = shown(page)
+    started = {label: dial(page, label) for label in ("Colorfulness", "Caution")}
+    turn(page, "Colorfulness", 0.5)
+    choose(page, "two_stage — thumbnails, 32 px")
+    wait_for_result(page, "600 × 400 pixels")
+    wait_for_result(page, "by two_stage (bundled)")
+    assert shown(page) != first
+    wait_for_dial(page, "Colorfulness", 1)
+    page.get_by_label("number input for Caution").wait_for(state="hidden")  # it predicts one color
+    page.get_by_label("Color the example: coffee").wait_for()
+
+    # The dial in the accordion, which opens only now, stands where the model wants it, and stays where it is put.
+    hold_frames(page)
+    page.get_by_role("button", name="Advanced").click()
+    box = page.get_by_label("number input for Working size")
+    box.wait_for()
+    page.evaluate("letFramesCome()")
+    wait_until_still(page)
+    assert dial(page, "Working size") == 32
+    assert page.get_by_label("range slider for Working size").get_attribute("min") == "32"
+    turn(page, "Working size", 96)
+    assert "by two_stage (bundled)" in page.locator("#facts").inner_text()
+
+    choose(page, "fusion_compact")
+    wait_for_result(page, "by fusion_compact (bundled)")
+    wait_for_dial(page, "Working size", 256)
+    wait_for_dial(page, "Caution", started["Caution"])
+    turn(page, "Caution", 0.2)
+    assert dial(page, "Colorfulness") == started["Colorfulness"]
+
+
+def test_digits_are_painted(open_page, ladder):
+    page = open_page(ladder)
+    choose(page, "mnist_linear — digits")
+    page.get_by_label("Paint the example: 7").wait_for()
+    assert page.get_by_label("Paint the example").count() == 10
+    assert not page.get_by_label("Color the example").first.is_visible()
+    page.locator("#model", has_text="white on black").wait_for()
+    page.get_by_label("Paint the example: 7").click()
+    wait_for_result(page, "by mnist_linear (bundled)")
+    before, after = pictures(page)
+    assert before.shape == after.shape == (308, 308, 3)
+    assert chroma(before) < 1 < chroma(after)
+    assert not page.get_by_role("button", name="Advanced").is_visible()  # there is one size only
+    turn(page, "Colorfulness", 0)
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Download full size (PNG)").click()
+    assert download.value.suggested_filename == "digit-7.color.png"
+
+    # Back to photographs: their row is there again, and so is the dial that digits have no use for.
+    choose(page, "fusion_compact")
+    wait_for_result(page, "by fusion_compact (bundled)")
+    page.get_by_label("Color the example: camera").click()
+    wait_for_result(page, "512 × 512")
+    assert not page.get_by_label("Paint the example").first.is_visible()
+    hold_frames(page)
+    page.get_by_role("button", name="Advanced").click()
+    box = page.get_by_label("number input for Working size")
+    box.fill("128")
+    page.evaluate("letFramesCome()")
+    wait_until_still(page)
+    assert box.input_value() == "128"
+    turn(page, "Working size", 128)
+
+
+def test_two_visitors_use_two_models(open_page, ladder):
+    one, two = open_page(ladder), open_page(ladder)
+    choose(two, "two_stage")
+    two.locator("#model", has_text="tiny pictures").wait_for()
+    for page, name in ((one, "fusion_compact"), (two, "two_stage"), (one, "fusion_compact")):
+        page.get_by_label("Color the example: moon").click()
+        wait_for_result(page, f"by {name} (bundled)")
+    ask_for_new_photo(two)
+    choose(two, "fusion_compact")  # the photo that is still shown is colored again, and the next can be given
+    wait_for_result(two, "by fusion_compact (bundled)")
+    two.get_by_text("Drop a photo here").wait_for()
 
 
 def test_download_is_the_full_photo_in_its_format(open_page, jpeg, tmp_path):
@@ -307,7 +432,7 @@ def test_clipboard(open_page, address):
     page.context.grant_permissions(["clipboard-read", "clipboard-write"], origin=address.rstrip("/"))
     page.evaluate(
         """async () => {
-            const image = await (await fetch(document.querySelector('#examples img').src)).blob();
+            const image = await (await fetch(document.querySelector('#photographs img').src)).blob();
             await navigator.clipboard.write([new ClipboardItem({'image/png': image})]);
         }"""
     )
@@ -349,9 +474,14 @@ def test_fetched_model_takes_over_on_the_open_page(open_page, tiny_model, tiny_f
             page = open_page(blocks.local_url)
             page.locator("#model", has_text="bundled; fetching tester/colors").wait_for()
             told.set()
-            page.locator("#model", has_text=f"tester/colors @ {sha[:7]}").wait_for()
+            page.wait_for_function(
+                "(name) => document.querySelector('#menu input').value == name",
+                arg=f"tester/colors @ {sha[:7]} — photos (default)",
+            )
             page.get_by_label("Color the example: camera").click()
             wait_for_result(page, f"tester/colors @ {sha[:7]}")
+            choose(page, "fusion_compact — photos")  # the bundled one is still there
+            wait_for_result(page, "by fusion_compact (bundled)")
         finally:
             blocks.close()
 

@@ -1,21 +1,30 @@
-"""Draws the pictures of the README from scikit-image's photographs and the bundled weights.
+"""Draws the pictures of the README, from scikit-image's photographs and the bundled weights, and the diagrams.
 
     python docs/make_figures.py
 
 docs/example.jpg: photographs in gray, and as the bundled model colors them. docs/upsampling.jpg: the true ab of a
 photograph at the resolution that the network predicts, brought to full size bilinearly and by the guided filter.
+docs/diagram-*.png: networks of docs/ladder.md, drawn by visualtorch from the models themselves. (The other figures of
+docs/ladder.md come from trained models: python train/reproduce.py --write_docs.)
 """
 
+import sys
 from pathlib import Path
 
-import torch
-from PIL import Image
-from skimage import data
-from torch.nn.functional import interpolate
+sys.path[0] = str(Path(__file__).resolve().parents[1])  # the repository, so that `train` is found
 
-from colorizer import ColorizationPipeline
-from colorizer.color import lab_to_rgb, rgb_to_lab
-from colorizer.pipeline import guide_maps, guided_band
+import torch  # noqa: E402
+from PIL import Image  # noqa: E402
+from skimage import data  # noqa: E402
+from torch.nn.functional import interpolate  # noqa: E402
+
+from colorizer import ColorizationPipeline  # noqa: E402
+from colorizer.color import lab_to_rgb, rgb_to_lab  # noqa: E402
+from colorizer.errors import ColorizerError  # noqa: E402
+from colorizer.models import create_model  # noqa: E402
+from colorizer.pipeline import guide_maps, guided_band  # noqa: E402
+from train.ladder_figures import diagram, save  # noqa: E402
+from train.reproduce import VARIANTS  # noqa: E402
 
 DOCS = Path(__file__).parent
 PHOTOS = ("astronaut", "coffee", "rocket", "chelsea")
@@ -49,6 +58,14 @@ def upsampling() -> Image.Image:
     return mosaic([[image.resize((image.width * 3, image.height * 3), Image.Resampling.NEAREST) for image in images]])
 
 
+def diagrams() -> None:
+    """The networks of the thumbnails, layer by layer."""
+    save(diagram(create_model("cifar_autoencoder"), channels=1), DOCS / "diagram-cifar_autoencoder.png")
+    for variant, config in VARIANTS.items():
+        for name, channels in (("color_autoencoder", 3), ("two_stage", 1)):
+            save(diagram(create_model(name, **config), channels), DOCS / f"diagram-{name}-{variant}.png")
+
+
 def mosaic(rows: list[list[Image.Image]]) -> Image.Image:
     """Rows of pictures of one height, laid out on white."""
     width = sum(image.width + GAP for image in rows[0]) - GAP
@@ -66,3 +83,8 @@ def mosaic(rows: list[list[Image.Image]]) -> Image.Image:
 if __name__ == "__main__":
     upsampling().save(DOCS / "upsampling.jpg")
     example().save(DOCS / "example.jpg", quality=88)
+    try:
+        diagrams()
+    except ColorizerError as error:
+        print(f"make_figures.py: {error}", file=sys.stderr)
+        sys.exit(2)

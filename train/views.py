@@ -13,8 +13,8 @@ from colorizer.color import rgb_to_lab
 
 AREA = (0.35, 1.0)  # of the picture's largest square that a random view covers
 ASPECT = (0.8, 1.25)  # width over height of a view
-SHIFT = 2 / 28  # of the side that a picture is moved by at most: 2 pixels of a digit
-TURN = 10  # degrees that it is turned by at most
+SHIFT = 1 / 28  # of the side that a picture is moved by at most: 1 pixel of a digit
+TURN = 7  # degrees that it is turned by at most
 MOST_HINTS = 20
 HINT_RADIUS = 4  # pixels; a hint covers 1 to 9 pixels a side
 

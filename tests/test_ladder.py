@@ -16,6 +16,7 @@ from colorizer.errors import ColorizerError
 from colorizer.models import create_model
 from colorizer.models.mnist import paint
 from train.data import difference_hash
+from train.losses import Objective
 from train.recipe import parse_recipe
 from train.train import Training
 from train.views import draw, training_views
@@ -72,7 +73,9 @@ def test_digits_need_their_classes(photos, tmp_path):
 def test_an_autoencoder_lends_its_decoder(photos, tmp_path):
     """The first stage rebuilds color pictures, and the second starts from its decoder, exactly."""
     model = "widths: [4, 8], latent: 4"
-    first = run("color_autoencoder", photos, tmp_path / "first", model=f"{{name: color_autoencoder, {model}}}", **SHORT)
+    first = run(
+        "color_autoencoder", photos, tmp_path / "first", model=f"{{name: color_autoencoder, {model}}}", **SHORT
+    )
     assert first[-1]["validation_loss"] > 0 and "validation_ab_rmse" not in first[-1]
     assert list((tmp_path / "first/samples").glob("*.png"))
     giver = load_model(str(tmp_path / "first/model"))
@@ -137,6 +140,17 @@ def test_what_an_autoencoder_cannot_be_asked(photos, tmp_path):
         run("color_autoencoder", photos, tmp_path, hint_share=0.5, **SHORT)
     with pytest.raises(ColorizerError, match="adversarial objective judges ab"):
         run("two_stage", photos, tmp_path, objectives="{mse: 1, adversarial: 0.1}", **SHORT)
+
+
+def test_chroma_leaves_brightness_out(photos, tmp_path):
+    objective = Objective({"chroma": 1.0})
+    truth = torch.rand(2, 3, 8, 8)
+    assert objective({"rgb": truth + 0.3}, {"rgb": truth})[0].item() == pytest.approx(0, abs=1e-10)
+    red = truth.clone()
+    red[:, 0] += 0.3  # 0.2, -0.1 and -0.1 without the mean
+    assert objective({"rgb": red}, {"rgb": truth})[0].item() == pytest.approx(0.02, rel=1e-4)
+    with pytest.raises(ColorizerError, match="paint RGB"):
+        run("lab_cnn", photos, tmp_path, objectives="{mse: 1, chroma: 1}", **SHORT)
 
 
 def test_shifts_move_and_turn_a_little():

@@ -383,9 +383,10 @@ COLUMNS = {  # of each family: key, heading and how a value is written
 NOTES = {
     "digits": """\
 Trained on MNIST's 60,000 digits and measured on its 10,000 test digits. Losses: squared error over RGB in 0..1, of
-the training as the mean over the last epoch's moved and turned digits. Accuracy: the share of ink (gray above 0.5)
-that is painted nearest to the right digit's color, averaged over the pictures. digit_judge paints nothing: its losses
-are cross-entropies, and its accuracy is the share of digits that it recognizes.""",
+the training as the mean over the last epoch, whose digits are moved and turned for the convolutional networks.
+Accuracy: the share of ink (gray above 0.5) that is painted nearest to the right digit's color, averaged over the
+pictures. digit_judge paints nothing: its losses are cross-entropies, and its accuracy is the share of digits that it
+recognizes.""",
     "thumbnails": """\
 Losses: squared error over RGB in 0..1. An autoencoder is shown color and judged by how it rebuilds it; the others are
 shown gray and judged by the color. They are measured on the test pictures, which nothing was trained on. ab RMSE, in

@@ -14,7 +14,7 @@ from colorizer.errors import ColorizerError
 from train.sources import DatasetSpec
 
 COLOR_OBJECTIVES = ("mse", "smooth_l1", "rebalanced_cross_entropy")
-OBJECTIVES = (*COLOR_OBJECTIVES, "perceptual", "colorfulness", "labels", "adversarial")
+OBJECTIVES = (*COLOR_OBJECTIVES, "chroma", "perceptual", "colorfulness", "labels", "adversarial")
 
 
 @dataclasses.dataclass

@@ -96,11 +96,12 @@ JUDGE = {
     "min_side": 28,
     "augmentation": "shifts",
     "max_validation_pictures": 10000,
-    "num_train_epochs": 4.0,
+    "num_train_epochs": 2.0,
     **ONCE_AN_EPOCH,
 }
-PERCEPTUAL = {"objectives": {"mse": 1.0, "perceptual": 0.02}, "perceptual_network": "test_resnet"}
+PERCEPTUAL = {"objectives": {"mse": 1.0, "chroma": 20.0, "perceptual": 0.02}, "perceptual_network": "test_resnet"}
 SCENES = {
+    "num_train_epochs": 8.0,
     "picture_size": 64,
     "resolutions": {0.0: 64},
     "defaults": {"working_size": 64, "temperature": None, "colorfulness": 1.0},

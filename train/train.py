@@ -251,6 +251,8 @@ class Training:
             trainee = Trainee(colorizer, classes if "labels" in weights else 0, needs_ab, recipe.freeze_embedder)
         if "adversarial" in weights and (colorizer.output != "ab" or self.reads_color):
             raise ColorizerError(f"The adversarial objective judges ab, which a {colorizer.name} model does not give.")
+        if "chroma" in weights and (colorizer.output != "rgb" or self.is_classifier):
+            raise ColorizerError("The objective chroma is for models that paint RGB; of ab, mse is the same.")
         if recipe.channels_last and not self.is_sharded:  # FSDP takes no weights that are laid out otherwise
             trainee = trainee.to(memory_format=torch.channels_last)
 

@@ -44,7 +44,7 @@ class CifarAutoencoder(Colorizer):
     output = "rgb"
     domain = "thumbnails"
 
-    def __init__(self, widths: Sequence[int] = (32, 64, 128), latent: int = 32) -> None:
+    def __init__(self, widths: Sequence[int] = (16, 32, 64), latent: int = 32) -> None:
         super().__init__()
         self.multiple = 2 ** len(widths)
         self.encoder = nn.Sequential(

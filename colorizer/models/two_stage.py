@@ -51,7 +51,7 @@ class ColorAutoencoder(Colorizer):
     output = "rgb"
     domain = "thumbnails"
 
-    def __init__(self, widths: Sequence[int] = (32, 64, 128), latent: int = 48) -> None:
+    def __init__(self, widths: Sequence[int] = (16, 32, 64), latent: int = 48) -> None:
         super().__init__()
         self.multiple = 2 ** len(widths)
         self.encoder = encoder(3, widths, latent)
@@ -76,7 +76,7 @@ class TwoStageColorizer(Colorizer):
     output = "rgb"
     domain = "thumbnails"
 
-    def __init__(self, widths: Sequence[int] = (32, 64, 128), latent: int = 48) -> None:
+    def __init__(self, widths: Sequence[int] = (16, 32, 64), latent: int = 48) -> None:
         super().__init__()
         self.multiple = 2 ** len(widths)
         self.encoder = encoder(1, widths, latent)

@@ -144,11 +144,12 @@ def test_what_an_autoencoder_cannot_be_asked(photos, tmp_path):
 
 def test_chroma_leaves_brightness_out(photos, tmp_path):
     objective = Objective({"chroma": 1.0})
-    truth = torch.rand(2, 3, 8, 8)
+    truth = torch.full((2, 3, 8, 8), 0.5)
     assert objective({"rgb": truth + 0.3}, {"rgb": truth})[0].item() == pytest.approx(0, abs=1e-10)
     red = truth.clone()
     red[:, 0] += 0.3  # 0.2, -0.1 and -0.1 without the mean
-    assert objective({"rgb": red}, {"rgb": truth})[0].item() == pytest.approx(0.02, rel=1e-4)
+    assert objective({"rgb": red}, {"rgb": truth})[0].item() == pytest.approx(0.02 * 0.5, rel=1e-4)
+    assert objective({"rgb": red - truth}, {"rgb": 0 * truth})[0].item() == 0  # nobody sees the color of black
     with pytest.raises(ColorizerError, match="paint RGB"):
         run("lab_cnn", photos, tmp_path, objectives="{mse: 1, chroma: 1}", **SHORT)
 

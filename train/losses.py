@@ -158,9 +158,9 @@ class Objective(nn.Module):
                 values[name] = functional.smooth_l1_loss(out["ab"].float() / AB_LIMIT, truth["ab"] / AB_LIMIT)
             elif name == "rebalanced_cross_entropy":
                 values[name] = self.cross_entropy(out["logits"], truth["ab"], bins)
-            elif name == "chroma":  # what is left of the error of RGB without its part in brightness
-                error = rgb - truth["rgb"]
-                values[name] = (error - error.mean(1, keepdim=True)).square().mean()
+            elif name == "chroma":  # the error of RGB without its part in brightness, as far as the truth is bright
+                error, brightness = rgb - truth["rgb"], truth["rgb"].mean(1, keepdim=True)
+                values[name] = ((error - error.mean(1, keepdim=True)).square() * brightness).mean()
             elif name == "perceptual":
                 values[name] = self.perceptual(rgb, truth["rgb"])
             elif name == "colorfulness":  # DDColor (arXiv:2212.11613): 1 - CF / 100

@@ -70,9 +70,12 @@ class Studio:
     """
 
     def __init__(self, source: str | None = None, revision: str | None = None):
-        self.pipeline = on_lent_gpu(ColorizationPipeline.from_pretrained())
         self.bundled = bundled_colorizers()
-        self.loaded = {hub.DEFAULT_MODEL: self.pipeline}  # of the bundled ones; they are small, and stay
+        name = hub.DEFAULT_MODEL
+        if source in self.bundled and not revision:  # nothing to fetch
+            name, source = source, None
+        self.pipeline = on_lent_gpu(ColorizationPipeline.from_pretrained(name))
+        self.loaded = {name: self.pipeline}  # of the bundled ones; they are small, and stay
         self.loading = threading.Lock()
         self.wanted = source
         self.revision = revision

@@ -19,6 +19,7 @@ from train.data import difference_hash
 from train.losses import Objective
 from train.recipe import parse_recipe
 from train.train import Training
+from train.trainee import checkpoint_gradients
 from train.views import draw, training_views
 
 pytestmark = pytest.mark.usefixtures("signals_as_before")
@@ -188,3 +189,33 @@ def test_paint_is_gray_times_the_color_of_the_class():
     gray = torch.tensor([0.0, 0.5, 1.0]).reshape(1, 1, 1, 3)
     painted = paint(gray, torch.tensor([7]))
     assert torch.allclose(painted[..., 1], 0.5 * painted[..., 2]) and painted[..., 0].abs().max() == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "sentence"),
+    [
+        ("mnist_cnn", {"picture_size": 32, "resolutions": "{0: 32}", "train_batch_size": 4}, "pictures of 28 pixels"),
+        ("color_autoencoder", {"objectives": "{rebalanced_cross_entropy: 1}", "train_batch_size": 4}, "no distribution"),
+        ("two_stage", {"model": "{name: two_stage, widths: [4, 0]}"}, "widths must be a whole number, 1 or more"),
+        ("two_stage", {"model": "{name: two_stage, widths: [1, 1, 1, 1, 1, 1, 1]}"}, "1 to 6 numbers"),
+        ("lab_cnn", {"model": "{name: lab_cnn, width: 2}"}, "width must be a whole number, 4 or more"),
+    ],
+)
+def test_what_the_models_of_the_ladder_cannot_be(digits, photos, tmp_path, name, changes, sentence):
+    with pytest.raises(ColorizerError, match=sentence):
+        run(name, digits if name.startswith("mnist") else photos, tmp_path, min_class_size=1, **changes)
+
+
+@pytest.mark.parametrize("name", ["plain_autoencoder", "two_stage", "cifar_autoencoder", "lab_cnn", "beta"])
+def test_gradients_are_those_of_a_checkpointed_run(name):
+    torch.manual_seed(0)
+    model = create_model(name).train()
+    lightness = torch.rand(2, 1, 16, 16) * 100
+    gradients = []
+    for _ in range(2):
+        model.zero_grad()
+        model(lightness).square().mean().backward()
+        gradients.append([parameter.grad.clone() for parameter in model.parameters()])
+        if len(gradients) == 1:
+            checkpoint_gradients(model)
+    assert all(torch.allclose(a, b, atol=1e-5, rtol=1e-3) for a, b in zip(*gradients, strict=True))

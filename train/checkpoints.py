@@ -28,7 +28,7 @@ FIXED = ("model", "pretrained_model_name_or_path", "freeze_embedder", "optimizer
 FREE = (
     "output_dir", "checkpointing_steps", "checkpoints_total_limit", "resume_from_checkpoint", "validation_steps",
     "logging_steps", "report_to", "dry_run", "push_to_hub", "hub_model_id", "hub_private_repo", "push_checkpoints",
-    "push_samples", "cache", "embedder_weights", "decoder_weights", "perceptual_weights",
+    "push_samples", "cache", "embedder_weights", "decoder_weights",
 )  # fmt: skip
 
 

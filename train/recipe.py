@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import difflib
+import math
 from pathlib import Path
 from typing import Any
 
@@ -233,7 +234,7 @@ def _check(recipe: Recipe) -> None:
         require(value in choices, f"{name} must be one of {', '.join(choices)}, not {value!r}.")
     for name in POSITIVE:
         value = getattr(recipe, name)
-        require(value is None or value > 0, f"{name} must be more than 0, not {value}.")
+        require(value is None or 0 < value < math.inf, f"{name} must be more than 0, and finite, not {value}.")
     for name in NOT_NEGATIVE:
         value = getattr(recipe, name)
         require(value >= 0, f"{name} must be 0 or more, not {value}.")
@@ -261,6 +262,10 @@ def _check(recipe: Recipe) -> None:
         require(recipe.max_train_steps, "A stream has no end that is known: give max_train_steps.")
         require(not recipe.max_train_samples, "Nobody counts a stream's pictures: leave out max_train_samples.")
         require(not recipe.cache_embeddings, "The embeddings of a stream cannot be kept: leave out cache_embeddings.")
+        require(
+            recipe.validation_share or recipe.validation_data_dir,
+            "A stream cannot be validated on itself: raise validation_share, or give validation_data_dir.",
+        )
         for name in ("checkpointing_steps", "validation_steps", "logging_steps"):
             require(getattr(recipe, name), f"A stream has no epochs: {name} must be a number.")
     shares_to_pixels = all(

@@ -227,7 +227,7 @@ ROWS = (
     Row(
         "lab_cnn",
         "photographs",
-        "lightness to ab: the fusion network without its fusion",
+        "lightness to ab, with the encoder of Deep Koalarization and no embedder",
         "lab_cnn",
         "photos",
         {"max_validation_pictures": 200},
@@ -453,7 +453,9 @@ def is_same(before: dict[str, Any] | None, now: dict[str, Any]) -> bool:
         return False
     defaults = as_plain(Recipe())
     return all(
-        before["recipe"].get(key, defaults[key]) == value for key, value in now["recipe"].items() if key not in FREE
+        before["recipe"].get(key, defaults[key]) == value
+        for key, value in now["recipe"].items()
+        if (key not in FREE or key == "embedder_weights") and key not in now["uses"]
     )
 
 

@@ -208,7 +208,7 @@ class Training:
                     if getattr(model, "embedder", None) is None:
                         raise ColorizerError(f"A {name} model has no embedder: leave out embedder_weights.")
                     load_embedder_weights(model.embedder, model.config["embedder"], recipe.embedder_weights)
-            if recipe.decoder_weights:
+            if recipe.decoder_weights and not recipe.resume_from_checkpoint:  # a checkpoint has its own
                 load_decoder_weights(model, recipe.decoder_weights)
         model.defaults = check_defaults(model.defaults | recipe.defaults, "The recipe")
         if (model.defaults["temperature"] is None) == model.has_distribution:
@@ -230,6 +230,8 @@ class Training:
         elif self.reads_color:
             if recipe.hint_share or recipe.freeze_embedder or "labels" in weights:
                 raise ColorizerError(f"A {colorizer.name} model knows no hints, embedder or labels: leave them out.")
+            if "rebalanced_cross_entropy" in weights:
+                raise ColorizerError(f"A {colorizer.name} model predicts no distribution: take mse or smooth_l1.")
             trainee = AutoencoderTrainee(colorizer)
         else:
             if "rebalanced_cross_entropy" in weights and not colorizer.has_distribution:
@@ -323,7 +325,13 @@ class Training:
     def try_resolutions(self, trainee: nn.Module) -> None:
         """One forward pass at each resolution, so that one that the network cannot take is told before the start."""
         trial = copy.deepcopy(trainee).train()
+        wanted = trainee.colorizer.input_size
         for size in sorted(set(self.recipe.resolutions.values())):
+            if wanted and (size, size) != tuple(wanted):
+                raise ColorizerError(
+                    f"A {trainee.colorizer.name} model takes pictures of {wanted[0]} pixels and no others: set "
+                    f"resolutions: {{0: {wanted[0]}}}."
+                )
             pictures = min(self.recipe.train_batch_size, 2)
             try:
                 with torch.no_grad():

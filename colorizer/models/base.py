@@ -6,7 +6,7 @@ import contextlib
 import functools
 import inspect
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import torch
@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from colorizer.errors import ColorizerError
 
 FORMAT = 1  # of config.json; raised when a file's meaning changes
+MOST_LEVELS = 6  # of an encoder: pictures are padded to a multiple of 2 ** levels
 
 _MODELS: dict[str, type[Colorizer]] = {}
 
@@ -189,6 +190,21 @@ def _remember_arguments(init):
         self._hub_mixin_config = None
 
     return wrapper
+
+
+def check_counts(least: int = 1, **counts: int) -> None:
+    """ColorizerError unless each of these arguments, channels mostly, is a whole number from `least` up."""
+    for name, count in counts.items():
+        if isinstance(count, bool) or not isinstance(count, int) or count < least:
+            raise ColorizerError(f"{name} must be a whole number, {least} or more, not {count!r}.")
+
+
+def check_widths(widths: Sequence[int]) -> None:
+    """ColorizerError unless these are 1 to MOST_LEVELS numbers of channels, each of a level at half the size."""
+    if not isinstance(widths, (list, tuple)) or not 1 <= len(widths) <= MOST_LEVELS:
+        raise ColorizerError(f"widths must be a list of 1 to {MOST_LEVELS} numbers, not {widths!r}.")
+    for width in widths:
+        check_counts(widths=width)
 
 
 def pad_to_multiple(image: Tensor, multiple: int) -> Tensor:

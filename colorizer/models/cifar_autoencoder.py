@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from colorizer.models.base import Colorizer, pad_to_multiple, register_model
+from colorizer.models.base import Colorizer, check_counts, check_widths, pad_to_multiple, register_model
 
 
 def encoder_block(inputs: int, outputs: int) -> nn.Sequential:
@@ -46,6 +46,8 @@ class CifarAutoencoder(Colorizer):
 
     def __init__(self, widths: Sequence[int] = (16, 32, 64), latent: int = 32) -> None:
         super().__init__()
+        check_widths(widths)
+        check_counts(latent=latent)
         self.multiple = 2 ** len(widths)
         self.encoder = nn.Sequential(
             *(encoder_block(i, o) for i, o in zip((1, *widths), widths, strict=False)),

@@ -1,10 +1,10 @@
-"""A plain convolutional network from lightness to ab: what a fusion network is without its fusion."""
+"""A plain convolutional network from lightness to ab, which is not told what the picture shows."""
 
 from __future__ import annotations
 
 from torch import Tensor, nn
 
-from colorizer.models.base import Colorizer, pad_to_multiple, register_model
+from colorizer.models.base import Colorizer, check_counts, pad_to_multiple, register_model
 
 
 def conv(inputs: int, outputs: int, stride: int = 1) -> nn.Sequential:
@@ -14,7 +14,7 @@ def conv(inputs: int, outputs: int, stride: int = 1) -> nn.Sequential:
 
 @register_model("lab_cnn")
 class LabCnn(Colorizer):
-    """The encoder and decoder of Deep Koalarization (arXiv:1712.03400) with no embedding between them.
+    """The encoder of Deep Koalarization (arXiv:1712.03400) and a lighter decoder, with no embedding between them.
 
     Lightness at 256 x 256 pixels, or any other size, enters as L/100. The last layer gives ab in 0..1, as
     (ab + 128) / 255, since its LeakyReLU can hardly go below zero.
@@ -27,6 +27,7 @@ class LabCnn(Colorizer):
 
     def __init__(self, width: int = 64) -> None:
         super().__init__()
+        check_counts(4, width=width)
         self.encoder = nn.Sequential(
             conv(1, width, stride=2),  # 64, 1/2 of the picture's size
             conv(width, 2 * width),  # 128

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from colorizer.color import lab_to_rgb, rgb_to_lab
-from colorizer.models.base import Colorizer, register_model
+from colorizer.models.base import Colorizer, check_counts, register_model
 
 SIDE = 28  # pixels
 INK = 0.5  # gray above this is ink
@@ -123,6 +123,7 @@ class ConvolutionalDigitColorizer(DigitColorizer):
 
     def __init__(self, width: int = 16) -> None:
         super().__init__()
+        check_counts(width=width)
         norm = self.norm
         self.layers = nn.Sequential(
             nn.Conv2d(1, width, 3, stride=2, padding=1),  # 14 x 14

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from colorizer.models.base import Colorizer, pad_to_multiple, register_model
+from colorizer.models.base import Colorizer, check_counts, pad_to_multiple, register_model
 
 
 @register_model("plain_autoencoder")
@@ -22,21 +22,22 @@ class PlainAutoencoder(Colorizer):
 
     def __init__(self, width: int = 32) -> None:
         super().__init__()
+        check_counts(width=width)
         self.encoder = nn.Sequential(
             nn.Conv2d(1, width, 3, stride=2, padding=1),  # 1/2 of the picture's size
-            nn.ReLU(inplace=True),
+            nn.ReLU(),
             nn.Conv2d(width, 2 * width, 3, stride=2, padding=1),  # 1/4
-            nn.ReLU(inplace=True),
+            nn.ReLU(),
             nn.Conv2d(2 * width, 4 * width, 3, stride=2, padding=1),  # 1/8
-            nn.ReLU(inplace=True),
+            nn.ReLU(),
         )
         self.decoder = nn.Sequential(
             nn.Upsample(scale_factor=2),
             nn.Conv2d(4 * width, 2 * width, 3, padding=1),
-            nn.ReLU(inplace=True),
+            nn.ReLU(),
             nn.Upsample(scale_factor=2),
             nn.Conv2d(2 * width, width, 3, padding=1),
-            nn.ReLU(inplace=True),
+            nn.ReLU(),
             nn.Upsample(scale_factor=2),
             nn.Conv2d(width, 3, 3, padding=1),
             nn.Sigmoid(),

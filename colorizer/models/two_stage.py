@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from colorizer.models.base import Colorizer, pad_to_multiple, register_model
+from colorizer.models.base import Colorizer, check_counts, check_widths, pad_to_multiple, register_model
 
 
 def encoder(channels: int, widths: Sequence[int], latent: int) -> nn.Sequential:
@@ -20,7 +20,7 @@ def encoder(channels: int, widths: Sequence[int], latent: int) -> nn.Sequential:
         layers += [
             nn.Conv2d(inputs, outputs, 3, stride=2, padding=1),
             nn.BatchNorm2d(outputs),
-            nn.ReLU(inplace=True),
+            nn.ReLU(),
         ]
     return nn.Sequential(*layers, nn.Conv2d(widths[-1], latent, 1))
 
@@ -32,7 +32,7 @@ def decoder(widths: Sequence[int], latent: int) -> nn.Sequential:
         layers += [
             nn.Conv2d(inputs, outputs, 3, padding=1),
             nn.BatchNorm2d(outputs),
-            nn.ReLU(inplace=True),
+            nn.ReLU(),
             nn.Upsample(scale_factor=2),
         ]
     return nn.Sequential(*layers, nn.Conv2d(widths[0], 3, 3, padding=1), nn.Sigmoid())
@@ -53,6 +53,8 @@ class ColorAutoencoder(Colorizer):
 
     def __init__(self, widths: Sequence[int] = (16, 32, 64), latent: int = 48) -> None:
         super().__init__()
+        check_widths(widths)
+        check_counts(latent=latent)
         self.multiple = 2 ** len(widths)
         self.encoder = encoder(3, widths, latent)
         self.decoder = decoder(widths, latent)
@@ -78,6 +80,8 @@ class TwoStageColorizer(Colorizer):
 
     def __init__(self, widths: Sequence[int] = (16, 32, 64), latent: int = 48) -> None:
         super().__init__()
+        check_widths(widths)
+        check_counts(latent=latent)
         self.multiple = 2 ** len(widths)
         self.encoder = encoder(1, widths, latent)
         self.decoder = decoder(widths, latent)

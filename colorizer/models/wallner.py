@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from colorizer.models.base import Colorizer, pad_to_multiple, register_model
+from colorizer.models.base import Colorizer, check_counts, pad_to_multiple, register_model
 
 
 def conv(inputs: int, outputs: int, stride: int = 1) -> nn.Sequential:
@@ -39,6 +39,7 @@ class Alpha(WallnerColorizer):
 
     def __init__(self, width: int = 8) -> None:
         super().__init__()
+        check_counts(width=width)
         self.encoder = nn.Sequential(
             conv(1, width, stride=2),
             conv(width, width),
@@ -68,6 +69,7 @@ class Beta(WallnerColorizer):
 
     def __init__(self, width: int = 64) -> None:
         super().__init__()
+        check_counts(2, width=width)
         self.encoder = nn.Sequential(
             conv(1, width),
             conv(width, width, stride=2),

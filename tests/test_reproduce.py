@@ -135,12 +135,19 @@ def test_other_weights_to_start_from_begin_anew(tmp_path):
 
 
 def test_a_key_that_is_newer_than_the_run_has_its_default():
-    before = describe()
+    row = BY_NAME["mnist_cnn"]
+    before = describe(row)
     del before["recipe"]["decoder_weights"], before["recipe"]["augmentation"]
-    assert not reproduce.is_same(before, describe())  # the recipe wants shifts, and the default is crops
+    assert not reproduce.is_same(before, describe(row))  # the recipe wants shifts, and the default is crops
     del before["recipe"]["streaming"]
     before["recipe"]["augmentation"] = "shifts"
-    assert reproduce.is_same(before, describe())
+    assert reproduce.is_same(before, describe(row))
+
+
+def test_another_embedder_begins_anew():
+    row = BY_NAME["fusion"]
+    before = describe(row, embedder_weights="pretrained")
+    assert not reproduce.is_same(before, describe(row, embedder_weights="/my/weights"))
 
 
 def test_why_a_row_is_not_trained(tmp_path, monkeypatch):

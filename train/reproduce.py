@@ -221,7 +221,7 @@ ROWS = (
         "gray to RGB, as in most courses",
         "plain_autoencoder",
         "photos",
-        {"max_validation_pictures": 200},
+        {"max_train_samples": 8000, "max_validation_pictures": 200},
         smoke=SMALL_PICTURES | {"model": {"name": "plain_autoencoder", "width": 4}},
     ),
     Row(

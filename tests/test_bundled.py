@@ -91,7 +91,7 @@ def test_confidence_is_a_share(pipe):
 
 LADDER = [name for name in bundled_models() if name != DEFAULT_MODEL]
 # The least share of ink painted right: of MNIST's test digits where COLORIZER_MNIST names their folder, of drawn ones.
-DIGITS = {"mnist_linear": (0.89, 0.6), "mnist_cnn": (0.8, 0.6), "mnist_cnn_bn": (0.96, 0.6)}
+DIGITS = {"mnist_linear": (0.89, 0.45), "mnist_cnn": (0.96, 0.7), "mnist_cnn_bn": (0.96, 0.6)}
 
 
 def test_the_ladder_comes_along_and_is_small():
@@ -119,7 +119,7 @@ def test_a_model_of_the_ladder_colors(name):
     assert colored.shape == (3, *data.chelsea().shape[:2])
     assert colorfulness(colored[None]).item() > 2
     if model.keeps_lightness and name != "alpha":  # a cat is brown, even to the simplest of them
-        assert rgb_to_lab(colored)[2].mean() > 2
+        assert rgb_to_lab(colored)[2].mean() > 0.5
 
 
 def digits_to_color():

@@ -581,7 +581,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             print(f"{row.name}: {status}: {reason}", file=sys.stderr if status == "failed" else sys.stdout, flush=True)
 
     words = ["python", "train/reproduce.py", *(sys.argv[1:] if argv is None else argv)]
-    # By their names: where things lie on this machine is nobody's business in the documentation.
+    # What trains the table, also where it is only brought up to date; of paths the names: where things lie on this
+    # machine is nobody's business in the documentation.
+    words = [word for word in words if word not in ("--report_only", "--write_docs")]
     command = shlex.join([Path(word).name if os.path.isabs(word) else word for word in words])
     fresh = [row.name for row in ROWS] if arguments.report_only else list(outcomes)
     results = ladder_results.collect(

@@ -195,7 +195,11 @@ def test_paint_is_gray_times_the_color_of_the_class():
     ("name", "changes", "sentence"),
     [
         ("mnist_cnn", {"picture_size": 32, "resolutions": "{0: 32}", "train_batch_size": 4}, "pictures of 28 pixels"),
-        ("color_autoencoder", {"objectives": "{rebalanced_cross_entropy: 1}", "train_batch_size": 4}, "no distribution"),
+        (
+            "color_autoencoder",
+            {"objectives": "{rebalanced_cross_entropy: 1}", "train_batch_size": 4},
+            "no distribution",
+        ),
         ("two_stage", {"model": "{name: two_stage, widths: [4, 0]}"}, "widths must be a whole number, 1 or more"),
         ("two_stage", {"model": "{name: two_stage, widths: [1, 1, 1, 1, 1, 1, 1]}"}, "1 to 6 numbers"),
         ("lab_cnn", {"model": "{name: lab_cnn, width: 2}"}, "width must be a whole number, 4 or more"),

@@ -387,6 +387,8 @@ def test_ctrl_c(tiny_model, tmp_path):
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        # A suite that runs in the background may have been started with this signal ignored.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     deadline = time.monotonic() + 120
     while not any(tmp_path.glob("out/*.jpg")) and process.poll() is None and time.monotonic() < deadline:

@@ -21,8 +21,9 @@ from colorizer.color import lab_to_rgb
 from colorizer.drawing import draw_digits
 from colorizer.errors import ColorizerError
 from colorizer.models import Colorizer
+from colorizer.models.base import written_aside
 from colorizer.models.mnist import paint
-from train.ladder_results import read_metrics, written_aside
+from train.ladder_results import read_metrics
 from train.views import to_lab
 
 if TYPE_CHECKING:

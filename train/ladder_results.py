@@ -7,7 +7,7 @@ import json
 import os
 import platform
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +22,7 @@ from colorizer import load_model, metrics
 from colorizer.color import lab_to_rgb
 from colorizer.errors import ColorizerError
 from colorizer.models import Colorizer, create_model
+from colorizer.models.base import written_aside
 from colorizer.pipeline import ColorizationPipeline
 from train.data import batches_of, prepare_pictures, some
 from train.recipe import Recipe, make_recipe, read_recipe
@@ -37,17 +38,6 @@ WANTED_PSNR = 30.0  # dB, of alpha's own photograph
 
 
 # ------------------------------------------------------------------------------------------------------------- files
-
-
-@contextlib.contextmanager
-def written_aside(path: Path) -> Iterator[Path]:
-    """Gives a temporary path beside `path`, and renames it to that when the block ends well."""
-    partial = path.with_name(path.name + ".partial")
-    try:
-        yield partial
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -35,6 +35,7 @@ from PIL import Image  # noqa: E402
 
 from colorizer.drawing import draw_digits  # noqa: E402
 from colorizer.errors import ColorizerError  # noqa: E402
+from colorizer.models.base import written_aside  # noqa: E402
 from train import ladder_figures, ladder_results  # noqa: E402
 from train.checkpoints import FREE, as_plain, list_checkpoints  # noqa: E402
 from train.recipe import FIELDS, Recipe, make_recipe, read_recipe  # noqa: E402
@@ -354,7 +355,7 @@ def write_pictures(folder: Path, pictures: dict[str, np.ndarray]) -> None:
     for name, picture in pictures.items():
         path = folder / f"{name}.png"
         if not path.exists():
-            with ladder_results.written_aside(path) as partial:
+            with written_aside(path) as partial:
                 Image.fromarray(picture).save(partial, format="png")
 
 
@@ -367,7 +368,7 @@ def make_digits(output: Path) -> Source:
         pictures = draw_digits(digits.tolist(), seed=count)
         for kind, array in {"images-idx3": pictures, "labels-idx1": digits}.items():
             header = np.array([0x800 + array.ndim, *array.shape], ">i4").tobytes()
-            with ladder_results.written_aside(folder / f"{part}-{kind}-ubyte.gz") as partial:
+            with written_aside(folder / f"{part}-{kind}-ubyte.gz") as partial:
                 partial.write_bytes(gzip.compress(header + array.tobytes(), mtime=0))
     return Source([str(folder)], [str(folder)])
 
@@ -592,7 +593,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     print("\n" + ladder_results.markdown(results), flush=True)
     figures = ladder_figures.draw_all(results, output, output / "figures")
     if arguments.write_docs:
-        with ladder_results.written_aside(DOCS / "results.md") as partial:
+        with written_aside(DOCS / "results.md") as partial:
             partial.write_text(ladder_results.markdown(results))
         for figure in figures:
             shutil.copy(figure, DOCS / figure.name)

@@ -159,14 +159,14 @@ class Colorizer(nn.Module, PyTorchModelHubMixin):
             .contiguous()
             for name, tensor in state.items()
         }
-        with _written_aside(save_directory / "model.safetensors") as partial:
+        with written_aside(save_directory / "model.safetensors") as partial:
             partial.write_bytes(save(tensors, metadata={"format": "pt"}))
-        with _written_aside(save_directory / "config.json") as partial:
+        with written_aside(save_directory / "config.json") as partial:
             partial.write_text(json.dumps(self.to_config(), indent=2) + "\n")
 
 
 @contextlib.contextmanager
-def _written_aside(path: Path) -> Iterator[Path]:
+def written_aside(path: Path) -> Iterator[Path]:
     """Gives a temporary path beside `path`, and renames it to that when the block ends well."""
     partial = path.with_name(path.name + ".partial")
     try:

@@ -11,6 +11,7 @@ from colorizer.errors import ColorizerError
 from colorizer.hub import load_model
 from colorizer.models import create_model, list_models, mnist, model_class
 from colorizer.models.base import resize
+from colorizer.models.fusion import AttentionFusion, FilmFusion
 from colorizer.pipeline import ColorizationPipeline
 from tests.conftest import TINY
 
@@ -18,6 +19,8 @@ from tests.conftest import TINY
 SMALL = {
     "fusion": TINY,
     "fusion_paper": {"embedder": "resnet18"},
+    "eccv16": {"width": 8},
+    "unet": {"encoder": "test_convnext", "decoder_widths": [16, 12, 8]},
     "alpha": {"width": 32},
     "beta": {"width": 8},
     "lab_cnn": {"width": 8},
@@ -29,7 +32,15 @@ SMALL = {
     "mnist_cnn": {"width": 4},
     "mnist_cnn_bn": {"width": 4},
 }
-LEARNING_RATE = {"fusion": 3e-3, "fusion_paper": 1e-3, "mnist_single": 1e-3, "mnist_linear": 1e-3, "alpha": 1e-3}
+LEARNING_RATE = {
+    "fusion": 3e-3,
+    "fusion_paper": 1e-3,
+    "eccv16": 3e-3,
+    "unet": 3e-3,
+    "mnist_single": 1e-3,
+    "mnist_linear": 1e-3,
+    "alpha": 1e-3,
+}
 ANY_SIZE = [name for name in list_models() if model_class(name).input_size is None]
 OPTIONS = [
     {"embedding": "pooled"},
@@ -39,6 +50,9 @@ OPTIONS = [
     {"head": "regression"},
     {"hints": False},
     {"norm": "none"},
+    {"fusion": "film"},
+    {"fusion": "film", "norm": "none", "embedding": "pooled"},
+    {"fusion": "attention"},
     {"embedder_size": 64, "embedding": "pooled"},
     {"embedder": "mobilenetv3_small_050", "embedding": "pooled"},  # pooled features wider than its feature maps
 ]
@@ -136,7 +150,8 @@ def test_odd_sizes(name, size):
 def test_the_smaller_models_take_no_hints(name):
     model = small(name)
     lightness, _ = task(model)
-    assert not model.accepts_hints and not model.has_distribution and model.defaults["temperature"] is None
+    assert not model.accepts_hints and model.has_distribution == (name == "eccv16")
+    assert (model.defaults["temperature"] is not None) == model.has_distribution
     with pytest.raises(ColorizerError, match="hints"):
         model(lightness, hints=torch.zeros(2, 3, *lightness.shape[-2:]))
 
@@ -152,6 +167,49 @@ def test_options_of_fusion(options):
     assert torch.equal(ab, again)
     assert model.has_distribution == (options.get("head") != "regression")
     assert model.accepts_hints == options.get("hints", True)
+
+
+def test_a_config_without_fusion_builds_what_it_always_did():
+    """Weights saved before there was a choice fit by name and shape, and the first random ones are the same."""
+    torch.manual_seed(0)
+    before = small("fusion")
+    torch.manual_seed(0)
+    named = small("fusion", fusion="concat")
+    assert before.config == named.config and list(before.config)[-1] == "fusion"
+    for (name, ours), (other, theirs) in zip(before.state_dict().items(), named.state_dict().items(), strict=True):
+        assert name == other and torch.equal(ours, theirs)
+    names = {name.partition(".")[2] for name, _ in before.fusion.named_parameters()}
+    assert names == {"of_map.weight", "of_vector.weight", "norm.weight", "norm.bias"}
+
+
+def test_film_scales_and_shifts_each_channel():
+    fuse = FilmFusion(3, 5, 4, "none")
+    x, vector = torch.rand(2, 3, 6, 6), torch.rand(2, 5)
+    gamma, beta = fuse.of_vector(vector).split(4, dim=1)
+    mapped = fuse.of_map(x)
+    for channel in range(4):
+        expected = mapped[1, channel] * (1 + gamma[1, channel]) + beta[1, channel]
+        assert torch.allclose(fuse(x, vector)[1, channel], expected.clamp(min=0), atol=1e-6)
+
+
+def test_attention_is_told_by_every_place_alike():
+    """The places that are asked have no order; what they hold matters."""
+    fuse = AttentionFusion(3, 5, 8, "none")
+    x, asked = torch.rand(2, 3, 6, 7), torch.rand(2, 5, 2, 3)
+    told = fuse(x, asked)
+    assert told.shape == (2, 8, 6, 7)
+    assert torch.allclose(fuse(x, asked.flip(2, 3)), told, atol=1e-5)
+    assert (fuse(x, 1 - asked) - told).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize("fusion", ["concat", "film", "attention"])
+def test_what_the_embedder_says_matters(fusion):
+    model = small("fusion", fusion=fusion).eval()
+    lightness, _ = picture(64)
+    with torch.no_grad():
+        vector, *maps = model.embed(lightness)
+        other = (vector + 1, *maps[:-1], maps[-1] + 1)
+        assert (model.logits(lightness, None, other) - model.logits(lightness)).abs().max() > 1e-4
 
 
 def test_no_hints_equal_empty_hints_and_hints_matter(tiny_model):
@@ -193,6 +251,63 @@ def test_paper_layout():
     assert outside + 256 == 6_574_050
 
 
+def test_a_narrow_paper_keeps_the_proportions():
+    wide, narrow = (create_model("fusion_paper", embedder="resnet18", width=width) for width in (64, 16))
+    for part in ("encoder", "decoder"):
+        wide_layers, narrow_layers = (
+            [layer for layer in getattr(model, part).modules() if isinstance(layer, nn.Conv2d)]
+            for model in (wide, narrow)
+        )
+        for w, n in zip(wide_layers, narrow_layers, strict=True):
+            assert n.out_channels == (2 if w.out_channels == 2 else w.out_channels // 4) and n.stride == w.stride
+    with pytest.raises(ColorizerError, match="width must be a whole number, 2 or more"):
+        create_model("fusion_paper", width=1)
+
+
+def test_eccv16_layout():
+    """Zhang et al.'s: blocks of VGG with the strides of the first three, dilated in the fifth and sixth; 32.2 M."""
+    model = create_model("eccv16")
+    layers = [
+        (conv.out_channels, conv.stride[0], conv.dilation[0])
+        for conv in model.encoder.modules()
+        if isinstance(conv, nn.Conv2d)
+    ]
+    assert layers == [
+        (64, 1, 1), (64, 2, 1), (128, 1, 1), (128, 2, 1), (256, 1, 1), (256, 1, 1), (256, 2, 1),
+        *[(512, 1, 1)] * 3, *[(512, 1, 2)] * 6, *[(512, 1, 1)] * 3,
+    ]  # fmt: skip
+    assert [sum(isinstance(layer, nn.BatchNorm2d) for layer in block) for block in model.encoder] == [1] * 7
+    # The paper's list of bins has 313 and ours fewer: each is a row of the last layer, and a bias.
+    parameters = sum(p.numel() for p in model.parameters()) + (313 - len(model.bins)) * (256 + 1)
+    assert parameters == 32_235_385
+    assert model.defaults == {"working_size": 256, "temperature": 0.38, "colorfulness": 1.0}
+
+
+@pytest.mark.parametrize("name", ["fusion", "eccv16", "unet"])
+def test_heads_speak_on_a_quarter_of_the_size(name):
+    model = small(name).eval()
+    with torch.no_grad():
+        lightness = torch.rand(1, 1, 37, 50) * 100
+        logits = model.logits(lightness)
+        ab = model.decode(logits)
+        assert logits.shape[-2:] == ab.shape[-2:] == (10, 13) and ab.abs().max() <= 110
+        assert torch.equal(model.enlarge(ab, (37, 50)), model(lightness))
+    if not model.has_distribution:
+        with pytest.raises(ColorizerError, match="no temperature"):
+            model.decode(logits, 0.5)
+
+
+def test_unet_sees_all_maps_of_its_encoder():
+    model = small("unet")
+    model(torch.rand(2, 1, 64, 64) * 100).square().mean().backward()
+    assert all(p.grad is not None and p.grad.abs().max() > 0 for p in model.parameters())
+    for encoder in ("hf-hub:somebody/something", "no_such_net"):
+        with pytest.raises(ColorizerError, match="The encoder must be a plain timm architecture"):
+            create_model("unet", encoder=encoder)
+    with pytest.raises(ColorizerError, match="three numbers"):
+        create_model("unet", encoder="test_convnext", decoder_widths=[8, 8])
+
+
 @pytest.mark.parametrize(
     "config, words",
     [
@@ -201,6 +316,10 @@ def test_paper_layout():
         ({"embedding": "soul"}, "logits, pooled, maps"),
         ({"head": "tail"}, "'bins' or 'regression'"),
         ({"norm": "layer"}, "'batch' or 'none'"),
+        ({"fusion": "cold"}, "fusion must be one of concat, film, attention, not 'cold'"),
+        ({"fusion": ["film"]}, "fusion must be one of"),
+        ({"fusion": "attention", "embedding": "pooled"}, "embedding must be 'maps', not 'pooled'"),
+        ({"fusion": "attention", "decoder_widths": [16, 12, 6]}, "multiples of 4"),
         ({"decoder_widths": [1, 2]}, "three numbers"),
     ],
 )

@@ -14,6 +14,7 @@ from huggingface_hub import HfApi, ModelCard, PyTorchModelHubMixin
 from safetensors.torch import save
 from torch import Tensor, nn
 
+from colorizer.color import AbBins
 from colorizer.errors import ColorizerError
 
 FORMAT = 1  # of config.json; raised when a file's meaning changes
@@ -163,6 +164,65 @@ class Colorizer(nn.Module, PyTorchModelHubMixin):
             partial.write_bytes(save(tensors, metadata={"format": "pt"}))
         with written_aside(save_directory / "config.json") as partial:
             partial.write_text(json.dumps(self.to_config(), indent=2) + "\n")
+
+
+class GrayToRgb(Colorizer):
+    """A colorizer that paints RGB by its `encoder` and `decoder` alone.
+
+    Attributes:
+        multiple: what the sides of a picture are padded to multiples of.
+    """
+
+    output = "rgb"
+    multiple = 8
+    encoder: nn.Module
+    decoder: nn.Module
+
+    def forward(self, lightness: Tensor, hints: Tensor | None = None, embedding: None = None) -> Tensor:
+        self.refuse_hints(hints)
+        height, width = lightness.shape[-2:]
+        rgb = self.decoder(self.encoder(pad_to_multiple(lightness / 100, self.multiple)))
+        return rgb[..., :height, :width]
+
+
+class QuarterGridColorizer(Colorizer):
+    """A colorizer whose head speaks on a grid of a quarter of the picture's size. Subclasses define `logits`.
+
+    Attributes:
+        bins: of a head that is a distribution over them; None of one that gives ab itself.
+    """
+
+    bins: AbBins | None
+
+    @property
+    def has_distribution(self) -> bool:
+        return self.bins is not None
+
+    def logits(
+        self, lightness: Tensor, hints: Tensor | None = None, embedding: tuple[Tensor, ...] | None = None
+    ) -> Tensor:
+        """Scores of the ab bins (N, K, ceil(H/4), ceil(W/4)); of a regression head, ab in Lab units at that size."""
+        raise NotImplementedError
+
+    def decode(self, logits: Tensor, temperature: float | None = None) -> Tensor:
+        """ab (N, 2, h, w) in Lab units of logits (N, K, h, w), by the annealed mean; None: the default temperature."""
+        if self.bins is None:
+            if temperature is not None:
+                raise ColorizerError("A model with a regression head has no temperature; leave it out.")
+            return logits
+        return self.bins.decode(logits, self.defaults["temperature"] if temperature is None else temperature)
+
+    def forward(
+        self, lightness: Tensor, hints: Tensor | None = None, embedding: tuple[Tensor, ...] | None = None
+    ) -> Tensor:
+        ab = self.decode(self.logits(lightness, hints, embedding))
+        return self.enlarge(ab, lightness.shape[-2:])
+
+    def enlarge(self, ab: Tensor, size: tuple[int, int] | torch.Size) -> Tensor:
+        """Brings ab (N, 2, ceil(H/4), ceil(W/4)), as `decode` gives it, to the picture's size (H, W)."""
+        # A row of logits stands for four rows of the picture, also where the last ones are padding.
+        ab = resize(ab, (ab.shape[-2] * 4, ab.shape[-1] * 4))
+        return ab[..., : size[0], : size[1]]
 
 
 @contextlib.contextmanager

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from torch import Tensor, nn
+from torch import nn
 
-from colorizer.models.base import Colorizer, check_counts, check_widths, pad_to_multiple, register_model
+from colorizer.models.base import GrayToRgb, check_counts, check_widths, register_model
 
 
 def encoder_block(inputs: int, outputs: int) -> nn.Sequential:
@@ -30,7 +30,7 @@ def decoder_block(inputs: int, outputs: int) -> nn.Sequential:
 
 
 @register_model("cifar_autoencoder")
-class CifarAutoencoder(Colorizer):
+class CifarAutoencoder(GrayToRgb):
     """Blocks of rising width down to a code, and blocks of falling width back up.
 
     With the defaults, 32 x 32 = 1,024 gray values pass through a code of 4 x 4 x 32 = 512 numbers: half as many, so
@@ -41,7 +41,6 @@ class CifarAutoencoder(Colorizer):
         latent: channels of the code, at 1 / 2 ** len(widths) of the picture's size.
     """
 
-    output = "rgb"
     domain = "thumbnails"
 
     def __init__(self, widths: Sequence[int] = (16, 32, 64), latent: int = 32) -> None:
@@ -60,9 +59,3 @@ class CifarAutoencoder(Colorizer):
             nn.Sigmoid(),
         )
         self.defaults = {"working_size": 32, "temperature": None, "colorfulness": 1.0}
-
-    def forward(self, lightness: Tensor, hints: Tensor | None = None, embedding: None = None) -> Tensor:
-        self.refuse_hints(hints)
-        height, width = lightness.shape[-2:]
-        rgb = self.decoder(self.encoder(pad_to_multiple(lightness / 100, self.multiple)))
-        return rgb[..., :height, :width]

@@ -12,14 +12,15 @@ from torch import Tensor, nn
 
 from colorizer.color import AB_LIMIT, AbBins
 from colorizer.errors import ColorizerError
-from colorizer.models.base import Colorizer, pad_to_multiple, register_model, resize
+from colorizer.models.base import QuarterGridColorizer, pad_to_multiple, register_model, resize
 from colorizer.models.embedder import Embedder
 
 STRIDES = (2, 4, 8, 16)  # of the encoder's stages
+HEADS = 4  # of the attention
 
 
 @register_model("fusion")
-class FusionColorizer(Colorizer):
+class FusionColorizer(QuarterGridColorizer):
     """Encoder, embedder, fusion, decoder, head.
 
     Args:
@@ -34,6 +35,9 @@ class FusionColorizer(Colorizer):
         head: "bins" (a distribution over the ab bins) or "regression" (ab through a tanh, the paper).
         hints: whether the encoder takes color hints beside the lightness.
         norm: "batch" or "none".
+        fusion: how the decoder is told what the embedder sees: "concat" (the paper's), "film", by a scale and a shift
+            of each channel, or "attention", by which each place asks the places of the embedder's coarsest map; that
+            needs the embedding "maps".
 
     Raises:
         ColorizerError: an option that is none of these.
@@ -50,6 +54,7 @@ class FusionColorizer(Colorizer):
         head: str = "bins",
         hints: bool = True,
         norm: str = "batch",
+        fusion: str = "concat",
     ) -> None:
         super().__init__()
         if head not in ("bins", "regression"):
@@ -58,8 +63,20 @@ class FusionColorizer(Colorizer):
             raise ColorizerError(f"norm must be 'batch' or 'none', not {norm!r}.")
         if len(decoder_widths) != 3:
             raise ColorizerError(f"decoder_widths must be three numbers (strides 16, 8, 4), not {decoder_widths!r}.")
+        if fusion not in list(FUSIONS):  # a config may hold anything, and not all of it can be looked up
+            raise ColorizerError(f"fusion must be one of {', '.join(FUSIONS)}, not {fusion!r}.")
+        if fusion == "attention" and embedding != "maps":
+            raise ColorizerError(
+                f"The fusion 'attention' asks the embedder's maps: embedding must be 'maps', not {embedding!r}."
+            )
+        if fusion == "attention" and any(width % HEADS for width in decoder_widths):
+            raise ColorizerError(
+                f"The fusion 'attention' has {HEADS} heads: decoder_widths must be multiples of {HEADS}, "
+                f"not {decoder_widths!r}."
+            )
         self.accepts_hints = hints
         self.skips = skips
+        self.asks_maps = fusion == "attention"
 
         widths = [width * 2**stage for stage in range(len(STRIDES))]
         channels = [4 if hints else 1, *widths]
@@ -78,7 +95,7 @@ class FusionColorizer(Colorizer):
         for stride, out in zip((16, 8, 4), decoder_widths, strict=True):
             encoded = widths[STRIDES.index(stride)] if skips or stride == 16 else 0
             mapped = self.embedder.map_channels(stride)
-            self.fusion.append(Fusion(before + encoded + mapped, self.embedder.channels, out, norm))
+            self.fusion.append(FUSIONS[fusion](before + encoded + mapped, self.embedder.channels, out, norm))
             self.decoder.append(conv_block(out, out, norm))
             before = out
 
@@ -88,10 +105,6 @@ class FusionColorizer(Colorizer):
         )
         self.defaults = {"working_size": 256, "temperature": 1.0 if self.bins else None, "colorfulness": 1.0}
 
-    @property
-    def has_distribution(self) -> bool:
-        return self.bins is not None
-
     def embed(self, lightness: Tensor) -> tuple[Tensor, ...]:
         """The embedding of lightness (N, 1, H, W): a vector (N, E) first, then the feature maps if there are any."""
         return self.embedder(pad_to_multiple(lightness, 32))
@@ -99,7 +112,6 @@ class FusionColorizer(Colorizer):
     def logits(
         self, lightness: Tensor, hints: Tensor | None = None, embedding: tuple[Tensor, ...] | None = None
     ) -> Tensor:
-        """Scores of the ab bins (N, K, ceil(H/4), ceil(W/4)); of a regression head, ab in Lab units at that size."""
         if embedding is None:
             embedding = self.embed(lightness)
         height, width = lightness.shape[-2:]
@@ -117,6 +129,7 @@ class FusionColorizer(Colorizer):
             x = encoded[stride] = stage(x)
 
         vector, *maps = embedding
+        told = maps[-1] if self.asks_maps else vector
         x = None
         for stride, fuse, block in zip((16, 8, 4), self.fusion, self.decoder, strict=True):
             size = encoded[stride].shape[-2:]
@@ -124,31 +137,11 @@ class FusionColorizer(Colorizer):
             if self.skips or stride == 16:
                 parts.append(encoded[stride])
             parts += [resize(maps[index], size) for index in self.embedder.map_indices(stride)]
-            x = block(fuse(torch.cat(parts, dim=1), vector))
+            x = block(fuse(torch.cat(parts, dim=1), told))
         x = self.head(x)
         if self.bins is None:
             x = AB_LIMIT * torch.tanh(x)
         return x[..., : -(-height // 4), : -(-width // 4)]
-
-    def decode(self, logits: Tensor, temperature: float | None = None) -> Tensor:
-        """ab (N, 2, h, w) in Lab units of logits (N, K, h, w), by the annealed mean; None: the default temperature."""
-        if self.bins is None:
-            if temperature is not None:
-                raise ColorizerError("A model with a regression head has no temperature; leave it out.")
-            return logits
-        return self.bins.decode(logits, self.defaults["temperature"] if temperature is None else temperature)
-
-    def forward(
-        self, lightness: Tensor, hints: Tensor | None = None, embedding: tuple[Tensor, ...] | None = None
-    ) -> Tensor:
-        ab = self.decode(self.logits(lightness, hints, embedding))
-        return self.enlarge(ab, lightness.shape[-2:])
-
-    def enlarge(self, ab: Tensor, size: tuple[int, int] | torch.Size) -> Tensor:
-        """Brings ab (N, 2, ceil(H/4), ceil(W/4)), as `decode` gives it, to the picture's size (H, W)."""
-        # A row of logits stands for four rows of the picture, also where the last ones are padding.
-        ab = resize(ab, (ab.shape[-2] * 4, ab.shape[-1] * 4))
-        return ab[..., : size[0], : size[1]]
 
 
 def conv_block(inputs: int, outputs: int, norm: str, kernel: int = 3, stride: int = 1) -> nn.Sequential:
@@ -175,3 +168,40 @@ class Fusion(nn.Module):
     def forward(self, x: Tensor, vector: Tensor) -> Tensor:
         """Fuses x (N, C, H, W) with vector (N, E) into (N, outputs, H, W)."""
         return torch.relu(self.norm(self.of_map(x) + self.of_vector(vector)[:, :, None, None]))
+
+
+class FilmFusion(nn.Module):
+    """Feature-wise linear modulation (Perez et al. 2018, arXiv:1709.07871): the vector gives each channel of the map,
+    after a 1x1 convolution and the norm, a scale and a shift, x (1 + gamma) + beta; then ReLU."""
+
+    def __init__(self, channels: int, vector: int, outputs: int, norm: str) -> None:
+        super().__init__()
+        self.of_map = nn.Conv2d(channels, outputs, 1, bias=norm == "none")
+        self.of_vector = nn.Linear(vector, 2 * outputs)
+        self.norm = nn.BatchNorm2d(outputs) if norm == "batch" else nn.Identity()
+
+    def forward(self, x: Tensor, vector: Tensor) -> Tensor:
+        """Fuses x (N, C, H, W) with vector (N, E) into (N, outputs, H, W)."""
+        gamma, beta = self.of_vector(vector)[:, :, None, None].chunk(2, dim=1)
+        return torch.relu(self.norm(self.of_map(x)) * (1 + gamma) + beta)
+
+
+class AttentionFusion(nn.Module):
+    """Attention of HEADS heads (Vaswani et al. 2017, arXiv:1706.03762): after a 1x1 convolution, norm and ReLU each
+    place of the map asks the places of the embedder's coarsest map, by what they hold and not by where they lie, and
+    adds what it gets."""
+
+    def __init__(self, channels: int, asked: int, outputs: int, norm: str) -> None:
+        super().__init__()
+        self.of_map = conv_block(channels, outputs, norm, kernel=1)
+        self.attention = nn.MultiheadAttention(outputs, HEADS, kdim=asked, vdim=asked, batch_first=True)
+
+    def forward(self, x: Tensor, asked: Tensor) -> Tensor:
+        """Fuses x (N, C, H, W) with the map (N, E, h, w), of any size, into (N, outputs, H, W)."""
+        x = self.of_map(x)
+        places, answers = x.flatten(2).mT, asked.flatten(2).mT
+        got, _ = self.attention(places, answers, answers, need_weights=False)
+        return x + got.mT.reshape(x.shape)
+
+
+FUSIONS = {"concat": Fusion, "film": FilmFusion, "attention": AttentionFusion}

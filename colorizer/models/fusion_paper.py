@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from colorizer.models.base import Colorizer, pad_to_multiple, register_model
+from colorizer.models.base import Colorizer, check_counts, pad_to_multiple, register_model
 from colorizer.models.embedder import Embedder
 
 
@@ -23,30 +23,35 @@ class FusionPaperColorizer(Colorizer):
 
     Args:
         embedder: any timm architecture with a classifier; its logits (before the softmax) are fused.
+        width: channels of the first convolution; 64 in the paper, and all others in proportion.
+        embedder_size: side in pixels of the square that the embedder sees; None: its own size (299 in the paper).
     """
 
-    def __init__(self, embedder: str = "inception_resnet_v2") -> None:
+    def __init__(
+        self, embedder: str = "inception_resnet_v2", width: int = 64, embedder_size: int | None = None
+    ) -> None:
         super().__init__()
+        check_counts(2, width=width)
         self.encoder = nn.Sequential(
-            conv(1, 64, stride=2),
-            conv(64, 128),
-            conv(128, 128, stride=2),
-            conv(128, 256),
-            conv(256, 256, stride=2),
-            conv(256, 512),
-            conv(512, 512),
-            conv(512, 256),
+            conv(1, width, stride=2),  # 64, 1/2 of the picture's size
+            conv(width, 2 * width),  # 128
+            conv(2 * width, 2 * width, stride=2),  # 128, 1/4
+            conv(2 * width, 4 * width),  # 256
+            conv(4 * width, 4 * width, stride=2),  # 256, 1/8
+            conv(4 * width, 8 * width),  # 512
+            conv(8 * width, 8 * width),  # 512
+            conv(8 * width, 4 * width),  # 256
         )
-        self.embedder = Embedder(embedder, "logits")
-        self.fusion = conv(256 + self.embedder.channels, 256, kernel=1)
+        self.embedder = Embedder(embedder, "logits", embedder_size)
+        self.fusion = conv(4 * width + self.embedder.channels, 4 * width, kernel=1)  # 256
         self.decoder = nn.Sequential(
-            conv(256, 128),
+            conv(4 * width, 2 * width),  # 128
             nn.Upsample(scale_factor=2),
-            conv(128, 64),
-            conv(64, 64),
+            conv(2 * width, width),  # 64
+            conv(width, width),  # 64
             nn.Upsample(scale_factor=2),
-            conv(64, 32),
-            nn.Conv2d(32, 2, 3, padding=1),
+            conv(width, width // 2),  # 32
+            nn.Conv2d(width // 2, 2, 3, padding=1),
             nn.Tanh(),
             nn.Upsample(scale_factor=2),
         )

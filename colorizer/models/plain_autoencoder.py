@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from torch import Tensor, nn
+from torch import nn
 
-from colorizer.models.base import Colorizer, check_counts, pad_to_multiple, register_model
+from colorizer.models.base import GrayToRgb, check_counts, register_model
 
 
 @register_model("plain_autoencoder")
-class PlainAutoencoder(Colorizer):
+class PlainAutoencoder(GrayToRgb):
     """Three convolutions that downsample, three that upsample, and nothing else: no normalization, no skips.
 
     Gray in 0..1 in, RGB in 0..1 out, trained by the mean squared error. The layout is that of the usual tutorial on
@@ -17,8 +17,6 @@ class PlainAutoencoder(Colorizer):
     Args:
         width: channels of the first convolution; each further one of the encoder has twice as many.
     """
-
-    output = "rgb"
 
     def __init__(self, width: int = 32) -> None:
         super().__init__()
@@ -43,9 +41,3 @@ class PlainAutoencoder(Colorizer):
             nn.Sigmoid(),
         )
         self.defaults = {"working_size": 96, "temperature": None, "colorfulness": 1.0}
-
-    def forward(self, lightness: Tensor, hints: Tensor | None = None, embedding: None = None) -> Tensor:
-        self.refuse_hints(hints)
-        height, width = lightness.shape[-2:]
-        rgb = self.decoder(self.encoder(pad_to_multiple(lightness / 100, 8)))
-        return rgb[..., :height, :width]

@@ -10,7 +10,14 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from colorizer.models.base import Colorizer, check_counts, check_widths, pad_to_multiple, register_model
+from colorizer.models.base import (
+    Colorizer,
+    GrayToRgb,
+    check_counts,
+    check_widths,
+    pad_to_multiple,
+    register_model,
+)
 
 
 def encoder(channels: int, widths: Sequence[int], latent: int) -> nn.Sequential:
@@ -66,7 +73,7 @@ class ColorAutoencoder(Colorizer):
 
 
 @register_model("two_stage")
-class TwoStageColorizer(Colorizer):
+class TwoStageColorizer(GrayToRgb):
     """The second stage: a fresh encoder for gray, and the decoder of a ColorAutoencoder with the same arguments.
 
     The recipe's `decoder_weights` names the autoencoder whose decoder the training starts from.
@@ -75,7 +82,6 @@ class TwoStageColorizer(Colorizer):
         widths, latent: as of ColorAutoencoder.
     """
 
-    output = "rgb"
     domain = "thumbnails"
 
     def __init__(self, widths: Sequence[int] = (16, 32, 64), latent: int = 48) -> None:
@@ -86,9 +92,3 @@ class TwoStageColorizer(Colorizer):
         self.encoder = encoder(1, widths, latent)
         self.decoder = decoder(widths, latent)
         self.defaults = {"working_size": 32, "temperature": None, "colorfulness": 1.0}
-
-    def forward(self, lightness: Tensor, hints: Tensor | None = None, embedding: None = None) -> Tensor:
-        self.refuse_hints(hints)
-        height, width = lightness.shape[-2:]
-        rgb = self.decoder(self.encoder(pad_to_multiple(lightness / 100, self.multiple)))
-        return rgb[..., :height, :width]

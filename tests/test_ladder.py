@@ -71,6 +71,11 @@ def test_digits_need_their_classes(photos, tmp_path):
         run("mnist_linear", photos, tmp_path, min_class_size=1)
 
 
+def test_digits_do_not_age(digits, tmp_path):
+    with pytest.raises(ColorizerError, match="mnist_linear model colors no photographs that could be old"):
+        run("mnist_linear", digits, tmp_path, validation_data_dir=digits, min_class_size=1, aging=0.5)
+
+
 def test_an_autoencoder_lends_its_decoder(photos, tmp_path):
     """The first stage rebuilds color pictures, and the second starts from its decoder, exactly."""
     model = "widths: [4, 8], latent: 4"

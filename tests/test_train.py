@@ -1,5 +1,6 @@
 """The trainer's parts: recipes, pictures, views, objectives, trained weights. Whole runs: tests/integration."""
 
+import io
 import itertools
 import json
 import os
@@ -21,12 +22,13 @@ from colorizer.color import AbBins, lab_to_rgb, rgb_to_lab
 from colorizer.errors import ColorizerError
 from colorizer.models import create_model
 from tests.conftest import TINY
+from train import views
 from train.data import NO_LABEL, Stream, load_data, load_pictures
 from train.losses import Objective, PatchCritic, RebalancedCrossEntropy, bin_prior, critic_loss
 from train.recipe import make_recipe, parse_recipe
 from train.train import Training
 from train.trainee import Trainee, calibrate
-from train.views import center_boxes, cut, draw, random_boxes, simulate_hints, training_views
+from train.views import age, center_boxes, cut, draw, random_boxes, simulate_hints, training_views
 from train.weights import load_embedder_weights
 
 pytestmark = pytest.mark.usefixtures("signals_as_before")
@@ -98,11 +100,17 @@ GOOD = {"model": {"name": "fusion"}, "train_data_dir": ["x"], "max_train_steps":
         ({"objectives": {"mse": -1}}, "from 0 up"),
         ({"objectives": {"colorfulness": 1}}, "ties the colors to the truth"),
         ({"hint_share": 1.5}, "hint_share is a share"),
+        ({"aging": -0.1}, "aging is a share"),
         ({"ema_decay": 1}, "ema_decay"),
         ({"freeze_embedder": True}, "needs trained weights"),
         ({"freeze_embedder": True, "embedder_weights": "pretrained", "objectives": {"mse": 1, "labels": 1}}, "labels"),
         ({"cache_embeddings": True}, "cache_embeddings needs freeze_embedder"),
         ({"freeze_embedder": True, "embedder_weights": "pretrained", "cache_embeddings": True}, "augment: false"),
+        (
+            {"freeze_embedder": True, "embedder_weights": "pretrained", "cache_embeddings": True, "augment": False}
+            | {"aging": 0.5},
+            "cache_embeddings needs aging: 0",
+        ),
         ({"mixed_precision": "fp16", "objectives": {"mse": 1, "adversarial": 1}}, "adversarial objective needs"),
         ({"push_to_hub": True}, "push_to_hub needs hub_model_id"),
         ({"push_samples": True}, "push_samples needs push_to_hub"),
@@ -294,6 +302,126 @@ def test_hints_carry_the_color_below_them():
     assert torch.equal(simulate_hints(ab[7:8], draws[7:8], share=0.5)[0], hints[7])
 
 
+def test_new_columns_leave_the_earlier_numbers_alone():
+    """A run of before there was aging is resumed with the views and hints that it would have had."""
+    before = 7 + 3 * views.MOST_HINTS
+    for index, row in zip((4, 700), draw(11, 3, torch.tensor([4, 700])), strict=True):
+        assert row[:before].tolist() == np.random.default_rng((11, 3, index)).random(before, np.float32).tolist()
+    assert before == views.AGED and views.DRAWS == before + 14
+
+
+def old_photos(count=48, size=40):
+    """Smooth lightness (count, 1, size, size), and random numbers for it."""
+    generator = torch.Generator().manual_seed(1)
+    coarse = torch.rand(count, 1, 5, 5, generator=generator) * 100
+    return torch.nn.functional.interpolate(coarse, (size, size), mode="bilinear"), draw(0, 0, torch.arange(count))
+
+
+def drawn(**columns):
+    """One row of random numbers under which a picture is aged, by what these columns (of train/views.py) say alone."""
+    row = torch.full((1, views.DRAWS), 0.5)
+    row[0, [views.AGED, views.BLURRED, views.GRAINED, views.TONED, views.COMPRESSED]] = torch.tensor([0.0, 1, 1, 1, 1])
+    for name, value in columns.items():
+        row[0, getattr(views, name)] = value
+    return row
+
+
+@pytest.mark.parametrize("size", [40, 37])
+def test_aging_changes_a_share_of_the_pictures(size):
+    lightness, draws = old_photos(size=size)
+    before = lightness.clone()
+    assert age(lightness, draws, 0.0) is lightness
+    aged = age(lightness, draws, 0.5)
+    assert aged.shape == lightness.shape and 0 <= aged.min() and aged.max() <= 100
+    chosen = draws[:, views.AGED] < 0.5
+    assert torch.equal(aged[~chosen], lightness[~chosen]) and torch.equal(lightness, before)
+    changed = (aged != lightness).flatten(1).any(1)
+    assert 0.8 < changed[chosen].float().mean() < 1  # to a few of them nothing happens
+    assert (age(lightness, draws, 1.0) != lightness).flatten(1).any(1).float().mean() > 0.8
+
+
+def test_aging_is_a_pictures_own_whatever_the_batch():
+    lightness, draws = old_photos()
+    aged = age(lightness, draws, 0.7)
+    assert torch.equal(age(lightness, draws, 0.7), aged)
+    order = torch.randperm(len(draws))
+    assert torch.allclose(age(lightness[order], draws[order], 0.7), aged[order], atol=1e-3)
+    for index in range(0, 48, 7):
+        part = slice(index, index + 1)
+        assert torch.allclose(age(lightness[part], draws[part], 0.7), aged[part], atol=1e-3)
+
+
+def test_age_blurs():
+    edge = torch.zeros(1, 1, 96, 96)
+    edge[..., 48:] = 80
+    steps = [age(edge, drawn(BLURRED=0, BLUR=value), 1.0).diff(dim=-1).abs().max().item() for value in (0, 0.5, 1)]
+    assert steps[0] == 80 > steps[1] > steps[2]
+    # The middle step of an edge under a Gaussian of sigma 1.2, sampled and cut at three sigma.
+    assert steps[2] == pytest.approx(80 / (1.2 * (2 * np.pi) ** 0.5), rel=0.01)
+    flat = torch.full((1, 1, 20, 30), 42.0)
+    assert torch.allclose(age(flat, drawn(BLURRED=0, BLUR=1), 1.0), flat)
+    # Twice the size, twice the sigma.
+    large = torch.nn.functional.interpolate(edge, scale_factor=2)
+    large = age(large, drawn(BLURRED=0, BLUR=1), 1.0).diff(dim=-1).abs().max().item()
+    assert large == pytest.approx(steps[2] / 2, rel=0.01)
+
+
+def test_age_grains():
+    flat = torch.full((1, 1, 96, 96), 50.0)
+    grain = age(flat, drawn(GRAINED=0, GRAIN=1), 1.0) - flat
+    assert grain.std().item() == pytest.approx(views.MOST_GRAIN, rel=0.1) and abs(grain.mean().item()) < 0.5
+    assert age(flat, drawn(GRAINED=0, GRAIN=0.5), 1.0).std().item() == pytest.approx(grain.std().item() / 2, rel=1e-3)
+    elsewhere = age(flat, drawn(GRAINED=0, GRAIN=1, GRAIN_LEFT=0.9), 1.0) - flat
+
+    def correlation(one, other):
+        return torch.corrcoef(torch.stack([one.flatten(), other.flatten()]))[0, 1].item()
+
+    assert correlation(grain[..., 1:], grain[..., :-1]) == pytest.approx(2 / 3, abs=0.05)
+    assert abs(correlation(grain[..., 4:], grain[..., :-4])) < 0.1 and abs(correlation(grain, elsewhere)) < 0.1
+
+
+def test_age_fades_and_keeps_the_order_of_lightness():
+    ramp = torch.linspace(0, 100, 64).reshape(1, 1, 1, 64).expand(1, 1, 16, 64)
+    for contrast, gamma, black, white in itertools.product((0, 1), repeat=4):
+        told = {"TONE_CONTRAST": contrast, "TONE_GAMMA": gamma, "TONE_BLACK": black, "TONE_WHITE": white}
+        aged = age(ramp, drawn(TONED=0, **told), 1.0)[0, 0, 0]
+        assert aged.diff().min() > 0
+        assert aged[0].item() == pytest.approx(15 * black, abs=0.01)
+        assert aged[-1].item() == pytest.approx(85 + 15 * white, abs=0.01)
+    assert age(ramp - 1e-4, drawn(TONED=0, TONE_GAMMA=0.1), 1.0).isfinite().all()
+    middle = [age(ramp, drawn(TONED=0, TONE_GAMMA=value), 1.0)[0, 0, 0, 32].item() for value in (0, 0.5, 1)]
+    assert middle[0] > middle[1] > middle[2]
+    flat, steep = (age(ramp, drawn(TONED=0, TONE_CONTRAST=c), 1.0)[0, 0, 0].diff()[31].item() for c in (0, 1))
+    assert steep > 1.5 * flat
+
+
+@pytest.mark.parametrize("quality", [20, 50, 90])
+def test_age_compresses_as_jpeg_does(quality):
+    """Against Pillow's JPEG of the same gray picture, whose integer cosine transform rounds a little otherwise."""
+    gray = Image.fromarray(data.camera()[100:140, 200:251])
+    file = io.BytesIO()
+    gray.save(file, "jpeg", quality=quality)
+    wanted, before = (
+        torch.from_numpy(np.array(image)).float()[None, None] / 255 for image in (Image.open(file), gray)
+    )
+    lightness, wanted = (rgb_to_lab(image.expand(1, 3, -1, -1))[:, :1] for image in (before, wanted))
+    aged = age(lightness, drawn(COMPRESSED=0, COMPRESSION=(quality - 20) / 70), 1.0)
+    assert aged.shape == lightness.shape
+    ours, theirs = (aged - lightness).square().mean().sqrt(), (wanted - lightness).square().mean().sqrt()
+    assert (aged - wanted).square().mean().sqrt() < 0.3 * theirs
+    assert ours.item() == pytest.approx(theirs.item(), rel=0.1)
+
+
+def test_jpeg_shows_at_the_borders_of_its_blocks():
+    lightness, _ = old_photos(16, 64)
+    row = drawn(COMPRESSED=0, COMPRESSION=0).expand(16, -1)
+    steps = (age(lightness, row, 1.0) - lightness).diff(dim=-1).abs().mean((0, 1, 2))
+    at_borders = torch.arange(1, 64) % 8 == 0
+    assert steps[at_borders].mean() > 1.5 * steps[~at_borders].mean()
+    fine = (age(lightness, drawn(COMPRESSED=0, COMPRESSION=1).expand(16, -1), 1.0) - lightness).abs().mean()
+    assert fine < 0.5 * (age(lightness, row, 1.0) - lightness).abs().mean()
+
+
 # ------------------------------------------------------------------------------------------------------- objectives
 
 
@@ -345,7 +473,7 @@ def small_network(tmp_path_factory):
     return path
 
 
-@pytest.mark.parametrize("name", ["mse", "smooth_l1", "perceptual", "colorfulness"])
+@pytest.mark.parametrize("name", ["mse", "l1", "smooth_l1", "perceptual", "colorfulness"])
 def test_objectives_of_ab_fall_as_they_should(name, small_network):
     """Each is least where it should be, and its gradient leads there; also from plain gray, where roots are steep."""
     lightness, truth = photo()
@@ -357,7 +485,7 @@ def test_objectives_of_ab_fall_as_they_should(name, small_network):
 
     best = 1.5 * truth if name == "colorfulness" else truth
     assert loss(best) < loss(0.5 * truth) < loss(torch.zeros_like(truth))
-    if name in ("mse", "smooth_l1", "perceptual"):
+    if name in ("mse", "l1", "smooth_l1", "perceptual"):
         assert loss(truth).item() == pytest.approx(0, abs=1e-6)
     for start in (0.5 * truth, torch.zeros_like(truth)):
         ab = start.clone().requires_grad_()
@@ -497,6 +625,19 @@ def train(recipe) -> list[dict]:
         {"gradient_checkpointing": "true", "ema_decay": "0", "cache": "none"},
         {"optimizer": "adam", "lr_scheduler": "constant", "max_train_steps": "null", "num_train_epochs": "1.5"},
         {"model": "{name: fusion_paper, embedder: test_resnet}", "objectives": "{mse: 1}", "hint_share": "0"},
+        {
+            "model": "{name: unet, encoder: test_convnext, decoder_widths: [8, 8, 8]}",
+            "objectives": "{l1: 1}",
+            "hint_share": "0",
+            "gradient_checkpointing": "true",
+        },
+        {
+            "aging": "0.5",
+            "model": "{name: eccv16, width: 4}",
+            "objectives": "{rebalanced_cross_entropy: 1}",
+            "hint_share": "0",
+            "gradient_checkpointing": "true",
+        },
         {"validation_share": "0", "logging_steps": "4"},
         {"freeze_norm_from": "0.5", "augment": "false", "cache": "device", "channels_last": "false"},
     ],
@@ -507,6 +648,28 @@ def test_what_recipes_can_ask_for_trains(photos, tmp_path, changes):
     assert lines[-1]["step"] == 6
     assert all(np.isfinite(line["loss"]) for line in lines if "loss" in line)
     assert (tmp_path / "model/model.safetensors").is_file()
+
+
+def test_the_network_sees_old_photographs_and_is_judged_by_clean_ones(photos, tmp_path):
+    training = Training(recipe_of(photos, output_dir=tmp_path, aging=0.5, train_batch_size=8))
+    batch, epoch = next(training.batches())
+    inputs = training.see(batch, epoch, 32)
+    lightness, ab = rgb_to_lab(inputs["rgb"]).split([1, 2], dim=1)
+    assert torch.equal(inputs["lightness"], lightness) and torch.equal(inputs["ab"], ab)
+    aged = draw(training.recipe.seed, epoch, batch["index"])[:, views.AGED] < 0.5
+    changed = (inputs["seen"] != lightness).flatten(1).any(1)
+    assert changed.any() and not changed[~aged].any()
+    seen = []
+    training.bare.register_forward_pre_hook(lambda module, args: seen.append(args[0]))
+    training.learn(inputs, 1, None)
+    assert torch.equal(seen[0], inputs["seen"])
+    # What gives batch norm its statistics is aged as often; what the model is measured by is not.
+    pictures = next(training.sample(48))
+    calibrating, _ = next(training.sample_inputs(48))
+    truth, _ = training.look(training.finished_model(), pictures)
+    assert not torch.equal(calibrating, truth["lightness"])
+    plain = Training(recipe_of(photos, output_dir=tmp_path)).see(batch, epoch, 32)
+    assert torch.equal(plain["seen"], plain["lightness"]) and torch.equal(plain["hints"], inputs["hints"])
 
 
 def test_going_back_leaves_the_other_branch(photos, tmp_path):
@@ -623,11 +786,13 @@ def shards(photos, tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize("kind", ["stream", "adversarial"])
+@pytest.mark.parametrize("kind", ["stream", "adversarial", "aging"])
 def test_resumed_equals_left_alone_for_all_kinds(photos, shards, small_network, tmp_path, kind):
     """From the checkpoint in the middle on, in another folder, to the same bits (SIGKILL: tests/integration)."""
     if kind == "stream":
         changes = {"train_shards": shards / "{0..1}.tar", "objectives": "{rebalanced_cross_entropy: 1}"}
+    elif kind == "aging":
+        changes = {"train_data_dir": photos, "aging": 0.7}
     else:
         changes = {
             "train_data_dir": photos, "objectives": "{rebalanced_cross_entropy: 1, mse: 1, adversarial: 0.1}",
@@ -665,6 +830,11 @@ def test_resumed_equals_left_alone_for_all_kinds(photos, shards, small_network, 
         ({"resume_from_checkpoint": "latest"}, "There is no checkpoint in"),
         ({"resume_from_checkpoint": "elsewhere"}, "elsewhere is no checkpoint"),
         ({"model": "{name: fusion, hints: false, embedder: resnet18, width: 4}"}, "takes no hints"),
+        (
+            {"model": "{name: color_autoencoder, widths: [8], latent: 4}", "objectives": "{mse: 1}", "aging": "0.5"}
+            | {"hint_share": 0},
+            "colors no photographs that could be old",
+        ),
         ({"push_to_hub": "true", "hub_model_id": "user/repo"}, "needs a token"),
     ],
 )

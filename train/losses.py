@@ -152,6 +152,10 @@ class Objective(nn.Module):
         for name in self.terms:
             if name == "mse":  # on RGB in 0..1, or on ab in the model's unit: 127 in Deep Koalarization
                 values[name] = squared_error(out, truth, self.ab_unit).mean()
+            elif name == "l1" and "rgb" in out:
+                values[name] = functional.l1_loss(rgb, truth["rgb"])
+            elif name == "l1":  # DDColor's pixel loss (arXiv:2212.11613), here on ab in units of 110
+                values[name] = functional.l1_loss(out["ab"].float() / AB_LIMIT, truth["ab"] / AB_LIMIT)
             elif name == "smooth_l1" and "rgb" in out:
                 values[name] = functional.smooth_l1_loss(rgb, truth["rgb"])
             elif name == "smooth_l1":  # Zhang et al. 2017 (arXiv:1705.02999), on ab in units of 110

@@ -14,7 +14,7 @@ import yaml
 from colorizer.errors import ColorizerError
 from train.sources import DatasetSpec
 
-COLOR_OBJECTIVES = ("mse", "smooth_l1", "rebalanced_cross_entropy")
+COLOR_OBJECTIVES = ("mse", "l1", "smooth_l1", "rebalanced_cross_entropy")
 OBJECTIVES = (*COLOR_OBJECTIVES, "chroma", "perceptual", "colorfulness", "labels", "adversarial")
 
 
@@ -57,6 +57,7 @@ class Recipe:
     augment: bool = True  # by `augmentation`; without, the center square of each picture
     augmentation: str = "crops"  # random crops and flips; flips: those alone; shifts: moved and turned a little
     hint_share: float = 0.0  # of the views that carry simulated hints (Zhang et al. 2017)
+    aging: float = 0.0  # share of the views whose lightness is made to look like an old photograph's
 
     # The objective
     objectives: dict[str, float] = dataclasses.field(default_factory=lambda: {"rebalanced_cross_entropy": 1.0})
@@ -238,7 +239,7 @@ def _check(recipe: Recipe) -> None:
     for name in NOT_NEGATIVE:
         value = getattr(recipe, name)
         require(value >= 0, f"{name} must be 0 or more, not {value}.")
-    for name in ("hint_share", "validation_share", "rebalancing_mix", "adversarial_from", "freeze_norm_from"):
+    for name in ("hint_share", "aging", "validation_share", "rebalancing_mix", "adversarial_from", "freeze_norm_from"):
         value = getattr(recipe, name)
         require(0 <= value <= 1, f"{name} is a share and must be from 0 to 1, not {value}.")
     require(
@@ -311,6 +312,7 @@ def _check(recipe: Recipe) -> None:
     if recipe.cache_embeddings:
         require(recipe.freeze_embedder, "cache_embeddings needs freeze_embedder: otherwise embeddings change.")
         require(not recipe.augment, "cache_embeddings needs augment: false, since an embedding belongs to one view.")
+        require(not recipe.aging, "cache_embeddings needs aging: 0, since an embedding belongs to one lightness.")
         require(
             len(recipe.resolutions) == 1, "cache_embeddings needs one resolution, since an embedding belongs to one."
         )

@@ -83,7 +83,7 @@ from train.trainee import (  # noqa: E402
     calibrate,
     checkpoint_gradients,
 )
-from train.views import draw, simulate_hints, to_lab, training_views  # noqa: E402
+from train.views import age, draw, simulate_hints, to_lab, training_views  # noqa: E402
 from train.weights import load_decoder_weights, load_embedder_weights  # noqa: E402
 
 SAMPLE_EPOCH = 2**31  # no epoch of the training: seeds the views of what is looked at beside it
@@ -222,6 +222,8 @@ class Training:
         recipe, accelerator = self.recipe, self.accelerator
         weights = {name: weight for name, weight in recipe.objectives.items() if weight}
         classes = len(self.training.classes)
+        if recipe.aging and (self.reads_color or self.paints_digits):
+            raise ColorizerError(f"A {colorizer.name} model colors no photographs that could be old: leave out aging.")
         if self.is_classifier:
             weights = {"labels": 1.0}
             if recipe.hint_share or recipe.freeze_embedder:
@@ -481,7 +483,10 @@ class Training:
                 yield batch, epoch
 
     def see(self, batch: dict[str, Tensor], epoch: int, resolution: int) -> dict[str, Tensor | None]:
-        """What the network is given of a batch, and what it should say: views in Lab, hints, labels."""
+        """What the network is given of a batch, and what it should say: views in Lab, hints, labels.
+
+        A colorizer is shown "seen" (N, 1, H, W), which is "lightness" but where that is aged.
+        """
         recipe, device = self.recipe, self.accelerator.device
         index = batch["index"]
         draws = draw(recipe.seed, epoch, index).to(device, non_blocking=True)
@@ -489,6 +494,7 @@ class Training:
         rgb = training_views(batch, draws if recipe.augment else None, resolution, recipe.augmentation)
         inputs = self.truth_of(rgb, batch["label"])
         if not self.reads_color:
+            inputs["seen"] = age(inputs["lightness"], draws, recipe.aging)
             accepts_hints = self.model.accepts_hints
             inputs["hints"] = simulate_hints(inputs["ab"], draws, recipe.hint_share) if accepts_hints else None
             inputs["embedding"] = None if self.embeddings is None else (self.embeddings[index].to(device),)
@@ -513,7 +519,7 @@ class Training:
             out = self.trainee(inputs["rgb"])
         else:
             with torch.no_grad() if adversary == "learns alone" else contextlib.nullcontext():
-                out = self.trainee(inputs["lightness"], inputs["hints"], inputs["embedding"])
+                out = self.trainee(inputs["seen"], inputs["hints"], inputs["embedding"])
         loss, values = self.objective(out, inputs, getattr(self.model, "bins", None))
         if adversary:
             lightness, ab = inputs["lightness"], inputs["ab"]
@@ -766,7 +772,7 @@ class Training:
         """What the model is called with in training, of up to `most` pictures: (lightness, hints), or (rgb,)."""
         for batch in self.sample(most):
             inputs = self.see(batch, SAMPLE_EPOCH, self.resolution)
-            yield (inputs["rgb"],) if self.reads_color else (inputs["lightness"], inputs["hints"])
+            yield (inputs["rgb"],) if self.reads_color else (inputs["seen"], inputs["hints"])
 
     def sample_lab(self, most: int, size: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Lightness and ab of whole pictures' center squares, on the CPU."""

@@ -12,6 +12,7 @@ from torch.utils.checkpoint import checkpoint
 
 from colorizer.errors import ColorizerError
 from colorizer.models import Colorizer
+from colorizer.models.embedder import Embedder
 
 
 class Trained(nn.Module):
@@ -115,10 +116,13 @@ def checkpoint_gradients(colorizer: nn.Module) -> None:
 
     Batch norm inside them moves its statistics twice a step.
     """
-    embedder = getattr(colorizer, "embedder", None)
-    if embedder is not None and hasattr(embedder.network, "set_grad_checkpointing"):
-        embedder.network.set_grad_checkpointing()
-    stages = [stage for name in ("encoder", "decoder") for stage in getattr(colorizer, name, ())]
+    stages = []
+    for name in ("embedder", "encoder", "decoder"):
+        part = getattr(colorizer, name, ())
+        if not isinstance(part, Embedder):
+            stages += part
+        elif hasattr(part.network, "set_grad_checkpointing"):  # timm's networks have their own way
+            part.network.set_grad_checkpointing()
     if not stages:
         raise ColorizerError(f"A {colorizer.name} model has no stages whose gradients could be checkpointed.")
     for stage in stages:
@@ -130,8 +134,8 @@ def calibrate(model: nn.Module, batches: Iterator[tuple[Tensor | None, ...]]) ->
     """Gives averaged weights the batch-norm statistics that belong to them, and leaves the model in eval mode.
 
     The average of the statistics is not the statistics of the average: while the weights still move, it gives one
-    brown for everything. `batches` are what the model is called with, hinted as often as in training: without hints
-    the statistics are others again.
+    brown for everything. `batches` are what the model is called with, hinted and aged as often as in training:
+    without that the statistics are others again.
     """
     norms = list(batch_norms(model))
     if norms:

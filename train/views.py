@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 
 import numpy as np
@@ -9,7 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from colorizer.color import rgb_to_lab
+from colorizer.color import lightness_from_luminance, rgb_to_lab, srgb_to_linear
+from colorizer.models.embedder import lightness_to_gray
 
 AREA = (0.35, 1.0)  # of the picture's largest square that a random view covers
 ASPECT = (0.8, 1.25)  # width over height of a view
@@ -18,9 +20,36 @@ TURN = 7  # degrees that it is turned by at most
 MOST_HINTS = 20
 HINT_RADIUS = 4  # pixels; a hint covers 1 to 9 pixels a side
 
-# The columns of `draw`: where a view lies, and its hints.
+# What age does to a picture at most; each of it happens to OFTEN of those that are aged.
+OFTEN = 0.6
+MOST_BLUR = 1.2 / 96  # sigma, of the view's short side
+MOST_GRAIN = 6  # standard deviation, units of L
+MOST_GAMMA = 1.5  # and one over it
+CONTRAST = (-0.6, 0.9)  # below 0 flatter, above steeper in the middle; between -1 and 1 no lightness turns around
+MOST_FADING = 0.15  # of the range of L that black and white each lose
+QUALITY = (20, 90)  # of the JPEG
+GRAIN_TILE = 512  # pixels a side
+
+# JPEG's table for luminance (ITU-T T.81, Annex K, table K.1).
+LUMINANCE_TABLE = (
+    (16, 11, 10, 16, 24, 40, 51, 61),
+    (12, 12, 14, 19, 26, 58, 60, 55),
+    (14, 13, 16, 24, 40, 57, 69, 56),
+    (14, 17, 22, 29, 51, 87, 80, 62),
+    (18, 22, 37, 56, 68, 109, 103, 77),
+    (24, 35, 55, 64, 81, 104, 113, 92),
+    (49, 64, 78, 87, 103, 121, 120, 101),
+    (72, 92, 95, 98, 112, 100, 103, 99),
+)
+
+# The columns of `draw`: where a view lies, its hints, and its age. New ones belong at the end, so that the earlier
+# ones stay the numbers that they were.
 SIDE, SHAPE, TOP, LEFT, FLIP, HINTED, HINTS = range(7)
-DRAWS = 7 + 3 * MOST_HINTS
+AGED = 7 + 3 * MOST_HINTS
+BLURRED, BLUR, GRAINED, GRAIN, GRAIN_TOP, GRAIN_LEFT = range(AGED + 1, AGED + 7)
+TONED, TONE_CONTRAST, TONE_GAMMA, TONE_BLACK, TONE_WHITE = range(AGED + 7, AGED + 12)
+COMPRESSED, COMPRESSION = range(AGED + 12, AGED + 14)
+DRAWS = AGED + 14
 
 
 def draw(seed: int, epoch: int, indices: Tensor) -> Tensor:
@@ -140,3 +169,97 @@ def simulate_hints(ab: Tensor, draws: Tensor, share: float) -> Tensor:
         p, c = point[chosen], cell[chosen]
         hints[owner[p], :, rows[p, c], columns[p, c]] = values[p]
     return hints
+
+
+def age(lightness: Tensor, draws: Tensor, share: float) -> Tensor:
+    """Lightness as of old photographs that were scanned: blurred, grainy, faded, and stored as JPEG.
+
+    `share` of the pictures are aged, each degradation drawn at random in strength and whether at all; the others come
+    back bit for bit. `lightness` is (N, 1, H, W) in 0..100, as is what is returned; `draws` is (N, DRAWS).
+    """
+    if not share:
+        return lightness
+    old, aged = draws[:, AGED] < share, lightness.clone()
+    # As it happened: the lens, the film, the print and its years, the scan's file.
+    for column, damage in ((BLURRED, blur), (GRAINED, add_grain), (TONED, tone), (COMPRESSED, compress)):
+        chosen = old & (draws[:, column] < OFTEN)
+        if chosen.any():
+            aged[chosen] = damage(aged[chosen], draws[chosen]).clamp(0, 100)
+    return aged
+
+
+def blur(lightness: Tensor, draws: Tensor) -> Tensor:
+    """Lightness (N, 1, H, W) under a Gaussian of sigma 0 to MOST_BLUR of the short side; edges are repeated."""
+    most = MOST_BLUR * min(lightness.shape[-2:])
+    sigma = (most * draws[:, BLUR, None]).clamp(min=1e-3)
+    radius = math.ceil(3 * most)
+    offset = torch.arange(-radius, radius + 1, device=lightness.device)
+    weights = torch.exp(-offset.square() / (2 * sigma.square()))
+    weights = (weights / weights.sum(1, keepdim=True))[:, :, None, None, None]  # (N, taps, 1, 1, 1)
+    for dim, padding in ((-2, (0, 0, radius, radius)), (-1, (radius, radius, 0, 0))):
+        size, padded = lightness.shape[dim], functional.pad(lightness, padding, mode="replicate")
+        lightness = sum(weights[:, tap] * padded.narrow(dim, tap, size) for tap in range(2 * radius + 1))
+    return lightness
+
+
+@functools.cache
+def grain_tile() -> Tensor:
+    """Noise (GRAIN_TILE, GRAIN_TILE) of mean 0 and standard deviation 1, correlated over about a pixel; it repeats.
+
+    One tile for all pictures: noise drawn for a batch would depend on the batch.
+    """
+    tile = torch.randn(GRAIN_TILE, GRAIN_TILE, generator=torch.Generator().manual_seed(0), device="cpu")
+    for dim in (0, 1):
+        tile = tile + 0.5 * (tile.roll(1, dim) + tile.roll(-1, dim))
+    return (tile - tile.mean()) / tile.std()
+
+
+def add_grain(lightness: Tensor, draws: Tensor) -> Tensor:
+    """Lightness (N, 1, H, W) with film grain of standard deviation 0 to MOST_GRAIN, which may leave 0..100."""
+    height, width = lightness.shape[-2:]
+    top, left = ((draws[:, column] * GRAIN_TILE).long()[:, None] for column in (GRAIN_TOP, GRAIN_LEFT))
+    rows = (top + torch.arange(height, device=draws.device)) % GRAIN_TILE
+    columns = (left + torch.arange(width, device=draws.device)) % GRAIN_TILE
+    grain = grain_tile().to(lightness.device)[rows[:, :, None], columns[:, None, :]]
+    return lightness + MOST_GRAIN * draws[:, GRAIN, None, None, None] * grain[:, None]
+
+
+def tone(lightness: Tensor, draws: Tensor) -> Tensor:
+    """Lightness (N, 1, H, W) under a film's curve: gamma, contrast, and a black and a white that have faded.
+
+    Of x = L / 100, y = x ** gamma goes to z = y + c y (1 - y) (2 y - 1), and z to black + (white - black) z.
+    """
+
+    def drawn(column: int, low: float, high: float) -> Tensor:
+        return (low + (high - low) * draws[:, column])[:, None, None, None]
+
+    steepest = math.log(MOST_GAMMA)
+    # Black may be a hair below 0, which has no power.
+    y = (lightness / 100).clamp(0, 1) ** drawn(TONE_GAMMA, -steepest, steepest).exp()
+    z = y + drawn(TONE_CONTRAST, *CONTRAST) * y * (1 - y) * (2 * y - 1)
+    black, white = drawn(TONE_BLACK, 0, MOST_FADING), drawn(TONE_WHITE, 1 - MOST_FADING, 1)
+    return 100 * (black + (white - black) * z)
+
+
+def compress(lightness: Tensor, draws: Tensor) -> Tensor:
+    """Lightness (N, 1, H, W) of the gray picture after a JPEG of quality QUALITY[0] to QUALITY[1].
+
+    What loses is done, and no more: 8 bits, the cosine transform of blocks of 8 x 8 pixels, the rounding of its
+    coefficients by LUMINANCE_TABLE, scaled for the quality as the Independent JPEG Group's library does. Sizes that
+    are no multiples of 8 are padded by the edge.
+    """
+    height, width = lightness.shape[-2:]
+    quality = (QUALITY[0] + (QUALITY[1] - QUALITY[0]) * draws[:, COMPRESSION]).round()
+    scale = torch.where(quality < 50, 5000 / quality, 200 - 2 * quality)[:, None, None, None, None]
+    table = ((lightness.new_tensor(LUMINANCE_TABLE) * scale + 50) / 100).floor().clamp(1, 255)
+
+    gray = (255 * lightness_to_gray(lightness)).round() - 128
+    gray = functional.pad(gray, (0, -width % 8, 0, -height % 8), mode="replicate")[:, 0]
+    blocks = gray.unflatten(2, (-1, 8)).unflatten(1, (-1, 8)).transpose(2, 3)  # (N, rows, columns, 8, 8)
+    place = torch.arange(8, device=lightness.device)
+    basis = torch.cos(math.pi / 8 * (place + 0.5) * place[:, None]) / 2  # (frequency, place)
+    basis[0] /= math.sqrt(2)
+    coefficients = basis @ blocks @ basis.T
+    blocks = basis.T @ ((coefficients / table).round() * table) @ basis
+    gray = blocks.transpose(2, 3).flatten(3, 4).flatten(1, 2)[:, None, :height, :width]
+    return lightness_from_luminance(srgb_to_linear((gray + 128).round().clamp(0, 255) / 255))

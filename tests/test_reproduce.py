@@ -16,7 +16,7 @@ from PIL import Image
 
 from colorizer.errors import ColorizerError
 from colorizer.models import create_model
-from train import ladder_figures, ladder_results, reproduce
+from train import ladder_figures, ladder_results, reproduce, runs
 from train.recipe import parse_recipe
 from train.reproduce import ROWS, Row, Source
 from train.sources import list_items
@@ -33,7 +33,7 @@ def test_rows_fit_together():
     assert len(BY_NAME) == len(ROWS)
     for row in ROWS:
         assert row.family in ladder_results.COLUMNS
-        assert row.recipe is None or (reproduce.RECIPES / f"{row.recipe}.yaml").is_file()
+        assert row.recipe is None or (runs.RECIPES / f"{row.recipe}.yaml").is_file()
         assert row.data in reproduce.DATA or row.recipe is None
         for name in row.uses.values():  # what a row starts from comes before it
             assert ROWS.index(BY_NAME[name]) < ROWS.index(row)
@@ -43,11 +43,11 @@ def test_rows_fit_together():
 @pytest.mark.parametrize("row", [row for row in ROWS if row.recipe], ids=lambda row: row.name)
 def test_every_row_is_a_valid_recipe(row, scale, tmp_path):
     settings = reproduce.settings_of(row, SOURCE, tmp_path, scale)
-    recipe = reproduce.recipe_of(row, settings)
+    recipe = runs.resolve(row.recipe, settings)
     assert recipe.output_dir == str(tmp_path / row.name)
     assert recipe.max_train_steps == 4 or scale == "full"
     # What the trainer is told is what was checked.
-    flags = reproduce.command_of(row, settings, resume=False)[2:]
+    flags = runs.command_of(row.recipe, settings, resume=False)[2:]
     assert dataclasses.asdict(parse_recipe(flags)) == dataclasses.asdict(recipe)
 
 
@@ -86,7 +86,7 @@ def test_a_row_brings_what_it_starts_from():
 
 def describe(row=BY_NAME["mnist_linear"], source=SOURCE, output=Path("/runs"), scale="full", **changes):
     settings = reproduce.settings_of(row, source, output, scale) | changes
-    return reproduce.description_of(row, settings, output, scale)
+    return runs.describe(runs.resolve(row.recipe, settings), scale=scale, uses=reproduce.uses_of(row, output))
 
 
 def finish(folder):
@@ -97,17 +97,17 @@ def finish(folder):
 
 def test_what_is_trained_is_left_and_what_is_begun_goes_on(tmp_path):
     folder = tmp_path / "mnist_linear"
-    assert reproduce.prepare_folder(folder, describe()) == "new"
+    assert runs.prepare_folder(folder, describe()) == "new"
     (folder / "metrics.jsonl").write_text("of a run that was stopped early")
-    assert reproduce.prepare_folder(folder, describe()) == "new"
+    assert runs.prepare_folder(folder, describe()) == "new"
     assert not (folder / "metrics.jsonl").exists()
     (folder / "checkpoint-5").mkdir()
-    assert reproduce.prepare_folder(folder, describe()) == "begun"
+    assert runs.prepare_folder(folder, describe()) == "begun"
     finish(folder)
-    assert reproduce.prepare_folder(folder, describe()) == "trained"
-    assert reproduce.prepare_folder(folder, describe(logging_steps=7)) == "trained"  # no other weights by that
+    assert runs.prepare_folder(folder, describe()) == "trained"
+    assert runs.prepare_folder(folder, describe(logging_steps=7)) == "trained"  # no other weights by that
     moved = Source(["/elsewhere/train"], ["/elsewhere/test"])
-    assert reproduce.prepare_folder(folder, describe(source=moved, output=Path("/other"))) == "trained"
+    assert runs.prepare_folder(folder, describe(source=moved, output=Path("/other"))) == "trained"
     assert not list(tmp_path.glob("*.old-*"))
 
 
@@ -115,9 +115,9 @@ def test_what_is_trained_is_left_and_what_is_begun_goes_on(tmp_path):
 def test_another_recipe_begins_anew_and_keeps_the_old_run(tmp_path, other, capsys):
     folder = tmp_path / "mnist_linear"
     for number in (1, 2):
-        reproduce.prepare_folder(folder, describe())
+        runs.prepare_folder(folder, describe())
         finish(folder)
-        assert reproduce.prepare_folder(folder, describe(**other)) == "new"
+        assert runs.prepare_folder(folder, describe(**other)) == "new"
         assert (tmp_path / f"mnist_linear.old-{2 * number - 1}/model/config.json").exists()
         assert "by another recipe" in capsys.readouterr().out
 
@@ -129,25 +129,25 @@ def test_other_weights_to_start_from_begin_anew(tmp_path):
     (giver / "config.json").write_text("{}")
     (giver / "model.safetensors").write_text("one")
     before = describe(row, output=tmp_path)
-    assert reproduce.is_same(before, describe(row, output=tmp_path))
+    assert runs.is_same(before, describe(row, output=tmp_path))
     (giver / "model.safetensors").write_text("two")
-    assert not reproduce.is_same(before, describe(row, output=tmp_path))
+    assert not runs.is_same(before, describe(row, output=tmp_path))
 
 
 def test_a_key_that_is_newer_than_the_run_has_its_default():
     row = BY_NAME["mnist_cnn"]
     before = describe(row)
     del before["recipe"]["decoder_weights"], before["recipe"]["augmentation"]
-    assert not reproduce.is_same(before, describe(row))  # the recipe wants shifts, and the default is crops
+    assert not runs.is_same(before, describe(row))  # the recipe wants shifts, and the default is crops
     del before["recipe"]["streaming"]
     before["recipe"]["augmentation"] = "shifts"
-    assert reproduce.is_same(before, describe(row))
+    assert runs.is_same(before, describe(row))
 
 
 def test_another_embedder_begins_anew():
     row = BY_NAME["fusion"]
     before = describe(row, embedder_weights="pretrained")
-    assert not reproduce.is_same(before, describe(row, embedder_weights="/my/weights"))
+    assert not runs.is_same(before, describe(row, embedder_weights="/my/weights"))
 
 
 def test_why_a_row_is_not_trained(tmp_path, monkeypatch):
@@ -166,13 +166,13 @@ def script(code: str) -> list[str]:
 
 
 def test_a_failure_is_told_in_the_trainer_s_sentence(capfd):
-    assert reproduce.run(script("print('fine', file=sys.stderr)")) is None
+    assert runs.run(script("print('fine', file=sys.stderr)")) is None
     assert capfd.readouterr().err == "fine\n"
     problem = "print('bar\\rbar', 'train.py: No such thing.', 'a warning', sep='\\n', file=sys.stderr); sys.exit(2)"
-    assert reproduce.run(script(problem)) == "No such thing."
-    assert reproduce.run(script("raise ValueError('odd')")) == "ValueError: odd"
-    assert reproduce.run(script("sys.exit(3)")) == "The trainer ended with the code 3."
-    assert "SIGKILL" in reproduce.run(script("import os; os.kill(os.getpid(), 9)"))
+    assert runs.run(script(problem)) == "No such thing."
+    assert runs.run(script("raise ValueError('odd')")) == "ValueError: odd"
+    assert runs.run(script("sys.exit(3)")) == "The trainer ended with the code 3."
+    assert "SIGKILL" in runs.run(script("import os; os.kill(os.getpid(), 9)"))
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -194,8 +194,8 @@ open({str(tmp_path / "seen")!r}, 'w').write(str(len(seen)))
         os.kill(os.getpid(), number)
 
     threading.Thread(target=send, daemon=True).start()
-    with pytest.raises(reproduce.Stopped):
-        reproduce.run(script(code))
+    with pytest.raises(runs.Stopped):
+        runs.run(script(code))
     assert (tmp_path / "seen").read_text() == "1"
     assert signal.getsignal(number) is before
 
@@ -240,7 +240,7 @@ def test_best_variant_has_the_least_held_out_loss(tmp_path):
 
 def test_figures_of_a_run(tmp_path):
     write_run(tmp_path / "run", 0.3)
-    recipe = ladder_results.recipe_of(json.loads((tmp_path / "run/row.json").read_text()))
+    recipe = runs.saved_recipe(json.loads((tmp_path / "run/row.json").read_text()))
     figures = ladder_results.figures_of_run(tmp_path / "run", recipe)
     assert figures == {"images": 640, "minutes": 2.5, "train_loss": 0.5, "held_out_loss": 0.3}
 

@@ -23,7 +23,7 @@ from colorizer.errors import ColorizerError
 from colorizer.models import Colorizer
 from colorizer.models.base import written_aside
 from colorizer.models.mnist import paint
-from train.ladder_results import read_metrics
+from train.runs import read_metrics
 from train.views import to_lab
 
 if TYPE_CHECKING:

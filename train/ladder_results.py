@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
-import platform
 import zlib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -26,6 +23,7 @@ from colorizer.models.base import written_aside
 from colorizer.pipeline import ColorizationPipeline
 from train.data import batches_of, prepare_pictures, some
 from train.recipe import Recipe, make_recipe, read_recipe
+from train.runs import read_json, read_metrics, saved_recipe, write_json
 from train.sources import list_items
 from train.views import to_lab, training_views
 
@@ -35,46 +33,6 @@ if TYPE_CHECKING:
 SHORT_SIDE = 512  # pixels that test photographs are reduced to
 SMOKE_PHOTOS = 6  # measured at the scale smoke
 WANTED_PSNR = 30.0  # dB, of alpha's own photograph
-
-
-# ------------------------------------------------------------------------------------------------------------- files
-
-
-def write_json(path: Path, value: Any) -> None:
-    with written_aside(path) as partial:
-        partial.write_text(json.dumps(value, indent=2) + "\n")
-
-
-def read_json(path: Path) -> Any:
-    """The content of a file; None where there is none, or what is no JSON."""
-    try:
-        return json.loads(path.read_text())
-    except (OSError, ValueError):
-        return None
-
-
-def read_metrics(run: Path) -> list[dict[str, float]]:
-    """The lines of a run's metrics.jsonl, in their order."""
-    lines = []
-    for text in (run / "metrics.jsonl").read_text().splitlines():
-        with contextlib.suppress(ValueError):  # cut off by a kill
-            lines.append(json.loads(text))
-    return lines
-
-
-def machine() -> str:
-    """The kind of machine: processor, its cores, the accelerator if there is one, and torch's version."""
-    name = platform.processor() or platform.machine()
-    with contextlib.suppress(OSError):
-        models = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
-        name = models[0].partition(":")[2].strip() if models else name
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    device = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
-    if device is None:
-        where = "on the CPU"
-    else:
-        where = f"on {torch.cuda.get_device_name()}" if device.type == "cuda" else f"on {device.type}"
-    return f"{where}: {name}, {cores} cores, torch {torch.__version__}"
 
 
 # ----------------------------------------------------------------------------------------------------------- one run
@@ -120,15 +78,8 @@ def best_variant(output: Path, variants: Iterable[str], scale: str) -> str | Non
         row = read_json(run / "row.json")
         if row is None or row["scale"] != scale or not (run / "model/config.json").is_file():
             return None
-        losses[variant] = figures_of_run(run, recipe_of(row))["held_out_loss"]
+        losses[variant] = figures_of_run(run, saved_recipe(row))["held_out_loss"]
     return min(losses, key=losses.get)
-
-
-def recipe_of(row: dict[str, Any]) -> Recipe:
-    """The recipe in a row.json."""
-    values = dict(row["recipe"])
-    values["resolutions"] = {float(start): size for start, size in values["resolutions"].items()}
-    return make_recipe(values)
 
 
 def cost(model: Colorizer, resolution: int | None = None) -> dict[str, Any]:
@@ -292,7 +243,7 @@ def collect(
             sources[row.name] = row.name
             entry |= {"status": "bundled", "reason": "", **cost(load_model(row.name)), **row.known}
         elif saved and saved["scale"] == scale and (run / "model/config.json").is_file():
-            recipe, model = recipe_of(saved), load_model(str(run / "model"))
+            recipe, model = saved_recipe(saved), load_model(str(run / "model"))
             sources[row.name] = str(run / "model")
             resolution = max(recipe.resolutions.values())
             entry |= {"status": "trained", "reason": "", "model": recipe.model}

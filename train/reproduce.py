@@ -19,31 +19,22 @@ sys.path[0] = str(Path(__file__).resolve().parents[1])  # the repository, so tha
 import argparse  # noqa: E402
 import dataclasses  # noqa: E402
 import gzip  # noqa: E402
-import hashlib  # noqa: E402
 import os  # noqa: E402
-import shlex  # noqa: E402
 import shutil  # noqa: E402
-import signal  # noqa: E402
-import subprocess  # noqa: E402
 from collections.abc import Sequence  # noqa: E402
 from typing import Any  # noqa: E402
 
 import numpy as np  # noqa: E402
 import torch  # noqa: E402
-import yaml  # noqa: E402
 from PIL import Image  # noqa: E402
 
 from colorizer.drawing import draw_digits  # noqa: E402
 from colorizer.errors import ColorizerError  # noqa: E402
 from colorizer.models.base import written_aside  # noqa: E402
 from train import ladder_figures, ladder_results  # noqa: E402
-from train.checkpoints import FREE, as_plain, list_checkpoints  # noqa: E402
-from train.recipe import FIELDS, Recipe, make_recipe, read_recipe  # noqa: E402
+from train.runs import RECIPES, ROOT, Stopped, documented, fingerprint, make_folder, train  # noqa: E402
 
-ROOT = Path(__file__).resolve().parents[1]
-RECIPES = ROOT / "train/recipes"
 DOCS = ROOT / "docs"
-ROW_FILE = "row.json"  # in a row's folder: what it is trained with
 
 # --------------------------------------------------------------------------------------------------------- the table
 
@@ -373,13 +364,6 @@ def make_digits(output: Path) -> Source:
     return Source([str(folder)], [str(folder)])
 
 
-def make_folder(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ColorizerError(f"The folder {folder} cannot be made: {error.strerror}.") from None
-
-
 # ----------------------------------------------------------------------------------------------------------- one row
 
 
@@ -408,77 +392,9 @@ def settings_of(
     return settings
 
 
-def recipe_of(row: Row, settings: dict[str, Any]) -> Recipe:
-    """The whole recipe of a run; ColorizerError for what it cannot be."""
-    return make_recipe({**read_recipe(RECIPES / f"{row.recipe}.yaml"), **settings})
-
-
-def command_of(row: Row, settings: dict[str, Any], resume: bool) -> list[str]:
-    """How the trainer is started."""
-    command = [sys.executable, str(ROOT / "train/train.py"), "--recipe", str(RECIPES / f"{row.recipe}.yaml")]
-    for key, value in settings.items():
-        kind = FIELDS[key].type
-        if kind == "list[str]":
-            command += [f"--{key}", *value]
-        elif kind in ("str", "str | None"):
-            command += [f"--{key}", value]
-        else:
-            command += [f"--{key}", yaml.safe_dump([value], default_flow_style=True, width=10_000).strip()[1:-1]]
-    return command + (["--resume_from_checkpoint", "latest"] if resume else [])
-
-
-def description_of(row: Row, settings: dict[str, Any], output: Path, scale: str) -> dict[str, Any]:
-    """What must be the same for a trained row to be left as it is: the recipe, and the models that it starts from.
-
-    Of data it is the names of the files, so that they may be moved.
-    """
-    recipe = as_plain(recipe_of(row, settings))
-    for key in ("train_data_dir", "validation_data_dir"):
-        recipe[key] = [Path(path).name for path in recipe[key]]
-    recipe["resolutions"] = {
-        str(start): size for start, size in recipe["resolutions"].items()
-    }  # as JSON gives it back
-    uses = {key: fingerprint(output / name / "model") for key, name in row.uses.items()}
-    return {"scale": scale, "recipe": recipe, "uses": uses}
-
-
-def fingerprint(model: Path) -> str:
-    """Of a model's folder: the same weights and the same config have the same."""
-    content = (model / "model.safetensors").read_bytes() + (model / "config.json").read_bytes()
-    return hashlib.sha256(content).hexdigest()[:16]
-
-
-def is_same(before: dict[str, Any] | None, now: dict[str, Any]) -> bool:
-    """Whether two descriptions are of the same run, but for the keys that make no difference to its weights."""
-    if before is None or (before["scale"], before["uses"]) != (now["scale"], now["uses"]):
-        return False
-    defaults = as_plain(Recipe())
-    return all(
-        before["recipe"].get(key, defaults[key]) == value
-        for key, value in now["recipe"].items()
-        if (key not in FREE or key == "embedder_weights") and key not in now["uses"]
-    )
-
-
-def prepare_folder(folder: Path, description: dict[str, Any]) -> str:
-    """Makes a row's folder ready. Returns 'trained', 'begun', or 'new'.
-
-    What is there of another recipe is renamed to <row>.old-<number>: hours may be in it.
-    """
-    before = ladder_results.read_json(folder / ROW_FILE)
-    if folder.exists() and not is_same(before, description):
-        number = next(n for n in range(1, 10_000) if not folder.with_name(f"{folder.name}.old-{n}").exists())
-        aside = folder.rename(folder.with_name(f"{folder.name}.old-{number}"))
-        print(f"{folder.name} was trained by another recipe or from other weights; that is {aside.name} now")
-    if (folder / "model/config.json").is_file():
-        return "trained"
-    make_folder(folder)
-    begun = bool(list_checkpoints(folder))
-    if not begun:
-        (folder / "metrics.jsonl").unlink(missing_ok=True)  # of a run that was stopped before its first checkpoint
-        machine = {"machine": ladder_results.machine()}
-        ladder_results.write_json(folder / ROW_FILE, description | machine)
-    return "begun" if begun else "new"
+def uses_of(row: Row, output: Path) -> dict[str, str]:
+    """Fingerprints of the models that a row starts from: with others it is another run."""
+    return {key: fingerprint(output / name / "model") for key, name in row.uses.items()}
 
 
 def why_not(row: Row, source: Source, output: Path) -> str | None:
@@ -491,49 +407,6 @@ def why_not(row: Row, source: Source, output: Path) -> str | None:
     if row.needs_gpu and not torch.accelerator.is_available():
         return "it needs a GPU, and timm's pretrained weights"
     return None
-
-
-# ----------------------------------------------------------------------------------------------------------- running
-
-
-class Stopped(Exception):
-    """A person ended the run. Its argument is the signal's number."""
-
-
-def run(command: list[str]) -> str | None:
-    """Runs the trainer to its end, showing what it says. Returns None, or why it failed, in one sentence.
-
-    SIGINT and SIGTERM are passed on, so that it saves a checkpoint; then Stopped is raised.
-    """
-    process, received = None, []
-
-    def pass_on(number: int, frame: Any) -> None:
-        received.append(number)
-        if process:
-            process.send_signal(number)
-
-    before = {number: signal.signal(number, pass_on) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        # In a session of its own: a terminal's Ctrl-C would reach it twice.
-        process = subprocess.Popen(command, stderr=subprocess.PIPE, start_new_session=True)
-        for number in received:
-            process.send_signal(number)
-        said = b""
-        while part := process.stderr.read1():
-            sys.stderr.buffer.write(part)
-            sys.stderr.buffer.flush()
-            said = (said + part)[-10_000:]
-        code = process.wait()
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-    if received:
-        raise Stopped(received[0])
-    if code < 0:
-        return f"The trainer was ended by {signal.Signals(-code).name}."
-    lines = [line.strip() for line in said.decode(errors="replace").replace("\r", "\n").splitlines() if line.strip()]
-    own = [line.removeprefix("train.py: ") for line in lines if line.startswith("train.py: ")]
-    return None if code == 0 else (own or lines or [f"The trainer ended with the code {code}."])[-1]
 
 
 def train_row(row: Row, data: dict[str, Source], output: Path, arguments: argparse.Namespace) -> tuple[str, str]:
@@ -549,17 +422,7 @@ def train_row(row: Row, data: dict[str, Source], output: Path, arguments: argpar
     if reason := why_not(row, source, output):
         return "not trained", reason
     settings = settings_of(row, source, output, arguments.scale, variant, arguments.embedder_weights)
-    try:
-        state = prepare_folder(output / row.name, description_of(row, settings, output, arguments.scale))
-    except ColorizerError as error:
-        return "failed", str(error)
-    if state == "trained":
-        print("is trained already")
-        return "trained", ""
-    command = command_of(row, settings, resume=state == "begun")
-    print(shlex.join(["python", *command[1:]]), flush=True)
-    problem = run(command)
-    return ("failed", problem) if problem else ("trained", "")
+    return train(row.recipe, settings, scale=arguments.scale, uses=uses_of(row, output))
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -581,11 +444,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         if reason:
             print(f"{row.name}: {status}: {reason}", file=sys.stderr if status == "failed" else sys.stdout, flush=True)
 
-    words = ["python", "train/reproduce.py", *(sys.argv[1:] if argv is None else argv)]
-    # What trains the table, also where it is only brought up to date; of paths the names: where things lie on this
-    # machine is nobody's business in the documentation.
+    # What trains the table, also where it is only brought up to date.
+    words = sys.argv[1:] if argv is None else argv
     words = [word for word in words if word not in ("--report_only", "--write_docs")]
-    command = shlex.join([Path(word).name if os.path.isabs(word) else word for word in words])
+    command = documented("train/reproduce.py", words)
     fresh = [row.name for row in ROWS] if arguments.report_only else list(outcomes)
     results = ladder_results.collect(
         ROWS, RECIPES, output, outcomes, fresh, data["photos"].test, arguments.scale, command

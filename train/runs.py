@@ -1,0 +1,231 @@
+"""Trainings that belong to a table: each a run of train/train.py in a folder of its own.
+
+What is trained is left as it is, what was begun is resumed, and what was trained by another recipe is put aside.
+train/reproduce.py (the ladder) and train/arena.py (experiments) are built on this.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import platform
+import shlex
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+
+from colorizer.errors import ColorizerError
+from colorizer.models.base import written_aside
+from train.checkpoints import FREE, as_plain, list_checkpoints
+from train.recipe import FIELDS, Recipe, make_recipe, read_recipe
+
+ROOT = Path(__file__).resolve().parents[1]
+RECIPES = ROOT / "train/recipes"
+RUN_FILE = "row.json"  # in a run's folder: what it is trained with
+
+# ------------------------------------------------------------------------------------------------------------- files
+
+
+def make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ColorizerError(f"The folder {folder} cannot be made: {error.strerror}.") from None
+
+
+def write_json(path: Path, value: Any) -> None:
+    with written_aside(path) as partial:
+        partial.write_text(json.dumps(value, indent=2) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """The content of a file; None where there is none, or what is no JSON."""
+    try:
+        return json.loads(path.read_text())
+    except (OSError, ValueError):
+        return None
+
+
+def read_metrics(run: Path) -> list[dict[str, float]]:
+    """The lines of a run's metrics.jsonl, in their order."""
+    lines = []
+    for text in (run / "metrics.jsonl").read_text().splitlines():
+        with contextlib.suppress(ValueError):  # cut off by a kill
+            lines.append(json.loads(text))
+    return lines
+
+
+def machine() -> str:
+    """The kind of machine: processor, its cores, the accelerator if there is one, and torch's version."""
+    name = platform.processor() or platform.machine()
+    with contextlib.suppress(OSError):
+        models = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
+        name = models[0].partition(":")[2].strip() if models else name
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    device = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
+    if device is None:
+        where = "on the CPU"
+    else:
+        where = f"on {torch.cuda.get_device_name()}" if device.type == "cuda" else f"on {device.type}"
+    return f"{where}: {name}, {cores} cores, torch {torch.__version__}"
+
+
+# ------------------------------------------------------------------------------------------------ what makes a run
+
+
+def recipe_path(recipe: str) -> Path:
+    """The file of a recipe: one of ours by its name, any other by its path."""
+    return Path(recipe) if recipe.endswith((".yaml", ".yml")) else RECIPES / f"{recipe}.yaml"
+
+
+def resolve(recipe: str, settings: dict[str, Any]) -> Recipe:
+    """The whole recipe of a run; ColorizerError for what it cannot be."""
+    return make_recipe({**read_recipe(recipe_path(recipe)), **settings})
+
+
+def command_of(recipe: str, settings: dict[str, Any], resume: bool) -> list[str]:
+    """How the trainer is started."""
+    command = [sys.executable, str(ROOT / "train/train.py"), "--recipe", str(recipe_path(recipe))]
+    for key, value in settings.items():
+        kind = FIELDS[key].type
+        if kind == "list[str]":
+            command += [f"--{key}", *value]
+        elif kind in ("str", "str | None"):
+            command += [f"--{key}", value]
+        else:
+            command += [f"--{key}", yaml.safe_dump([value], default_flow_style=True, width=10_000).strip()[1:-1]]
+    return command + (["--resume_from_checkpoint", "latest"] if resume else [])
+
+
+def describe(recipe: Recipe, **more: Any) -> dict[str, Any]:
+    """What must be the same for a trained run to be left as it is: its recipe, and whatever else is given.
+
+    Of data it is the names of the files, so that they may be moved.
+    """
+    plain = as_plain(recipe)
+    for key in ("train_data_dir", "validation_data_dir"):
+        plain[key] = [Path(path).name for path in plain[key]]
+    plain["resolutions"] = {str(start): size for start, size in plain["resolutions"].items()}  # as JSON gives it back
+    return {"recipe": plain, **more}
+
+
+def saved_recipe(row: dict[str, Any]) -> Recipe:
+    """The recipe in a description, as a run's folder keeps it."""
+    values = dict(row["recipe"])
+    values["resolutions"] = {float(start): size for start, size in values["resolutions"].items()}
+    return make_recipe(values)
+
+
+def fingerprint(model: Path) -> str:
+    """Of a model's folder: the same weights and the same config have the same."""
+    content = (model / "model.safetensors").read_bytes() + (model / "config.json").read_bytes()
+    return hashlib.sha256(content).hexdigest()[:16]
+
+
+def is_same(before: dict[str, Any] | None, now: dict[str, Any]) -> bool:
+    """Whether two descriptions are of the same run, but for the keys that make no difference to its weights."""
+    if before is None or any(before.get(key) != now[key] for key in now.keys() - {"recipe"}):
+        return False
+    defaults = as_plain(Recipe())
+    return all(
+        before["recipe"].get(key, defaults[key]) == value
+        for key, value in now["recipe"].items()
+        if (key not in FREE or key == "embedder_weights") and key not in now.get("uses", {})
+    )
+
+
+def prepare_folder(folder: Path, description: dict[str, Any]) -> str:
+    """Makes a row's folder ready. Returns 'trained', 'begun', or 'new'.
+
+    What is there of another recipe is renamed to <folder>.old-<number>: hours may be in it.
+    """
+    before = read_json(folder / RUN_FILE)
+    if folder.exists() and not is_same(before, description):
+        number = next(n for n in range(1, 10_000) if not folder.with_name(f"{folder.name}.old-{n}").exists())
+        aside = folder.rename(folder.with_name(f"{folder.name}.old-{number}"))
+        print(f"{folder.name} was trained by another recipe or from other weights; that is {aside.name} now")
+    if (folder / "model/config.json").is_file():
+        return "trained"
+    make_folder(folder)
+    begun = bool(list_checkpoints(folder))
+    if not begun:
+        (folder / "metrics.jsonl").unlink(missing_ok=True)  # of a run that was stopped before its first checkpoint
+        write_json(folder / RUN_FILE, description | {"machine": machine()})
+    return "begun" if begun else "new"
+
+
+# ----------------------------------------------------------------------------------------------------------- running
+
+
+class Stopped(Exception):
+    """A person ended the run. Its argument is the signal's number."""
+
+
+def run(command: list[str]) -> str | None:
+    """Runs the trainer to its end, showing what it says. Returns None, or why it failed, in one sentence.
+
+    SIGINT and SIGTERM are passed on, so that it saves a checkpoint; then Stopped is raised.
+    """
+    process, received = None, []
+
+    def pass_on(number: int, frame: Any) -> None:
+        received.append(number)
+        if process:
+            process.send_signal(number)
+
+    before = {number: signal.signal(number, pass_on) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        # In a session of its own: a terminal's Ctrl-C would reach it twice.
+        process = subprocess.Popen(command, stderr=subprocess.PIPE, start_new_session=True)
+        for number in received:
+            process.send_signal(number)
+        said = b""
+        while part := process.stderr.read1():
+            sys.stderr.buffer.write(part)
+            sys.stderr.buffer.flush()
+            said = (said + part)[-10_000:]
+        code = process.wait()
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    if received:
+        raise Stopped(received[0])
+    if code < 0:
+        return f"The trainer was ended by {signal.Signals(-code).name}."
+    lines = [line.strip() for line in said.decode(errors="replace").replace("\r", "\n").splitlines() if line.strip()]
+    own = [line.removeprefix("train.py: ") for line in lines if line.startswith("train.py: ")]
+    return None if code == 0 else (own or lines or [f"The trainer ended with the code {code}."])[-1]
+
+
+def train(recipe: str, settings: dict[str, Any], **more: Any) -> tuple[str, str]:
+    """Trains one run, or goes on with it. Returns what became of it, trained or failed, and why.
+
+    Args:
+        recipe: a name in train/recipes, or a path.
+        settings: the keys that the run has besides those of its recipe, output_dir among them.
+        more: what else must be the same for a trained run to be left as it is.
+    """
+    try:
+        state = prepare_folder(Path(settings["output_dir"]), describe(resolve(recipe, settings), **more))
+    except ColorizerError as error:
+        return "failed", str(error)
+    if state == "trained":
+        print("is trained already")
+        return "trained", ""
+    command = command_of(recipe, settings, resume=state == "begun")
+    print(shlex.join(["python", *command[1:]]), flush=True)
+    problem = run(command)
+    return ("failed", problem) if problem else ("trained", "")
+
+
+def documented(script: str, words: Sequence[str]) -> str:
+    """A command line for the documentation: of paths the names, since where things lie here is nobody's business."""
+    return shlex.join(["python", script, *(Path(word).name if os.path.isabs(word) else word for word in words)])

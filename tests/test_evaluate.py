@@ -84,6 +84,7 @@ def test_two_processes_find_what_one_finds(photos, tiny_folder, classifier_folde
     """Also on fewer photographs than processes."""
     arguments = ["--model", tiny_folder, "--data", photos / "many", photos / "single", "--working_size", "64"]
     arguments += ["--classifier", classifier_folder, "--short_side", "96", "--device", "cpu"]
+    arguments += ["--one_color", "5", "10.5", "--curve", "3"]
     one = run(ROOT / "train/evaluate.py", *arguments, "--output_dir", "one", cwd=tmp_path)
     assert one.returncode == 0, one.stderr
     two = two_processes(*arguments, "--output_dir", "two", cwd=tmp_path)
@@ -98,7 +99,12 @@ def test_two_processes_find_what_one_finds(photos, tiny_folder, classifier_folde
 
     many = single["data"]["many"]
     assert many["photographs"] == 5 and many["labeled"] == 3 and single["data"]["single"]["labeled"] == 1
-    assert list(many["rows"]) == ["gray", str(tiny_folder), "truth"]
+    assert list(many["rows"]) == ["gray", "one color", str(tiny_folder), "truth"]
+    points = many["rows"][str(tiny_folder)]["curve"]
+    assert [point["temperature"] for point in points] == list(evaluate.CURVE_TEMPERATURES)
+    colors = [point["colorfulness_to_truth"] for point in points]
+    assert colors == sorted(colors, reverse=True) and colors[0] > colors[-1] > 0  # bold to soft
+    assert points[0]["rmse_to_gray"] > points[-1]["rmse_to_gray"]  # an untrained model's boldness is error
     assert many["rows"]["truth"]["rmse"] == 0 and many["rows"]["truth"]["ssim"] == pytest.approx(1)
     assert many["rows"]["gray"]["rmse_to_gray"] == 0 and many["rows"]["gray"]["accuracy"] is not None
     assert single["dials"][str(tiny_folder)] == {"colorfulness": 1.0, "temperature": 1.0, "working_size": 64}

@@ -9,7 +9,8 @@ Every photograph goes the whole way of the product: reduced to its lightness, co
 back to its own size and to 8 bits. For each data folder there is one row each for gray, for every model and for the
 truth, with the figures of colorizer/metrics.py: at the default dials, and at equal colorfulness (the chroma of the
 results scaled until the set's mean colorfulness is within 1% of the truth's). With --classifier, how many of the
-photographs it recognizes in gray, recolored and real; with --fid, the distance of the sets' features.
+photographs it recognizes in gray, recolored and real; with --fid, the distance of the sets' features; with --curve,
+how error and colorfulness go together over the temperature, or over the dial colorfulness where there is none.
 
 The output folder gets results.json, results.md and, for each data folder and model, a contact sheet of gray,
 prediction and truth: the best, median and worst photographs by ab RMSE relative to gray's, and some drawn at random.
@@ -27,7 +28,9 @@ import argparse  # noqa: E402
 import dataclasses  # noqa: E402
 import importlib.metadata  # noqa: E402
 import io  # noqa: E402
+import itertools  # noqa: E402
 import json  # noqa: E402
+import math  # noqa: E402
 import random  # noqa: E402
 import shlex  # noqa: E402
 
@@ -46,6 +49,8 @@ from colorizer.pipeline import ColorizationPipeline  # noqa: E402
 from train.data import load_pictures  # noqa: E402
 
 DIALS = ("colorfulness", "temperature", "working_size")
+CURVE_TEMPERATURES = (0.1, 0.2, 0.35, 0.5, 0.7, 1.0, 1.4)
+CURVE_COLORFULNESS = (0.5, 1.0, 1.5, 2.0, 2.5, 3.0)
 SMALLEST = 32  # pixels of the short side; smaller photographs are left out
 
 COLUMNS = {  # of the table: key in a row, heading, format
@@ -107,12 +112,22 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
         help="Frechet Inception distance by torchmetrics (pip install 'colorizer[fid]'), which downloads its network; "
         "of a few hundred photographs it says nothing against published numbers",
     )
+    parser.add_argument(
+        "--one_color",
+        nargs=2,
+        type=float,
+        metavar=("A", "B"),
+        help="adds a row that gives every place this ab (Lab units), such as the mean of the training pictures",
+    )
+    parser.add_argument(
+        "--curve", type=int, metavar="PHOTOS", help="error against colorfulness, on so many photographs of each folder"
+    )
     parser.add_argument("--device", help="cuda, mps or cpu; the best that there is by default")
     parser.add_argument(
         "--sheet_photos", type=int, default=40, help="drawn at random on a contact sheet; 0: no contact sheets"
     )
     arguments = parser.parse_args(argv)
-    for name, least in (("short_side", SMALLEST), ("limit", 1), ("sheet_photos", 0)):
+    for name, least in (("short_side", SMALLEST), ("limit", 1), ("sheet_photos", 0), ("curve", 1)):
         value = getattr(arguments, name)
         if value is not None and value < least:
             raise ColorizerError(f"--{name} must be {least} or more, not {value}.")
@@ -155,7 +170,10 @@ def main(argv: list[str] | None = None) -> None:
     }
     tables = []
     for photos in sets:
-        rows = judge(photos, pipes, given, classifier, inception, output, arguments.sheet_photos)
+        rows = judge(photos, pipes, given, classifier, inception, output, arguments.sheet_photos, arguments.one_color)
+        if arguments.curve:
+            for source, pipe in pipes.items():
+                rows[source]["curve"] = curve(photos, pipe, arguments.curve, given["working_size"], source)
         report["data"][photos.name] = {"photographs": photos.total, "labeled": photos.labeled, "rows": rows}
         tables.append(markdown(photos.name, photos.total, rows))
         if state.is_main_process:
@@ -253,8 +271,9 @@ def judge(
     inception: torch.nn.Module | None,
     output: Path,
     sheet_photos: int,
+    one_color: tuple[float, float] | None = None,
 ) -> dict[str, dict]:
-    """The rows of a set: gray, every model and the truth. Writes the contact sheets of the models."""
+    """The rows of a set: gray, `one_color` (a, b) if given, every model and the truth. Writes the models' sheets."""
     truths = photos.truths
     wanted = mean_colorfulness(truths)
     if wanted < 1:
@@ -271,6 +290,8 @@ def judge(
             rows[label]["fid"] = frechet_distance(features(results, inception), true_features)
 
     add("gray", [to_gray(truth) for truth in truths])
+    if one_color:
+        add("one color", [with_color(truth, *one_color) for truth in truths])
     for source, pipe in pipes.items():
         progress = tqdm(truths, desc=f"{photos.name}: {source}", mininterval=5)
         results = [np.asarray(pipe(Image.fromarray(truth), **dials).convert("RGB")) for truth in progress]
@@ -289,8 +310,13 @@ def judge(
 
 def to_gray(rgb: np.ndarray) -> np.ndarray:
     """The gray picture (H, W, 3) of the same lightness as sRGB (H, W, 3), both uint8."""
+    return with_color(rgb, 0.0, 0.0)
+
+
+def with_color(rgb: np.ndarray, a: float, b: float) -> np.ndarray:
+    """The picture (H, W, 3) of one ab, in Lab units, and the lightness of sRGB (H, W, 3), both uint8."""
     lab = rgb_to_lab(to_tensor(rgb))
-    lab[:, 1:] = 0
+    lab[:, 1:] = lab.new_tensor([a, b])[:, None, None]
     return to_array(lab_to_rgb(lab))
 
 
@@ -335,6 +361,54 @@ def figures(results: list[np.ndarray], truths: list[np.ndarray], gain: float = 1
         "histogram_distance": metrics.jensen_shannon_distance(histogram, true_histogram),
     }
     return row, values["mse"] ** 0.5
+
+
+def curve(
+    photos: PhotoSet, pipe: ColorizationPipeline, count: int, working_size: int | None, label: str
+) -> list[dict[str, float]]:
+    """How error and colorfulness go together, over `count` photographs of the set, drawn with seed 0.
+
+    A point each of CURVE_TEMPERATURES, at the colorfulness 1 of the dial; for a model without a temperature, of
+    CURVE_COLORFULNESS. Points are {"temperature" or "colorfulness": the dial, "rmse_to_gray", "colorfulness_to_truth",
+    "histogram_distance"}, as the columns of the table.
+    """
+    state = PartialState()
+    chosen = sorted(random.Random(0).sample(range(photos.total), min(count, photos.total)))
+    own = [photos.truths[i // state.num_processes] for i in chosen if i % state.num_processes == state.process_index]
+    dial, values = "colorfulness", CURVE_COLORFULNESS
+    if pipe.model.has_distribution:
+        dial, values = "temperature", CURVE_TEMPERATURES
+    errors, colors = ([[] for _ in range(len(values) + 1)] for _ in range(2))  # of each value; of the truth last
+    histograms = [0.0] * (len(values) + 1)
+    for truth in tqdm(own, desc=f"{photos.name}: curve of {label}", mininterval=5):
+        true_rgb = to_tensor(truth)
+        true_ab = rgb_to_lab(true_rgb)[:, 1:]
+        coloring = pipe.prepare(Image.fromarray(truth), working_size)
+        for place, value in enumerate(values):
+            photo = coloring.render(**({"colorfulness": 1.0} | {dial: value}))
+            rgb = to_tensor(np.asarray(photo.to_pil().convert("RGB")))
+            ab = rgb_to_lab(rgb)[:, 1:]
+            errors[place].append(metrics.ab_mse(ab, true_ab).item())
+            colors[place].append(metrics.colorfulness(rgb).item())
+            histograms[place] = histograms[place] + metrics.ab_histogram(ab)
+        errors[-1].append(true_ab.square().mean().item())
+        colors[-1].append(metrics.colorfulness(true_rgb).item())
+        histograms[-1] = histograms[-1] + metrics.ab_histogram(true_ab)
+    # The processes' shares may differ by more than one here, and fsum gives the same sum in any order.
+    error, color = (
+        [math.fsum(itertools.chain(*gather_object([one]))) / len(chosen) for one in several]
+        for several in (errors, colors)
+    )
+    histograms = [sum(gather_object([histogram])) for histogram in histograms]
+    return [
+        {
+            dial: value,
+            "rmse_to_gray": (error[place] / error[-1]) ** 0.5 - 1,
+            "colorfulness_to_truth": color[place] / color[-1],
+            "histogram_distance": metrics.jensen_shannon_distance(histograms[place], histograms[-1]),
+        }
+        for place, value in enumerate(values)
+    ]
 
 
 def mean_colorfulness(pictures: list[np.ndarray], gain: float = 1.0) -> float:

@@ -1,0 +1,188 @@
+"""The arena: its rows, its protocol, and one recipe all the way."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from PIL import Image
+from skimage import data
+
+from colorizer.color import rgb_to_lab
+from colorizer.errors import ColorizerError
+from colorizer.models import create_model
+from train import arena, runs
+from train.checkpoints import as_plain
+
+ROOT = Path(__file__).parents[1]
+BY_NAME = {row.name: row for row in arena.ROWS}
+PROTOCOL = ("train_data_dir", "picture_size", "max_train_samples", "train_batch_size", "max_train_steps",
+            "lr_scheduler", "lr_warmup_steps", "mixed_precision", "seed", "augment", "augmentation")  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory):
+    """Crops of scikit-image's photographs: train/ and test/."""
+    folder = tmp_path_factory.mktemp("photos")
+    for part, names in {"train": ("astronaut", "coffee", "chelsea"), "test": ("rocket",)}.items():
+        (folder / part).mkdir()
+        for name in names:
+            for number in range(4):
+                crop = getattr(data, name)()[40 * number : 40 * number + 90, 50 * number : 50 * number + 100]
+                Image.fromarray(crop).save(folder / part / f"{name}-{number}.png")
+    return folder
+
+
+def arguments_of(photos, tmp_path, *more):
+    return arena.parse_arguments(
+        [
+            "--train_data_dir",
+            str(photos / "train"),
+            "--data",
+            str(photos / "test"),
+            "--output_dir",
+            str(tmp_path),
+            *more,
+        ]
+    )
+
+
+def resolved(row, arguments, seed=0):
+    return as_plain(runs.resolve(row.recipe, arena.settings_of(row, seed, arguments)))
+
+
+def test_rows_are_told_apart_and_say_what_they_are_for():
+    assert len(BY_NAME) == len(arena.ROWS) and arena.REFERENCE in BY_NAME
+    for row in arena.ROWS:
+        assert row.part in arena.PARTS and row.shows
+        assert row.part == "field" or (row.why and row.prediction)
+
+
+@pytest.mark.parametrize("row", arena.ROWS, ids=BY_NAME)
+def test_every_row_is_a_recipe_under_the_same_protocol(row, photos, tmp_path):
+    arguments = arguments_of(photos, tmp_path)
+    recipe, reference = resolved(row, arguments), resolved(BY_NAME[arena.REFERENCE], arguments)
+    assert recipe["ema_decay"] == (0 if row.name == "no_average" else arena.EMA_DECAY)
+    for key in PROTOCOL:
+        assert recipe[key] == reference[key], key
+    assert recipe["max_train_steps"] == 1334 and (recipe["resolutions"] == {0.0: 96} or "resolutions" in row.overrides)
+    config = dict(recipe["model"])
+    with torch.device("meta"):
+        create_model(config.pop("name"), **config)
+    if row.part == "ablation":  # one change, and no other
+        changed = {key for key in recipe if recipe[key] != reference[key]} - {"output_dir"}
+        assert changed == ({"model"} if row.model else set(row.overrides))
+        assert len(row.model) + len(row.overrides) == 1
+
+
+def test_a_seed_has_a_folder_and_a_run_of_its_own(photos, tmp_path):
+    row, arguments = BY_NAME["no_skips"], arguments_of(photos, tmp_path)
+    first, second = (arena.settings_of(row, seed, arguments) for seed in (0, 1))
+    assert first["seed"] == 0 and second["seed"] == 1
+    assert [Path(settings["output_dir"]).name for settings in (first, second)] == ["no_skips", "no_skips-seed1"]
+
+
+def test_which_rows_are_run(photos, tmp_path):
+    def chosen(*flags):
+        return [row.name for row in arena.chosen_rows(arguments_of(photos, tmp_path, *flags))]
+
+    smoke = str(ROOT / "train/recipes/smoke.yaml")
+    assert chosen() == list(BY_NAME)
+    assert chosen("--rows", "flagship", "lab_cnn") == ["lab_cnn", "flagship"]
+    assert chosen("--recipes", smoke) == ["smoke"]
+    assert chosen("--recipes", smoke, "--rows", "flagship") == ["flagship", "smoke"]
+    other = tmp_path / "flagship.yaml"
+    other.write_text("model: {name: fusion}")
+    with pytest.raises(ColorizerError, match="same name"):
+        chosen("--recipes", str(other), "--rows", "flagship")
+
+
+def test_the_mean_color_is_of_the_pictures(tmp_path):
+    """Red, which fills two pictures, and blue, which fills one of another size."""
+    (tmp_path / "train").mkdir()
+    colors = {"red": (200, 40, 40), "redder": (210, 40, 40), "blue": (30, 60, 180)}
+    for name, color in colors.items():
+        picture = np.full((60, 60 if name == "red" else 90, 3), color, np.uint8)
+        picture[:30, :30] += np.arange(30, dtype=np.uint8)[:, None]  # plain ones would be taken for copies
+        Image.fromarray(picture).save(tmp_path / "train" / f"{name}.png")
+    arguments = arena.parse_arguments(
+        ["--train_data_dir", str(tmp_path / "train"), "--data", str(tmp_path), "--output_dir", str(tmp_path)]
+    )
+    found = arena.mean_color(arguments)
+    wanted = torch.stack([rgb_to_lab(torch.tensor(c).reshape(1, 3, 1, 1) / 255)[0, 1:, 0, 0] for c in colors.values()])
+    assert found == pytest.approx(wanted.mean(0).tolist(), abs=3)
+    (tmp_path / "train/blue.png").unlink()
+    assert arena.mean_color(arguments) == found  # kept beside the rows
+
+
+def run(*arguments, cwd):
+    return subprocess.run(
+        [sys.executable, str(ROOT / "train/arena.py"), *map(str, arguments)],
+        cwd=cwd,
+        env=os.environ | {"ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "2"},
+        capture_output=True,
+        text=True,
+    )
+
+
+def test_a_recipe_goes_all_the_way_and_is_not_trained_twice(photos, tmp_path):
+    recipe = yaml.safe_load((ROOT / "train/recipes/smoke.yaml").read_text())
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(recipe))
+    command = [
+        "--train_data_dir", photos / "train", "--data", photos / "test", "--output_dir", "arena", "--recipes",
+        "mine.yaml", "--views", 12, "--batch_size", 4, "--resolution", 32, "--working_size", 64, "--seeds", 0, 1,
+    ]  # fmt: skip
+    first = run(*command, cwd=tmp_path)
+    assert first.returncode == 0, first.stdout + first.stderr
+    results = json.loads((tmp_path / "arena/results.json").read_text())
+    for name, seed in {"mine": 0, "mine-seed1": 1}.items():
+        row = results["rows"][name]
+        assert (row["status"], row["seed"], row["images"]) == ("trained", seed, 12)
+        assert row["parameters"] > 0 and row["flops"] > 0 and row["machine"]
+        assert (tmp_path / "arena" / name / "evaluation/results.json").is_file()
+        assert list((tmp_path / "arena" / name / "evaluation").glob("test-*.jpg"))
+    assert results["rows"]["flagship"]["status"] == "not run"
+    judged = results["sets"]["test"]
+    assert judged["photographs"] == 4
+    assert set(judged["rows"]) == {"gray", "one color", "mine", "mine-seed1", "fusion_compact", "truth"}
+    assert len(judged["rows"]["fusion_compact"]["curve"]) == 7
+    table = (tmp_path / "arena/results.md").read_text()
+    assert table in first.stdout and "| mine-seed1 |" in table and str(tmp_path) not in table
+    with Image.open(tmp_path / "arena/arena-yours.png") as figure:
+        assert figure.width > 400
+
+    written = (tmp_path / "arena/mine/model/model.safetensors").stat().st_mtime_ns
+    second = run(*command, cwd=tmp_path)
+    assert second.returncode == 0 and second.stdout.count("is trained already") == 2
+    assert "curve of" not in second.stderr  # nor measured again
+    assert (tmp_path / "arena/mine/model/model.safetensors").stat().st_mtime_ns == written
+    assert json.loads((tmp_path / "arena/results.json").read_text()) == results
+
+
+@pytest.mark.parametrize(
+    ("flags", "sentence"),
+    [
+        (["--rows", "flagshp"], "--rows has no row 'flagshp'; there are "),
+        (["--views", "0"], "--views must be 1 or more, not 0."),
+        (["--recipes", "none.yaml"], "--recipes: there is no "),
+    ],
+)
+def test_mistakes_are_told_in_a_sentence(flags, sentence, photos, tmp_path):
+    result = run("--train_data_dir", photos / "train", "--data", photos / "test", *flags, cwd=tmp_path)
+    assert result.returncode == 2 and result.stderr.startswith(f"arena.py: {sentence}") and not result.stdout
+
+
+def test_a_row_that_fails_is_told_and_the_others_go_on(photos, tmp_path):
+    (tmp_path / "broken.yaml").write_text("model: {name: fusion, head: hat}")
+    result = run(
+        "--train_data_dir", photos / "train", "--data", photos / "test", "--output_dir", "arena", "--recipes",
+        "broken.yaml", "--views", 4, "--batch_size", 4, "--resolution", 32, cwd=tmp_path,
+    )  # fmt: skip
+    assert result.returncode == 1 and "head must be 'bins' or 'regression'" in result.stderr
+    row = json.loads((tmp_path / "arena/results.json").read_text())["rows"]["broken"]
+    assert row["status"] == "failed" and "head must be" in row["reason"]

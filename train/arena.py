@@ -1,0 +1,590 @@
+"""Trains colorizers under one protocol and measures them on the same photographs: the field, and one change at a time.
+
+    python train/arena.py --train_data_dir photos/ --data photos-val/ bsds500-test/ kodak/
+    python train/arena.py --train_data_dir photos/ --data photos-val/ --rows flagship no_skips --seeds 0 1
+    python train/arena.py --train_data_dir photos/ --data photos-val/ --recipes my.yaml      # any recipe of yours
+
+Every row sees the same number of views of the same photographs at the same size, in batches of the same size and in an
+order that follows from the seed, by the same schedule; what else its recipe says (network, objectives, optimizer) is
+its own.
+A row is one run of train/train.py in a folder of its name below --output_dir, and is then measured there by
+train/evaluate.py. The same command goes on where an earlier one was stopped: what is trained and measured stays as it
+is. In the end come results.json, results.md and arena-*.png of all rows that there are. docs/experiments.md says what
+was learned.
+"""
+
+import sys
+from pathlib import Path
+
+sys.path[0] = str(Path(__file__).resolve().parents[1])  # the repository, so that `train` and `colorizer` are found
+
+import argparse  # noqa: E402
+import dataclasses  # noqa: E402
+import math  # noqa: E402
+import os  # noqa: E402
+import shutil  # noqa: E402
+from collections.abc import Sequence  # noqa: E402
+from typing import Any  # noqa: E402
+
+import torch  # noqa: E402
+from accelerate import Accelerator  # noqa: E402
+
+from colorizer import load_model  # noqa: E402
+from colorizer.errors import ColorizerError  # noqa: E402
+from colorizer.models.base import written_aside  # noqa: E402
+from train import evaluate  # noqa: E402
+from train.data import batches_of, prepare_pictures  # noqa: E402
+from train.ladder_results import compact, cost, figures_of_run, fingerprint  # noqa: E402
+from train.recipe import make_recipe, read_recipe  # noqa: E402
+from train.runs import (  # noqa: E402
+    ROOT,
+    RUN_FILE,
+    Stopped,
+    documented,
+    make_folder,
+    read_json,
+    recipe_path,
+    run,
+    saved_recipe,
+    train,
+    write_json,
+)
+from train.sources import list_items  # noqa: E402
+from train.views import to_lab, training_views  # noqa: E402
+
+DOCS = ROOT / "docs"
+REFERENCE = "flagship"
+BUNDLED = "fusion_compact"  # measured beside the rows, whatever it was trained with
+EMA_DECAY = 0.997  # some 300 steps: a run has a few times as many
+PICTURE_SIZE = 192  # pixels a side that decoded pictures are kept with
+MEAN_SIZE = 64  # pixels a side at which the mean color is taken
+CURVE_PHOTOS = 200  # of each test set
+
+# --------------------------------------------------------------------------------------------------------- the rows
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """One colorizer of the arena.
+
+    Attributes:
+        name: of the row, and of its folder.
+        part: "field" (others' ideas, and ours), "ablation" (one change against the flagship) or "yours".
+        shows: what it is, or what is changed.
+        why: what the change is to tell; of ablations.
+        prediction: what was expected, written before the run; of ablations.
+        recipe: a name in train/recipes, or a path.
+        model: keys of the recipe's model that are otherwise.
+        overrides: keys of the recipe that are otherwise.
+    """
+
+    name: str
+    part: str
+    shows: str
+    recipe: str = BUNDLED
+    model: dict[str, Any] = dataclasses.field(default_factory=dict)
+    overrides: dict[str, Any] = dataclasses.field(default_factory=dict)
+    why: str = ""
+    prediction: str = ""
+
+
+def field(name: str, shows: str, recipe: str = BUNDLED, **more: Any) -> Row:
+    return Row(name, "field", shows, recipe, **more)
+
+
+def ablation(name: str, shows: str, why: str, prediction: str, **more: Any) -> Row:
+    return Row(name, "ablation", shows, why=why, prediction=prediction, **more)
+
+
+# A squared or absolute error of ab in units of 110 is a hundred times smaller than a cross-entropy over 260 bins; so
+# weighted, color and labels pull at the embedder about as they do in the flagship.
+REGRESSION = {
+    "objectives": {"smooth_l1": 100.0, "labels": 0.1},
+    "defaults": {"working_size": 192, "temperature": None, "colorfulness": 1.0},
+}
+
+ROWS = (
+    field("lab_cnn", "a plain network, squared error; half the width", "lab_cnn", model={"width": 32}),
+    field(
+        "fusion_paper",
+        "Deep Koalarization's layout at half the width, its embedder a ResNet-18 that learns along, at 96 pixels",
+        "fusion_paper",
+        model={"width": 32, "embedder": "resnet18", "embedder_size": 96},
+        overrides={
+            "embedder_weights": "none",
+            "freeze_embedder": False,
+            "cache_embeddings": False,
+            "augment": True,
+            "channels_last": True,
+        },
+    ),
+    field(
+        "eccv16",
+        "Zhang et al. 2016 at a quarter of the width: plain encoder, rebalanced bins",
+        "eccv16",
+        model={"width": 16},
+    ),  # fmt: skip
+    field("unet", "a U-Net on ConvNeXt-tiny with L1: a stand-in for the modern line", "unet"),
+    field(
+        "regression",
+        "the flagship's own network with a regression head",
+        model={"head": "regression"},
+        overrides=REGRESSION,
+    ),  # fmt: skip
+    field(REFERENCE, "the recipe of the bundled model"),
+    ablation(
+        "no_rebalancing",
+        "rebalancing_mix 1 instead of 0.85",
+        "rebalancing buys rare colors with error; at equal colorfulness it may buy nothing that the dials cannot",
+        "less error and less color at the default dials; at equal colorfulness the same error, and a worse histogram",
+        overrides={"rebalancing_mix": 1.0},
+    ),
+    ablation(
+        "paper_rebalancing",
+        "rebalancing_mix 0.5, as Zhang et al. 2016",
+        "the paper's strength, on 30,000 pictures instead of 1.3 million",
+        "more color, some points more error at equal colorfulness, a better histogram",
+        overrides={"rebalancing_mix": 0.5},
+    ),
+    ablation(
+        "no_hints",
+        "no view carries hints",
+        "half of the views show the answer in places; a network without that habit may color alone better",
+        "half a point to a point less error",
+        overrides={"hint_share": 0.0},
+    ),
+    ablation(
+        "no_skips",
+        "the decoder sees none of the encoder's finer stages",
+        "the embedder's maps carry fine detail too, so that the encoder's may be needless",
+        "no difference in error: the guided filter brings the edges back anyway",
+        model={"skips": False},
+    ),
+    ablation(
+        "no_labels",
+        "no class labels",
+        "labels are to teach the embedder what pictures show, which color alone may teach as well",
+        "half a point more error: a third of the pictures have labels of use",
+        overrides={"objectives": {"rebalanced_cross_entropy": 1.0}},
+    ),
+    ablation(
+        "more_labels",
+        "labels at weight 0.3 instead of 0.1",
+        "the other side of the same question",
+        "no difference",
+        overrides={"objectives": {"rebalanced_cross_entropy": 1.0, "labels": 0.3}},
+    ),
+    ablation(
+        "small_embedder",
+        "a ResNet-10 as the embedder",
+        "whether size matters already at so few views",
+        "a point more error",
+        model={"embedder": "resnet10t"},
+    ),
+    ablation(
+        "large_embedder",
+        "a ResNet-34 as the embedder",
+        "the same, upwards; it would not fit into 30 MB with the rest",
+        "no difference at so few views: a deeper network learns more slowly at first",
+        model={"embedder": "resnet34"},
+    ),
+    ablation(
+        "film",
+        "the vector scales and shifts the fused maps (FiLM) instead of being added to them",
+        "a product can turn channels off by what the picture shows; a sum cannot",
+        "a little less error, under half a point",
+        model={"fusion": "film"},
+    ),
+    ablation(
+        "attention",
+        "every place asks the embedder's coarsest map by attention",
+        "a place may need to know what is elsewhere in the picture, and where",
+        "no difference at 96 pixels, where that map has nine places",
+        model={"fusion": "attention"},
+    ),
+    ablation(
+        "no_average",
+        "the last weights instead of their moving average",
+        "with a cosine schedule the end is quiet anyway",
+        "half a point more error",
+        overrides={"ema_decay": 0.0},
+    ),
+    ablation(
+        "aging",
+        "half of the views' lightness made to look like an old photograph's",
+        "old photographs are not clean conversions of new ones",
+        "half a point more error on clean pictures, points less on aged ones",
+        overrides={"aging": 0.5},
+    ),
+    ablation(
+        "adversarial",
+        "a critic in the last fifth, at weight 0.05",
+        "DeOldify and DDColor end with one, for livelier color",
+        "more color, a better histogram and more error; at equal colorfulness no gain",
+        overrides={"objectives": {"rebalanced_cross_entropy": 1.0, "labels": 0.1, "adversarial": 0.05}},
+    ),
+    ablation(
+        "views_64",
+        "views of 64 pixels",
+        "more views in the same time, if they teach as much",
+        "a point more error for the same number of views, at less than half the time",
+        overrides={"resolutions": {0.0: 64}},
+    ),
+    ablation(
+        "views_128",
+        "views of 128 pixels",
+        "the same, upwards",
+        "half a point less error for the same number of views, at 1.7 times the time",
+        overrides={"resolutions": {0.0: 128}},
+    ),
+)
+
+# ----------------------------------------------------------------------------------------------------- the arguments
+
+
+def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+    )
+    names = [row.name for row in ROWS]
+    parser.add_argument("--train_data_dir", nargs="+", required=True, metavar="PATH", help="photographs to train on")
+    parser.add_argument("--data", nargs="+", required=True, metavar="PATH", help="folders of held-out photographs")
+    parser.add_argument("--output_dir", default="runs/arena", help="the rows' folders and the table")
+    parser.add_argument("--rows", nargs="*", metavar="ROW", help=f"only these: {', '.join(names)}")
+    parser.add_argument(
+        "--recipes", nargs="+", default=[], metavar="YAML", help="these too; without --rows, only these"
+    )
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0], help="each row is trained with each of them")
+    parser.add_argument("--views", type=int, default=64_000, help="views of photographs that a row is trained on")
+    parser.add_argument("--resolution", type=int, default=96, help="pixels a side of a view")
+    parser.add_argument("--batch_size", type=int, default=48, help="views in a step")
+    parser.add_argument("--working_size", type=int, default=128, help="at which every row is measured")
+    parser.add_argument("--mixed_precision", choices=("no", "bf16"), default="no", help="of the trainings")
+    parser.add_argument("--max_train_samples", type=int, help="only the first so many photographs")
+    parser.add_argument("--report_only", action="store_true", help="train and measure nothing; make the table again")
+    parser.add_argument("--write_docs", action="store_true", help="also write docs/arena.md and its figures")
+    arguments = parser.parse_args(argv)
+    for name in arguments.rows or []:
+        if name not in names:
+            raise ColorizerError(f"--rows has no row {name!r}; there are {', '.join(names)}.")
+    for name in ("views", "resolution", "batch_size", "working_size"):
+        if getattr(arguments, name) < 1:
+            raise ColorizerError(f"--{name} must be 1 or more, not {getattr(arguments, name)}.")
+    for name in ("train_data_dir", "data", "recipes"):
+        paths = [os.path.abspath(path) for path in getattr(arguments, name)]
+        for path in paths:
+            if not os.path.exists(path):
+                raise ColorizerError(f"--{name}: there is no {path}.")
+        setattr(arguments, name, paths)
+    return arguments
+
+
+def chosen_rows(arguments: argparse.Namespace) -> list[Row]:
+    """The rows of --rows and --recipes; all of ours where neither is given."""
+    own = [Row(Path(path).stem, "yours", Path(path).name, path) for path in arguments.recipes]
+    ours = [row.name for row in ROWS] if arguments.rows is None and not own else arguments.rows or []
+    rows = [row for row in ROWS if row.name in ours] + own
+    if len({row.name for row in rows}) < len(rows):
+        raise ColorizerError("Two rows have the same name: give the recipe's file another one.")
+    return rows
+
+
+def settings_of(row: Row, seed: int, arguments: argparse.Namespace) -> dict[str, Any]:
+    """The keys that a row's run has besides those of its recipe: the protocol's, and its own changes."""
+    steps = math.ceil(arguments.views / arguments.batch_size)
+    settings = {
+        "train_data_dir": arguments.train_data_dir,
+        "picture_size": max(PICTURE_SIZE, arguments.resolution),
+        "resolutions": {0.0: arguments.resolution},
+        "max_train_samples": arguments.max_train_samples,
+        "train_batch_size": arguments.batch_size,
+        "max_train_steps": steps,
+        "lr_scheduler": "cosine",
+        "lr_warmup_steps": min(100, steps // 10),
+        "ema_decay": EMA_DECAY,
+        "mixed_precision": arguments.mixed_precision,
+        "seed": seed,
+        "checkpointing_steps": max(1, steps // 3),
+        "validation_steps": steps,
+        "logging_steps": max(1, steps // 25),
+        "report_to": "none",
+        "output_dir": str(folder_of(row, seed, arguments)),
+    } | row.overrides
+    if row.model:
+        settings["model"] = read_recipe(recipe_path(row.recipe))["model"] | row.model
+    return settings
+
+
+def folder_of(row: Row, seed: int, arguments: argparse.Namespace) -> Path:
+    return Path(os.path.abspath(arguments.output_dir)) / (f"{row.name}-seed{seed}" if seed else row.name)
+
+
+# ---------------------------------------------------------------------------------------------------------- measuring
+
+
+def mean_color(arguments: argparse.Namespace) -> list[float]:
+    """The mean ab (Lab units) of the training pictures, every picture counting the same; kept beside the rows."""
+    path = Path(arguments.output_dir) / "mean_color.json"
+    key = [sorted(Path(name).name for name in arguments.train_data_dir), arguments.max_train_samples]
+    kept = read_json(path)
+    if kept and kept["key"] == key:
+        return kept["ab"]
+    recipe = make_recipe(
+        {
+            "model": {"name": "fusion"},
+            "train_data_dir": arguments.train_data_dir,
+            "picture_size": MEAN_SIZE,
+            "resolutions": {0.0: MEAN_SIZE},
+            "max_train_steps": 1,
+        }
+    )
+    items = list_items(arguments.train_data_dir)[: arguments.max_train_samples]
+    pictures = prepare_pictures(items, recipe, Accelerator(cpu=True), [])
+    total = torch.zeros(2, dtype=torch.float64)
+    for batch in batches_of(pictures, 256):
+        _, ab = to_lab(training_views(batch, None, MEAN_SIZE))
+        total += ab.double().mean((2, 3)).sum(0)
+    ab = [round(value, 2) for value in (total / len(pictures)).tolist()]
+    write_json(path, {"key": key, "ab": ab})
+    return ab
+
+
+def measure(source: str, folder: Path, arguments: argparse.Namespace) -> str | None:
+    """Measures a model on the test photographs by train/evaluate.py, into `folder`, unless that was done.
+
+    Returns None, or why it failed, in one sentence.
+    """
+    kept = read_json(folder / "key.json")
+    key = {
+        "model": fingerprint(load_model(source)),
+        "data": [Path(path).name for path in arguments.data],
+        "working_size": arguments.working_size,
+    }
+    if kept == key and (folder / "results.json").is_file():
+        return None
+    command = [sys.executable, str(ROOT / "train/evaluate.py"), "--model", source, "--data", *arguments.data]
+    command += ["--working_size", str(arguments.working_size), "--curve", str(CURVE_PHOTOS), "--sheet_photos", "24"]
+    command += ["--one_color", *map(str, mean_color(arguments)), "--output_dir", str(folder)]
+    problem = run(command)
+    if problem is None:
+        write_json(folder / "key.json", key)
+    return problem
+
+
+def collect(rows: Sequence[Row], arguments: argparse.Namespace, outcomes: dict[str, str], command: str) -> dict:
+    """The content of results.json: the protocol, and what every run that there is reached.
+
+    `outcomes` says of rows that failed in this run why; others without figures are "not run".
+    """
+    output = Path(arguments.output_dir)
+    results = {
+        "command": command,
+        "views": arguments.views,
+        "resolution": arguments.resolution,
+        "batch_size": arguments.batch_size,
+        "working_size": arguments.working_size,
+        "sets": {},
+        "rows": {},
+    }
+
+    def add(name: str, entry: dict[str, Any], evaluation: dict | None, source: str) -> None:
+        results["rows"][name] = entry
+        for photos, judged in (evaluation or {"data": {}})["data"].items():
+            known = results["sets"].setdefault(photos, {"photographs": judged["photographs"], "rows": {}})
+            for label, figures in judged["rows"].items():
+                known["rows"][name if label == source else label] = figures
+
+    for row in rows:
+        seeds = sorted(
+            int(path.name.rpartition("-seed")[2]) if path.name != row.name else 0
+            for path in [output / row.name, *output.glob(f"{row.name}-seed*")]
+            if (path / RUN_FILE).is_file() and ".old-" not in path.name
+        )
+        for seed in seeds or [0]:
+            folder = folder_of(row, seed, arguments)
+            evaluation = read_json(folder / "evaluation/results.json")
+            entry = dataclasses.asdict(row) | {"seed": seed, "status": "not run"}
+            if folder.name in outcomes:
+                entry |= {"status": "failed", "reason": outcomes[folder.name]}
+            elif evaluation and (folder / "model/config.json").is_file():
+                saved = read_json(folder / RUN_FILE)
+                entry |= {"status": "trained", "machine": saved["machine"]}
+                entry |= cost(load_model(str(folder / "model")), arguments.resolution)
+                entry |= {key: figures_of_run(folder, saved_recipe(saved))[key] for key in ("images", "minutes")}
+            add(folder.name, entry, evaluation, str(folder / "model"))
+    bundled = {"part": "bundled", "shows": "the weights that come with the package", "status": "bundled"}
+    add(BUNDLED, bundled, read_json(output / "bundled/results.json"), BUNDLED)
+    return results
+
+
+# ------------------------------------------------------------------------------------------------------------ tables
+
+COLUMNS = (
+    "rmse_to_gray", "colorfulness_to_truth", "histogram_distance", "gain", "equal_rmse_to_gray",
+    "equal_histogram_distance", "equal_auc_rebalanced",
+)  # fmt: skip
+PARTS = {"field": "The field", "ablation": "One change at a time", "yours": "Recipes given by --recipes"}
+
+
+def markdown(results: dict[str, Any]) -> str:
+    """The tables, for people."""
+    rows = results["rows"]
+    lines = [
+        "# The arena",
+        "",
+        f"By `{results['command']}`; [experiments.md](experiments.md) says what was learned from it.",
+        "",
+        f"Every row saw {results['views']:,} views of {results['resolution']} pixels, in batches of "
+        f"{results['batch_size']}, unless it says otherwise, and was measured at the working size "
+        f"{results['working_size']}: at its own default dials, and with the chroma scaled until the mean colorfulness "
+        "was within 1% of the truth's (train/evaluate.py explains the figures).",
+        "",
+    ]
+    machines = sorted({entry["machine"] for entry in rows.values() if "machine" in entry})
+    lines += [f"Trained {machine}." for machine in machines] + [""] * bool(machines)
+    for part, title in PARTS.items():
+        of_part = {name: entry for name, entry in rows.items() if entry["part"] == part}
+        if any(entry["status"] != "not run" for entry in of_part.values()):
+            lines += [f"## {title}", "", *run_table(of_part), ""]
+            for photos, judged in results["sets"].items():
+                shown = [name for name in of_part if name in judged["rows"]]
+                # What all are read against: the plain answers above, the flagship and the bundled weights below.
+                plain = ["gray", "one color"] if part == "field" else ["gray"]
+                below = [name for name in (REFERENCE, BUNDLED) if name not in shown and name in judged["rows"]]
+                if part != "field":
+                    below += [name for name in judged["rows"] if name.startswith(f"{REFERENCE}-seed")]
+                lines += [f"### {photos} ({judged['photographs']} photographs)", ""]
+                lines += [*figure_table(judged["rows"], [*plain, *shown, *below], results), ""]
+            lines += [f"![Error against colorfulness](arena-{part}.png)", ""]
+    return "\n".join(lines)
+
+
+def run_table(rows: dict[str, dict]) -> list[str]:
+    """What each row is and what its training cost."""
+    lines = ["| row | what it is | parameters | FLOPs | minutes |", "|---|---|---:|---:|---:|"]
+    for name, entry in rows.items():
+        if entry["status"] == "trained":
+            cells = f"{compact(entry['parameters'])} | {compact(entry['flops'])} | {entry['minutes']:.1f}"
+        else:
+            cells = f"{entry['status']}{': ' + entry['reason'] if entry.get('reason') else ''} | | "
+        lines.append(f"| {name} | {entry['shows']} | {cells} |")
+    return lines
+
+
+def figure_table(judged: dict[str, dict], names: Sequence[str], results: dict[str, Any]) -> list[str]:
+    """The figures of some rows on one set."""
+    lines = ["| | " + " | ".join(evaluate.COLUMNS[key][0] for key in COLUMNS) + " |", "|---" + "|---:" * 7 + "|"]
+    for name in names:
+        cells = [
+            format(judged[name][key], evaluate.COLUMNS[key][1]) if judged[name].get(key) is not None else ""
+            for key in COLUMNS
+        ]
+        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    return lines
+
+
+# Okabe and Ito's colors, which people with any color vision can tell apart; yellow is too light for a line.
+LINES = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#999999")
+
+
+def draw_curves(results: dict[str, Any], part: str, path: Path) -> None:
+    """Draws ab RMSE against colorfulness, over the dials, of the rows of a part, one panel a test set."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    sets = results["sets"]
+    figure, axes = plt.subplots(1, len(sets), figsize=(5 * len(sets), 4.6), layout="constrained", squeeze=False)
+    for axis, (photos, judged) in zip(axes[0], sets.items(), strict=True):
+        names = [name for name, entry in results["rows"].items() if entry["part"] == part]
+        names += [name for name in (REFERENCE, BUNDLED) if name not in names]
+        for number, name in enumerate(name for name in names if "curve" in judged["rows"].get(name, {})):
+            points = judged["rows"][name]["curve"]
+            style = ("-", "--", ":")[number // len(LINES) % 3]
+            color = "black" if name in (REFERENCE, BUNDLED) else LINES[number % len(LINES)]
+            axis.plot(
+                [point["colorfulness_to_truth"] for point in points],
+                [100 * point["rmse_to_gray"] for point in points],
+                style if name != BUNDLED else "--", color=color, marker=".", linewidth=1.2, label=name,
+            )  # fmt: skip
+        if "one color" in judged["rows"]:
+            one = judged["rows"]["one color"]
+            axis.plot(one["colorfulness_to_truth"], 100 * one["rmse_to_gray"], "kx", label="one color")
+        axis.plot(0, 0, "k^", label="gray")
+        axis.axvline(1, color="#cccccc", linewidth=0.8, zorder=0)
+        axis.axhline(0, color="#cccccc", linewidth=0.8, zorder=0)
+        axis.set(title=photos, xlabel="colorfulness, of the truth's", xlim=(-0.05, 1.5), ylim=(-16, 30))
+    axes[0][0].set_ylabel("ab RMSE to gray's, %")
+    axes[0][-1].legend(fontsize=7, loc="upper left", bbox_to_anchor=(1, 1))
+    with written_aside(path) as partial:
+        figure.savefig(partial, format="png", dpi=90)
+    plt.close(figure)
+
+
+# ----------------------------------------------------------------------------------------------------------- the whole
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Returns the exit code: 0, 1 if a row failed, or 128 + the signal that ended the run."""
+    arguments = parse_arguments(argv)
+    output = Path(os.path.abspath(arguments.output_dir))
+    make_folder(output)
+    rows = chosen_rows(arguments)
+    runs = [] if arguments.report_only else [(row, seed) for row in rows for seed in arguments.seeds]
+    outcomes: dict[str, str] = {}
+    try:
+        for number, (row, seed) in enumerate(runs, 1):
+            folder = folder_of(row, seed, arguments)
+            print(f"\n[{number}/{len(runs)}] {folder.name}: {row.shows}", flush=True)
+            status, reason = train(row.recipe, settings_of(row, seed, arguments))
+            if status == "trained":
+                reason = measure(str(folder / "model"), folder / "evaluation", arguments)
+            if reason:
+                outcomes[folder.name] = reason
+                print(f"{folder.name}: failed: {reason}", file=sys.stderr, flush=True)
+        if runs:
+            reason = measure(BUNDLED, output / "bundled", arguments)
+            if reason:
+                print(f"{BUNDLED}: failed: {reason}", file=sys.stderr, flush=True)
+    except Stopped as stop:
+        print("stopped; the same command goes on from there", flush=True)
+        return 128 + stop.args[0]
+
+    words = [
+        word for word in (sys.argv[1:] if argv is None else argv) if word not in ("--report_only", "--write_docs")
+    ]
+    own = [row for row in rows if row.part == "yours"]
+    results = collect([*ROWS, *own], arguments, outcomes, documented("train/arena.py", words))
+    write_json(output / "results.json", results)
+    table = markdown(results)
+    print("\n" + table, flush=True)
+    with written_aside(output / "results.md") as partial:
+        partial.write_text(table)
+    figures = []
+    try:
+        for part in PARTS:
+            if any(entry["part"] == part and name in judged["rows"] for judged in results["sets"].values()
+                   for name, entry in results["rows"].items()):  # fmt: skip
+                figures.append(output / f"arena-{part}.png")
+                draw_curves(results, part, figures[-1])
+    except ImportError:
+        print("the curves are left out: they need matplotlib (pip install matplotlib)")
+    if arguments.write_docs:
+        with written_aside(DOCS / "arena.md") as partial:
+            partial.write_text(table)
+        for figure in figures:
+            shutil.copy(figure, DOCS / figure.name)
+    if outcomes:
+        print(f"arena.py: failed: {', '.join(outcomes)}; the same command tries again.", file=sys.stderr)
+    return 1 if outcomes else 0
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except ColorizerError as error:
+        print(f"arena.py: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        sys.exit(130)

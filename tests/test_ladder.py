@@ -72,7 +72,7 @@ def test_digits_need_their_classes(photos, tmp_path):
 
 
 def test_digits_do_not_age(digits, tmp_path):
-    with pytest.raises(ColorizerError, match="mnist_linear model colors no photographs that could be old"):
+    with pytest.raises(ColorizerError, match="mnist_linear model colors no photographs"):
         run("mnist_linear", digits, tmp_path, validation_data_dir=digits, min_class_size=1, aging=0.5)
 
 

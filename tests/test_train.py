@@ -833,7 +833,7 @@ def test_resumed_equals_left_alone_for_all_kinds(photos, shards, small_network, 
         (
             {"model": "{name: color_autoencoder, widths: [8], latent: 4}", "objectives": "{mse: 1}", "aging": "0.5"}
             | {"hint_share": 0},
-            "colors no photographs that could be old",
+            "colors no photographs",
         ),
         ({"push_to_hub": "true", "hub_model_id": "user/repo"}, "needs a token"),
     ],

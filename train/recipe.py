@@ -58,6 +58,7 @@ class Recipe:
     augmentation: str = "crops"  # random crops and flips; flips: those alone; shifts: moved and turned a little
     hint_share: float = 0.0  # of the views that carry simulated hints (Zhang et al. 2017)
     aging: float = 0.0  # share of the views whose lightness is made to look like an old photograph's
+    documents: float = 0.0  # share of the views that show drawn documents instead, which are to stay gray
 
     # The objective
     objectives: dict[str, float] = dataclasses.field(default_factory=lambda: {"rebalanced_cross_entropy": 1.0})
@@ -138,6 +139,9 @@ POSITIVE = (
 NOT_NEGATIVE = (
     "seed", "dataloader_num_workers", "weight_decay", "lr_warmup_steps", "min_colorfulness", "min_side",
     "critic_warmup_steps",
+)  # fmt: skip
+SHARES = (
+    "hint_share", "aging", "documents", "validation_share", "rebalancing_mix", "adversarial_from", "freeze_norm_from",
 )  # fmt: skip
 FIELDS = {field.name: field for field in dataclasses.fields(Recipe)}
 
@@ -239,7 +243,7 @@ def _check(recipe: Recipe) -> None:
     for name in NOT_NEGATIVE:
         value = getattr(recipe, name)
         require(value >= 0, f"{name} must be 0 or more, not {value}.")
-    for name in ("hint_share", "aging", "validation_share", "rebalancing_mix", "adversarial_from", "freeze_norm_from"):
+    for name in SHARES:
         value = getattr(recipe, name)
         require(0 <= value <= 1, f"{name} is a share and must be from 0 to 1, not {value}.")
     require(
@@ -312,7 +316,8 @@ def _check(recipe: Recipe) -> None:
     if recipe.cache_embeddings:
         require(recipe.freeze_embedder, "cache_embeddings needs freeze_embedder: otherwise embeddings change.")
         require(not recipe.augment, "cache_embeddings needs augment: false, since an embedding belongs to one view.")
-        require(not recipe.aging, "cache_embeddings needs aging: 0, since an embedding belongs to one lightness.")
+        for name in ("aging", "documents"):
+            require(not getattr(recipe, name), f"cache_embeddings needs {name}: 0, since views would change.")
         require(
             len(recipe.resolutions) == 1, "cache_embeddings needs one resolution, since an embedding belongs to one."
         )

@@ -83,7 +83,7 @@ from train.trainee import (  # noqa: E402
     calibrate,
     checkpoint_gradients,
 )
-from train.views import age, draw, simulate_hints, to_lab, training_views  # noqa: E402
+from train.views import age, draw, simulate_hints, to_lab, training_views, with_documents  # noqa: E402
 from train.weights import load_decoder_weights, load_embedder_weights  # noqa: E402
 
 SAMPLE_EPOCH = 2**31  # no epoch of the training: seeds the views of what is looked at beside it
@@ -222,8 +222,9 @@ class Training:
         recipe, accelerator = self.recipe, self.accelerator
         weights = {name: weight for name, weight in recipe.objectives.items() if weight}
         classes = len(self.training.classes)
-        if recipe.aging and (self.reads_color or self.paints_digits):
-            raise ColorizerError(f"A {colorizer.name} model colors no photographs that could be old: leave out aging.")
+        for key in ("aging", "documents"):
+            if getattr(recipe, key) and (self.reads_color or self.paints_digits):
+                raise ColorizerError(f"A {colorizer.name} model colors no photographs: leave out {key}.")
         if self.is_classifier:
             weights = {"labels": 1.0}
             if recipe.hint_share or recipe.freeze_embedder:
@@ -491,6 +492,8 @@ class Training:
         index = batch["index"]
         draws = draw(recipe.seed, epoch, index).to(device, non_blocking=True)
         batch = send_to_device(batch, device, non_blocking=True)
+        if recipe.documents:
+            batch = with_documents(batch, draws, recipe.documents)
         rgb = training_views(batch, draws if recipe.augment else None, resolution, recipe.augmentation)
         inputs = self.truth_of(rgb, batch["label"])
         if not self.reads_color:

@@ -12,6 +12,8 @@ from torch.nn import functional
 
 from colorizer.color import lightness_from_luminance, rgb_to_lab, srgb_to_linear
 from colorizer.models.embedder import lightness_to_gray
+from train.data import NO_LABEL
+from train.documents import draw_documents
 
 AREA = (0.35, 1.0)  # of the picture's largest square that a random view covers
 ASPECT = (0.8, 1.25)  # width over height of a view
@@ -30,6 +32,8 @@ MOST_FADING = 0.15  # of the range of L that black and white each lose
 QUALITY = (20, 90)  # of the JPEG
 GRAIN_TILE = 512  # pixels a side
 
+DOCUMENTS = 1000  # different ones that are drawn
+
 # JPEG's table for luminance (ITU-T T.81, Annex K, table K.1).
 LUMINANCE_TABLE = (
     (16, 11, 10, 16, 24, 40, 51, 61),
@@ -42,14 +46,14 @@ LUMINANCE_TABLE = (
     (72, 92, 95, 98, 112, 100, 103, 99),
 )
 
-# The columns of `draw`: where a view lies, its hints, and its age. New ones belong at the end, so that the earlier
-# ones stay the numbers that they were.
+# The columns of `draw`: where a view lies, its hints, its age, and the document in its place. New ones belong at the
+# end, so that the earlier ones stay the numbers that they were.
 SIDE, SHAPE, TOP, LEFT, FLIP, HINTED, HINTS = range(7)
 AGED = 7 + 3 * MOST_HINTS
 BLURRED, BLUR, GRAINED, GRAIN, GRAIN_TOP, GRAIN_LEFT = range(AGED + 1, AGED + 7)
 TONED, TONE_CONTRAST, TONE_GAMMA, TONE_BLACK, TONE_WHITE = range(AGED + 7, AGED + 12)
-COMPRESSED, COMPRESSION = range(AGED + 12, AGED + 14)
-DRAWS = AGED + 14
+COMPRESSED, COMPRESSION, REPLACED, REPLACEMENT = range(AGED + 12, AGED + 16)
+DRAWS = AGED + 16
 
 
 def draw(seed: int, epoch: int, indices: Tensor) -> Tensor:
@@ -169,6 +173,27 @@ def simulate_hints(ab: Tensor, draws: Tensor, share: float) -> Tensor:
         p, c = point[chosen], cell[chosen]
         hints[owner[p], :, rows[p, c], columns[p, c]] = values[p]
     return hints
+
+
+def with_documents(batch: dict[str, Tensor], draws: Tensor, share: float) -> dict[str, Tensor]:
+    """The batch with `share` of its pictures replaced by drawn documents, which belong to no class.
+
+    `batch` is as Pictures gives it: "rgb" uint8 (N, 3, S, S), "aspect" (N,), "label" (N,). `draws` is (N, DRAWS).
+    """
+    chosen = draws[:, REPLACED] < share
+    if not chosen.any():
+        return batch
+    drawn = documents(batch["rgb"].shape[-1]).to(draws.device)
+    replaced = batch | {name: batch[name].clone() for name in ("rgb", "aspect", "label")}
+    replaced["rgb"][chosen] = drawn[(draws[chosen, REPLACEMENT] * len(drawn)).long()]
+    replaced["aspect"][chosen], replaced["label"][chosen] = 1.0, NO_LABEL
+    return replaced
+
+
+@functools.cache
+def documents(size: int) -> Tensor:
+    """DOCUMENTS drawn ones, uint8 (N, 1, size, size); the same in every process."""
+    return draw_documents(DOCUMENTS, size)
 
 
 def age(lightness: Tensor, draws: Tensor, share: float) -> Tensor:

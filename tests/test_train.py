@@ -24,11 +24,21 @@ from colorizer.models import create_model
 from tests.conftest import TINY
 from train import views
 from train.data import NO_LABEL, Stream, load_data, load_pictures
+from train.documents import draw_documents
 from train.losses import Objective, PatchCritic, RebalancedCrossEntropy, bin_prior, critic_loss
 from train.recipe import make_recipe, parse_recipe
 from train.train import Training
 from train.trainee import Trainee, calibrate
-from train.views import age, center_boxes, cut, draw, random_boxes, simulate_hints, training_views
+from train.views import (
+    age,
+    center_boxes,
+    cut,
+    draw,
+    random_boxes,
+    simulate_hints,
+    training_views,
+    with_documents,
+)
 from train.weights import load_embedder_weights
 
 pytestmark = pytest.mark.usefixtures("signals_as_before")
@@ -101,6 +111,7 @@ GOOD = {"model": {"name": "fusion"}, "train_data_dir": ["x"], "max_train_steps":
         ({"objectives": {"colorfulness": 1}}, "ties the colors to the truth"),
         ({"hint_share": 1.5}, "hint_share is a share"),
         ({"aging": -0.1}, "aging is a share"),
+        ({"documents": 1.5}, "documents is a share"),
         ({"ema_decay": 1}, "ema_decay"),
         ({"freeze_embedder": True}, "needs trained weights"),
         ({"freeze_embedder": True, "embedder_weights": "pretrained", "objectives": {"mse": 1, "labels": 1}}, "labels"),
@@ -307,7 +318,7 @@ def test_new_columns_leave_the_earlier_numbers_alone():
     before = 7 + 3 * views.MOST_HINTS
     for index, row in zip((4, 700), draw(11, 3, torch.tensor([4, 700])), strict=True):
         assert row[:before].tolist() == np.random.default_rng((11, 3, index)).random(before, np.float32).tolist()
-    assert before == views.AGED and views.DRAWS == before + 14
+    assert before == views.AGED and views.DRAWS == before + 16
 
 
 def old_photos(count=48, size=40):
@@ -324,6 +335,34 @@ def drawn(**columns):
     for name, value in columns.items():
         row[0, getattr(views, name)] = value
     return row
+
+
+def test_documents_are_gray_told_apart_and_the_same_for_a_seed():
+    drawn = draw_documents(24, 48, seed=3)
+    assert drawn.shape == (24, 1, 48, 48) and drawn.dtype == torch.uint8
+    assert torch.equal(drawn, draw_documents(24, 48, seed=3)) and not torch.equal(
+        drawn, draw_documents(24, 48, seed=4)
+    )
+    assert drawn.float().flatten(1).std(1).min() > 5  # none is blank
+    assert len({picture.numpy().tobytes() for picture in drawn}) == 24
+    assert 0.5 < (drawn.float().flatten(1).mean(1) > 127).float().mean() < 1  # most are dark on light
+
+
+def test_documents_stand_in_for_a_share_of_the_pictures():
+    batch = {
+        "rgb": torch.full((200, 3, 48, 48), 7, dtype=torch.uint8), "aspect": torch.full((200,), 1.5),
+        "label": torch.arange(200), "index": torch.arange(200),
+    }  # fmt: skip
+    draws = draw(5, 2, batch["index"])
+    assert with_documents(batch, draws, 0.0) is batch
+    mixed = with_documents(batch, draws, 0.2)
+    replaced = (mixed["rgb"] != 7).flatten(1).any(1)
+    assert torch.equal(replaced, draws[:, views.REPLACED] < 0.2) and 0.1 < replaced.float().mean() < 0.3
+    assert (mixed["rgb"][replaced] == mixed["rgb"][replaced][:, :1]).all()  # gray
+    assert (mixed["label"][replaced] == NO_LABEL).all() and (mixed["aspect"][replaced] == 1).all()
+    for name in batch:
+        assert torch.equal(mixed[name][~replaced], batch[name][~replaced])
+    assert (batch["rgb"] == 7).all() and torch.equal(batch["label"], torch.arange(200))  # the batch is left alone
 
 
 @pytest.mark.parametrize("size", [40, 37])
@@ -633,6 +672,7 @@ def train(recipe) -> list[dict]:
         },
         {
             "aging": "0.5",
+            "documents": "0.3",
             "model": "{name: eccv16, width: 4}",
             "objectives": "{rebalanced_cross_entropy: 1}",
             "hint_share": "0",
@@ -792,7 +832,7 @@ def test_resumed_equals_left_alone_for_all_kinds(photos, shards, small_network, 
     if kind == "stream":
         changes = {"train_shards": shards / "{0..1}.tar", "objectives": "{rebalanced_cross_entropy: 1}"}
     elif kind == "aging":
-        changes = {"train_data_dir": photos, "aging": 0.7}
+        changes = {"train_data_dir": photos, "aging": 0.7, "documents": 0.3}
     else:
         changes = {
             "train_data_dir": photos, "objectives": "{rebalanced_cross_entropy: 1, mse: 1, adversarial: 0.1}",

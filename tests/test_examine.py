@@ -1,0 +1,303 @@
+"""The examination of a colorizer, as people start it, and its rules by hand."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from skimage import data
+
+from colorizer.errors import ColorizerError
+from colorizer.models import create_model
+from colorizer.pipeline import ColorizationPipeline
+from train import examine
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory):
+    """Four crops of scikit-image's photographs, of several shapes."""
+    folder = tmp_path_factory.mktemp("photos")
+    for number, name in enumerate(("astronaut", "coffee", "chelsea", "rocket")):
+        Image.fromarray(getattr(data, name)()[60:180, 100 : 220 + 20 * number]).save(folder / f"{name}.png")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def truths(photos):
+    return examine.read_photos(str(photos), 512, 4)
+
+
+@pytest.fixture(scope="module")
+def bundled():
+    return ColorizationPipeline.from_pretrained("fusion_compact", device="cpu")
+
+
+@pytest.fixture(scope="module")
+def regression():
+    """A model without a distribution that takes no hints, with random weights."""
+    return ColorizationPipeline(create_model("alpha"), device="cpu")
+
+
+def run(*arguments, cwd):
+    return subprocess.run(
+        [sys.executable, str(ROOT / "train/examine.py"), *map(str, arguments)],
+        cwd=cwd,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+    )
+
+
+def test_all_parts_from_the_command_line(photos, tiny_folder, tmp_path):
+    arguments = ["--model", tiny_folder, "--data", photos, "--photos", 3, "--short_side", 64, "--output_dir", "out"]
+    result = run(*arguments, "--device", "cpu", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert "aged: 100%" in result.stderr  # how far it is
+    report = json.loads((tmp_path / "out/results.json").read_text())
+    assert list(report["parts"]) == list(examine.PARTS)
+    assert len(report["photographs"]) == 3 and report["model"] == str(tiny_folder) and report["device"] == "cpu"
+    text = (tmp_path / "out/results.md").read_text()
+    for name, part in report["parts"].items():
+        assert part["says"] in text and part["says"] in result.stdout and f"### {name}\n" in text
+        assert all(np.isfinite(v) for row in part["rows"] for v in row.values() if isinstance(v, float))
+    names = {path.name for path in (tmp_path / "out").iterdir()}
+    assert names == {"results.json", "results.md", "broken-1.jpg", "aged.jpg", "gray.jpg"}
+
+
+def test_some_parts_alone(photos, tiny_folder, tmp_path):
+    options = ["--model", str(tiny_folder), "--data", str(photos), "--output_dir", str(tmp_path)]
+    examine.main([*options, "--only", "formats", "broken", "--photos", "2"])
+    assert list(json.loads((tmp_path / "results.json").read_text())["parts"]) == ["broken", "formats"]
+
+
+# ---------------------------------------------------------------------------------------------------------- mistakes
+
+
+@pytest.mark.parametrize(
+    "options, words",
+    [
+        ({"--only": ["broken", "colors"]}, "--only takes broken, hints, .*, not 'colors'"),
+        ({"--data": ["{empty}"]}, "no pictures"),
+        ({"--data": ["nothing"]}, "nothing"),
+        ({"--data": ["{gray}"]}, "are gray"),
+        ({"--data": ["{small}"]}, "32 pixels or more"),
+        ({"--model": ["no_such_model"]}, "no model 'no_such_model'"),
+        ({"--photos": ["0"]}, "--photos must be 1 or more, not 0"),
+        ({"--short_side": ["8"]}, "--short_side must be 32 or more"),
+        ({"--output_dir": ["{file}"]}, "cannot be made"),
+    ],
+)
+def test_what_cannot_be_examined(photos, tiny_folder, tmp_path, options, words):
+    places = {name: tmp_path / name for name in ("empty", "gray", "small", "file")}
+    for name in ("empty", "gray", "small"):
+        places[name].mkdir()
+    Image.fromarray(data.camera()[:64, :64]).convert("RGB").save(tmp_path / "gray/0.png")
+    Image.fromarray(data.coffee()[:20, :64]).save(tmp_path / "small/0.png")
+    (tmp_path / "file").write_text("")
+    given = {"--data": [str(photos)], "--model": [str(tiny_folder)], "--output_dir": [str(tmp_path / "out")]} | options
+    argv = [word for option, values in given.items() for word in (option, *(v.format(**places) for v in values))]
+    with pytest.raises(ColorizerError, match=words) as caught:
+        examine.main(argv)
+    assert "\n" not in str(caught.value)
+
+
+def test_mistakes_are_one_sentence_and_exit_code_2(tmp_path):
+    result = run("--data", "nothing", cwd=tmp_path)
+    assert result.returncode == 2 and result.stderr.startswith("examine.py: ") and result.stderr.count("\n") == 1
+
+
+def test_explains_itself_from_anywhere(tmp_path):
+    result = run("--help", cwd=tmp_path)
+    assert result.returncode == 0 and "usage:" in result.stdout and "calibration" in result.stdout
+
+
+# --------------------------------------------------------------------------------------------------------- the parts
+
+
+def one_color(a, b, size=100):
+    return np.full((2, size, size), 1.0) * np.array([a, b])[:, None, None]
+
+
+def test_a_vivid_block_breaks_a_photograph():
+    truth = one_color(10, 10)
+    result = truth.copy()
+    result[:, :10, :50] = [[[61]], [[0]]]  # 5% of the picture
+    assert examine.breakage(result, truth)["why"] == ""
+    result[:, 10, 0] = [61, 0]
+    found = examine.breakage(result, truth)
+    assert found["why"] == "block 5%" and found["block"] == pytest.approx(0.0501)
+    vivid_truth = truth + one_color(15, 0)  # where the truth has color too, the block may be right
+    assert examine.breakage(result, vivid_truth)["why"] == ""
+    pale = truth.copy()
+    pale[:, :10] = [[[59]], [[0]]]
+    assert examine.breakage(pale, truth)["why"] == ""
+
+
+def test_scattered_places_and_corners_are_no_block():
+    truth, result = one_color(0, 0), one_color(0, 0)
+    chessboard = np.indices((100, 100)).sum(0) % 2 == 0  # half of the picture, touching at corners alone
+    result[0, chessboard] = 61
+    result[0, ~chessboard] = -61 * 0.9  # so that there is no cast
+    found = examine.breakage(result, truth)
+    assert found["block"] == pytest.approx(1e-4) and found["why"] == ""
+
+
+def test_a_cast_breaks_a_photograph():
+    truth = one_color(5, -5)
+    assert examine.breakage(truth + one_color(0, 24), truth)["why"] == ""
+    assert examine.breakage(truth + one_color(0, -26), truth)["why"] == "cast 26"
+    found = examine.breakage(truth + one_color(18, 18), truth)
+    assert found["why"] == "cast 25"  # Euclidean: 25.5
+    assert found["tint"] == pytest.approx(np.hypot(23, 13)) and found["true_tint"] == pytest.approx(np.hypot(5, 5))
+
+
+class Reddened:
+    """A pipeline that gives everything a cast."""
+
+    def __init__(self, pipe):
+        self.pipe, self.model = pipe, pipe.model
+
+    def prepare(self, image):
+        return RedColoring(self.pipe.prepare(image))
+
+
+class RedColoring:
+    def __init__(self, coloring):
+        self.coloring = coloring
+
+    def render(self, **dials):
+        photo = self.coloring.render(**dials)
+        return photo.replace((photo.pixels * [1.0, 0.4, 0.4]).astype(np.uint8))
+
+
+def test_broken_photographs_are_named_and_marked(truths, bundled, tmp_path, monkeypatch):
+    monkeypatch.setattr(examine, "PAGE", 3)
+    found = examine.broken(Reddened(bundled), truths, tmp_path)
+    assert found["broken"] == len(found["rows"]) > 0 and found["photographs"] == 4
+    assert [row["name"] for row in found["measured"]] == [truth.name for truth in truths]
+    assert {row["name"] for row in found["rows"]} <= {truth.name for truth in truths}
+    pages = [np.asarray(Image.open(tmp_path / f"broken-{page}.jpg")).astype(int) for page in (1, 2)]  # 3 and 1
+    assert pages[0].shape[1] > pages[1].shape[1] and not (tmp_path / "broken-3.jpg").exists()
+    corner = [page[examine.LINE, 0] for page in pages]  # of the first strip's frame
+    broken = {row["name"] for row in found["rows"]}
+    for first, (red, green, _) in zip((truths[0], truths[3]), corner, strict=True):
+        assert (red - green > 120) == (first.name in broken)
+
+
+def test_hints_with_the_truth_help_and_stay_where_they_are(truths, bundled, tmp_path):
+    found = examine.hints(bundled, truths, tmp_path)
+    assert [row["hints"] for row in found["rows"]] == [0, 1, 5, 20]
+    assert found["rows"][0]["rmse_to_automatic"] == 0 and found["rows"][-1]["rmse_to_automatic"] < -0.1
+    assert found["moves"]["near"] > 3 * found["moves"]["far"]
+    assert found == examine.hints(bundled, truths, tmp_path)  # seeded
+
+
+def test_hints_carry_the_mean_color_below_them():
+    picture = np.zeros((60, 90, 3), np.uint8)
+    picture[:, :45], picture[:, 45:] = (200, 60, 60), (60, 60, 200)
+    ab = examine.ab_of(picture)
+    for hint in examine.true_hints(picture, 20, working_width=90, seed=0):
+        assert 0 <= hint.x < 90 and 0 <= hint.y < 60 and hint.radius in range(5)
+        if hint.x + hint.radius < 45 or hint.x - hint.radius >= 45:
+            assert [hint.a, hint.b] == pytest.approx(ab[:, int(hint.y), int(hint.x)].tolist(), abs=1e-3)
+
+
+def test_dials(truths, bundled, tmp_path):
+    found = examine.dials(bundled, truths, tmp_path)
+    rows = {(row["dial"], row["value"]): row for row in found["rows"]}
+    assert len(rows) == len(examine.COLORFULNESS_STEPS) + len(examine.TEMPERATURE_STEPS)
+    assert rows["colorfulness", 0]["colorfulness_to_truth"] == pytest.approx(0, abs=0.01)
+    assert rows["colorfulness", 0]["rmse_to_gray"] == pytest.approx(0, abs=0.01)
+    assert rows["colorfulness", 2]["colorfulness_to_truth"] > 1.3 * rows["colorfulness", 1]["colorfulness_to_truth"]
+    assert found["steps"]["colorfulness"]["monotone"]
+    curve = [rows["colorfulness", value]["colorfulness_to_truth"] for value in examine.COLORFULNESS_STEPS]
+    assert found["steps"]["colorfulness"]["largest_jump"] == pytest.approx(np.diff(curve).max())
+
+
+def test_calibration(truths, bundled, tmp_path):
+    found = examine.calibration(bundled, truths, tmp_path)
+    confidence = [row["confidence"] for row in found["rows"]]
+    assert len(confidence) == examine.GROUPS and confidence == sorted(confidence, reverse=True)
+    assert -1 <= found["rank_correlation"] <= 1
+    for row in found["rows"]:
+        assert row["ratio"] == pytest.approx(row["expected"] / row["error"])
+        assert 0 < row["confidence"] < 1
+
+
+def test_aged_versions_are_what_they_are_called():
+    gray = data.camera()[100:200, 150:250]
+    made = examine.aged_versions(gray, seed=1)
+    assert all(picture.dtype == np.uint8 and picture.shape[:2] == gray.shape for picture in made.values())
+    assert np.array_equal(made["as it is"], gray)
+    again, other = (examine.aged_versions(gray, seed)["grain"] for seed in (1, 2))
+    assert np.array_equal(made["grain"], again) and not np.array_equal(made["grain"], other)
+    spread = {name: picture.std() for name, picture in made.items()}
+    assert spread["faded"] < 0.5 * spread["as it is"] < spread["as it is"] < spread["high contrast"]
+    assert made["dark"].mean() < 0.5 * gray.mean() < made["faded"].mean()
+    assert np.abs(np.diff(made["blur"].astype(int))).mean() < 0.7 * np.abs(np.diff(gray.astype(int))).mean()
+    assert made["sepia"].ndim == 3 and (made["sepia"][..., 0] >= made["sepia"][..., 2]).all()
+
+
+def test_aged(truths, bundled, tmp_path):
+    found = examine.aged(bundled, truths, tmp_path)
+    assert [row["name"] for row in found["rows"]][:2] == ["as it is", "grain"] and len(found["rows"]) == 9
+    width, height = Image.open(tmp_path / "aged.jpg").size
+    assert width == 10 * examine.SIDE and height == examine.LINE + 4 * (examine.SIDE + examine.LINE)
+
+
+def test_middle_strip():
+    assert examine.middle_strip(90, 120, 1 / 3) == (slice(0, 90), slice(45, 75))
+    assert examine.middle_strip(90, 120, 3) == (slice(25, 65), slice(0, 120))
+    assert examine.middle_strip(300, 60, 1 / 3) == (slice(60, 240), slice(0, 60))
+
+
+def test_formats(truths, regression, tmp_path):
+    rows = examine.formats(regression, truths, tmp_path)["rows"]
+    assert [row["name"] for row in rows] == ["tall strip 1:3", "wide strip 3:1", "enlarged 3x"]
+    whole = examine.Tally()
+    for truth in truths:
+        whole.add(examine.rendered(regression.prepare(Image.fromarray(truth.pixels))), truth.pixels)
+    assert rows[2]["whole_rmse_to_gray"] == pytest.approx(whole.row("rmse_to_gray")["rmse_to_gray"])
+
+
+def test_gray(bundled, tmp_path):
+    names = [row["name"] for row in examine.gray(bundled, [], tmp_path)["rows"]]
+    assert names[:3] == ["page", "text", "line drawing"] and names[-1] == "gravel"
+    for picture in examine.drawings().values():
+        assert picture.mode == "L" and len(picture.getcolors(256)) >= 2  # ink and paper
+
+
+def test_models_with_one_color_and_no_hints(truths, regression, tmp_path):
+    assert examine.hints(regression, truths, tmp_path) == {"says": "The model alpha takes no hints.", "rows": []}
+    assert "no distribution" in examine.calibration(regression, truths, tmp_path)["says"]
+    assert {row["dial"] for row in examine.dials(regression, truths[:1], tmp_path)["rows"]} == {"colorfulness"}
+    found = examine.gray(regression, [], tmp_path)
+    assert found["rows"][0]["confidence"] is None and "confidence" not in examine.markdown("gray", found)
+
+
+def test_tally_by_hand():
+    truth = data.coffee()[:64, :64]
+    uncolored, same = examine.Tally(), examine.Tally()
+    uncolored.add(examine.to_gray(truth), truth)
+    same.add(truth, truth)
+    row = uncolored.row("rmse_to_gray", "colorfulness_to_truth", "cast_a", "cast_b", "chroma")
+    assert row["rmse_to_gray"] == pytest.approx(0, abs=0.01) and row["chroma"] < 0.1
+    mean = examine.ab_of(truth).mean((1, 2)).tolist()
+    assert [row["cast_a"], row["cast_b"]] == pytest.approx([-value for value in mean], abs=0.1)
+    assert same.row("rmse", "colorfulness_to_truth", "histogram_distance") == {
+        "rmse": 0,
+        "colorfulness_to_truth": 1,
+        "histogram_distance": 0,
+    }
+
+
+def test_the_photographs_are_the_same_every_time(photos):
+    names = [truth.name for truth in examine.read_photos(str(photos), 96, 4)]
+    assert sorted(names) == ["astronaut.png", "chelsea.png", "coffee.png", "rocket.png"]
+    assert [truth.name for truth in examine.read_photos(str(photos), 96, 2)] == names[:2]

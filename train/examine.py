@@ -1,0 +1,630 @@
+"""Examines how one colorizer behaves, beyond the errors that evaluate.py measures, and draws what it did.
+
+    python train/examine.py --model fusion_compact --data photos-val/ --output_dir runs/examined
+    python train/examine.py --model runs/mine/model --data photos-val/ --only broken aged --photos 30
+
+The parts, each on the same photographs (the first --photos of a shuffle with seed 0) and at the default dials:
+    broken       photographs that nobody would keep: a vivid block where the truth is gray, or a cast over everything
+    hints        what hints with the truth's own color gain, and how far a single contrary hint reaches
+    dials        error and colorfulness along both dials, and the largest step between neighbors
+    calibration  whether places where the model is sure are right, and whether it expects the errors that it makes
+    aged         photographs with the marks of age: grain, blur, fading, toning ...
+    formats      tall and wide strips beside the same regions of the whole photographs, and photographs enlarged
+    gray         pages, text, drawings and charts, which should stay nearly gray
+
+The output folder gets results.json, results.md and the pictures to look at: broken-1.jpg ..., aged.jpg, gray.jpg.
+"""
+
+import sys
+from pathlib import Path
+
+sys.path[0] = str(Path(__file__).resolve().parents[1])  # the repository, so that `train` and `colorizer` are found
+
+import argparse  # noqa: E402
+import io  # noqa: E402
+import json  # noqa: E402
+import math  # noqa: E402
+import random  # noqa: E402
+import shlex  # noqa: E402
+from collections.abc import Sequence  # noqa: E402
+from dataclasses import dataclass  # noqa: E402
+
+import numpy as np  # noqa: E402
+import skimage.data  # noqa: E402
+import torch  # noqa: E402
+from PIL import Image, ImageDraw, ImageFont  # noqa: E402
+from scipy import ndimage, stats  # noqa: E402
+from tqdm import tqdm  # noqa: E402
+
+from colorizer import metrics  # noqa: E402
+from colorizer.color import ab_bin_centers, rgb_to_lab  # noqa: E402
+from colorizer.errors import ColorizerError  # noqa: E402
+from colorizer.pipeline import Coloring, ColorizationPipeline, Hint  # noqa: E402
+from train.data import load_pictures  # noqa: E402
+from train.evaluate import GAP, LINE, SIDE, SMALLEST, thumbnail, to_gray, to_tensor, versions, write  # noqa: E402
+from train.views import HINT_RADIUS  # noqa: E402
+
+# A photograph is broken by a vivid block where the truth has hardly any color, or by a cast.
+VIVID, DULL, SHARE = 60, 20, 0.05  # chroma of the result, of the truth, in Lab units; share of the picture
+CAST = 25  # distance of the mean ab from the truth's, in Lab units
+
+HINT_COUNTS = (0, 1, 5, 20)
+CONTRARY = 50  # chroma of the contrary hint, in Lab units
+NEAR, FAR = 0.1, 0.3  # of the short side: what counts as around a hint, and as far from it
+COLORFULNESS_STEPS = tuple(step / 4 for step in range(9))
+TEMPERATURE_STEPS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0, 1.2, 1.5)
+GROUPS = 10  # of places, by entropy
+AGED_SHOWN = 8  # photographs on the sheet
+PAGE = 50  # photographs on a page of broken-*.jpg
+
+COLUMNS = {  # of the tables: key in a row, heading, format
+    "name": ("", ""),
+    "why": ("why", ""),
+    "block": ("largest block", ".1%"),
+    "cast": ("cast", ".1f"),
+    "tint": ("chroma of mean ab", ".1f"),
+    "true_tint": ("truth's", ".1f"),
+    "hints": ("hints", "d"),
+    "dial": ("dial", ""),
+    "value": ("at", "g"),
+    "group": ("group", "d"),
+    "confidence": ("mean confidence", ".3f"),
+    "error": ("ab RMSE", ".2f"),
+    "expected": ("expected", ".2f"),
+    "ratio": ("expected / real", ".2f"),
+    "gray": ("gray's", ".2f"),
+    "rmse": ("ab RMSE", ".2f"),
+    "rmse_to_gray": ("to gray's", "+.1%"),
+    "rmse_to_automatic": ("to automatic", "+.1%"),
+    "colorfulness_to_truth": ("CF to truth's", ".2f"),
+    "histogram_distance": ("hist. dist.", ".3f"),
+    "whole_rmse_to_gray": ("to gray's in the whole", "+.1%"),
+    "whole_colorfulness_to_truth": ("CF to truth's in the whole", ".2f"),
+    "chroma": ("mean chroma", ".1f"),
+    "cast_a": ("cast a", "+.1f"),
+    "cast_b": ("cast b", "+.1f"),
+    "high_chroma": ("95th percentile", ".1f"),
+}
+FOOTNOTES = """\
+ab RMSE: over a and b in CIE Lab units; to gray's: relative to that of the picture without color. CF: colorfulness of
+Hasler and Suesstrunk 2003 (M3), the mean of the results over the mean of the truths. hist. dist.: Jensen-Shannon
+distance of the sets' ab histograms in cells of 10 units. cast: mean a and b of the results minus those of the truths.
+confidence: 1 - entropy / log K over the K ab bins.
+"""
+
+
+# ------------------------------------------------------------------------------------------------------- arguments
+
+
+def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", default="fusion_compact", help="a bundled name, a folder or a Hub id")
+    parser.add_argument("--data", required=True, help="a folder (or tar file) of color photographs")
+    parser.add_argument("--output_dir", default="runs/examined")
+    parser.add_argument("--photos", type=int, default=100, help="how many photographs, drawn with seed 0")
+    parser.add_argument("--only", nargs="+", metavar="PART", help=f"some of the parts: {' '.join(PARTS)}")
+    parser.add_argument(
+        "--short_side", type=int, default=512, help="short side (pixels) that photographs are reduced to"
+    )
+    parser.add_argument("--device", help="cuda, mps or cpu; the best that there is by default")
+    arguments = parser.parse_args(argv)
+    for name, least in (("photos", 1), ("short_side", SMALLEST)):
+        if getattr(arguments, name) < least:
+            raise ColorizerError(f"--{name} must be {least} or more, not {getattr(arguments, name)}.")
+    for part in arguments.only or ():
+        if part not in PARTS:
+            raise ColorizerError(f"--only takes {', '.join(PARTS)}, not {part!r}.")
+    return arguments
+
+
+def main(argv: list[str] | None = None) -> None:
+    arguments = parse_arguments(argv)
+    output = Path(arguments.output_dir)
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ColorizerError(f"The folder {output} cannot be made: {error.strerror}.") from error
+    pipe = ColorizationPipeline.from_pretrained(arguments.model, device=arguments.device)
+    photos = read_photos(arguments.data, arguments.short_side, arguments.photos)
+
+    report = {
+        "command": shlex.join(["train/examine.py", *(sys.argv[1:] if argv is None else argv)]),
+        "versions": versions(),
+        "device": str(pipe.device),
+        "model": arguments.model,
+        "dials": pipe.model.defaults,
+        "photographs": [photo.name for photo in photos],
+        "parts": {},
+    }
+    tables = [f"# {arguments.model} on {len(photos)} photographs of {arguments.data}\n"]
+    for name, part in PARTS.items():
+        if arguments.only and name not in arguments.only:
+            continue
+        report["parts"][name] = part(pipe, photos, output)
+        tables.append(markdown(name, report["parts"][name]))
+        print(tables[-1], flush=True)
+        write(output / "results.json", (json.dumps(report, indent=2) + "\n").encode())
+        write(output / "results.md", "\n".join([*tables, FOOTNOTES]).encode())
+
+
+# -------------------------------------------------------------------------------------------- photographs and figures
+
+
+@dataclass
+class Truth:
+    """A photograph in its own colors: sRGB (H, W, 3) uint8, and the name of its file."""
+
+    name: str
+    pixels: np.ndarray
+
+    @property
+    def gray(self) -> Image.Image:
+        """Its lightness alone, as 8-bit gray."""
+        return Image.fromarray(to_gray(self.pixels)[..., 0])
+
+
+def read_photos(folder: str, short_side: int, count: int) -> list[Truth]:
+    """The first `count` photographs of a shuffle with seed 0, the same in every run.
+
+    ColorizerError where there is none of SMALLEST pixels or more each way, or where they are all gray.
+    """
+    pictures = load_pictures([folder], short_side)
+    photos = [Truth(name, array) for name, array in zip(pictures.names, pictures.arrays, strict=True)]
+    photos = sorted((photo for photo in photos if min(photo.pixels.shape[:2]) >= SMALLEST), key=lambda p: p.name)
+    if not photos:
+        raise ColorizerError(f"No photograph in {folder} has {SMALLEST} pixels or more each way.")
+    random.Random(0).shuffle(photos)
+    photos = photos[:count]
+    if np.mean([metrics.colorfulness(to_tensor(photo.pixels)).item() for photo in photos]) < 1:
+        raise ColorizerError(f"The photographs of {folder} are gray: there is no color to compare with.")
+    return photos
+
+
+def rendered(coloring: Coloring, **dials: float) -> np.ndarray:
+    """The coloring at these dials, sRGB (H, W, 3) uint8."""
+    return np.asarray(coloring.render(**dials).to_pil().convert("RGB"))
+
+
+def ab_of(rgb: np.ndarray) -> torch.Tensor:
+    """ab (2, H, W) in Lab units of sRGB (H, W, 3) uint8."""
+    return rgb_to_lab(to_tensor(rgb))[0, 1:]
+
+
+class Tally:
+    """The figures of a set of results, added one at a time so that none of them has to be kept."""
+
+    def __init__(self) -> None:
+        self.values: list[tuple[float, ...]] = []
+        self.histogram, self.true_histogram = (torch.zeros(metrics.CELLS**2, dtype=torch.float64) for _ in range(2))
+
+    def add(self, result: np.ndarray, truth: np.ndarray) -> None:
+        """A result and its truth, sRGB (H, W, 3) uint8 each."""
+        rgb, true_rgb = to_tensor(result), to_tensor(truth)
+        ab, true_ab = rgb_to_lab(rgb)[:, 1:], rgb_to_lab(true_rgb)[:, 1:]
+        self.values.append(
+            (
+                metrics.ab_mse(ab, true_ab).item(),
+                true_ab.square().mean().item(),  # gray's error
+                metrics.colorfulness(rgb).item(),
+                metrics.colorfulness(true_rgb).item(),
+                ab.norm(dim=1).mean().item(),
+                *(ab - true_ab).mean((0, 2, 3)).tolist(),
+            )
+        )
+        self.histogram += metrics.ab_histogram(ab)
+        self.true_histogram += metrics.ab_histogram(true_ab)
+
+    def row(self, *keys: str) -> dict[str, float]:
+        """These figures over the set (keys of COLUMNS), every photograph counting the same."""
+        mse, gray_mse, colorfulness, true_colorfulness, chroma, cast_a, cast_b = np.mean(self.values, axis=0).tolist()
+        figures = {
+            "rmse": mse**0.5,
+            "rmse_to_gray": (mse / max(gray_mse, 1e-9)) ** 0.5 - 1,
+            "colorfulness_to_truth": colorfulness / max(true_colorfulness, 1e-9),
+            "histogram_distance": metrics.jensen_shannon_distance(self.histogram, self.true_histogram),
+            "chroma": chroma,
+            "cast_a": cast_a,
+            "cast_b": cast_b,
+        }
+        return {key: figures[key] for key in keys}
+
+
+# ------------------------------------------------------------------------------------------------------- the parts
+# Each takes the pipeline, the photographs and the folder for its sheets, and returns {"says": a sentence on what its
+# figures show, "rows": of its table, by the keys of COLUMNS} and what else belongs into results.json.
+
+
+def broken(pipe: ColorizationPipeline, photos: list[Truth], output: Path) -> dict:
+    """The photographs that `breakage` finds broken, and pages with all of them."""
+    measured, strips = [], []
+    for number, photo in enumerate(tqdm(photos, desc="broken", mininterval=5), 1):
+        result = rendered(pipe.prepare(Image.fromarray(photo.pixels)))
+        row = {"name": photo.name} | breakage(ab_of(result).numpy(), ab_of(photo.pixels).numpy())
+        measured.append(row)
+        pictures = [thumbnail(p) for p in (to_gray(photo.pixels), result, photo.pixels)]
+        strips.append(Strip(pictures, f"{number} {row['why'] or photo.name[-40:]}", bool(row["why"])))
+    for page, start in enumerate(range(0, len(strips), PAGE), 1):
+        sheet = draw_sheet(strips[start : start + PAGE], ("gray", "prediction", "truth"), across=5)
+        save_sheet(sheet, output / f"broken-{page}.jpg")
+    rows = [row for row in measured if row["why"]]
+    paler = sum(row["tint"] < row["true_tint"] for row in rows)
+    return {
+        "says": f"{len(rows)} of {len(photos)} photographs are broken: a block of over {SHARE:.0%} of the picture "
+        f"with chroma over {VIVID} where the truth's is under {DULL}, or a mean ab that is off by more than {CAST}. "
+        f"In {paler} of them the truth has the stronger tint of the two.",
+        "rows": rows,
+        "broken": len(rows),
+        "photographs": len(photos),
+        "measured": measured,
+    }
+
+
+def breakage(ab: np.ndarray, true_ab: np.ndarray) -> dict:
+    """What breaks a result, both ab (2, H, W) in Lab units.
+
+    Returns "block", the share of the picture that the largest 4-connected block of vivid color covers where the truth
+    is dull; "cast", the distance of the mean ab from the truth's; "tint" and "true_tint", the chroma of each
+    one's mean ab, since a cast may be the truth's own; "why", a word on what is too much, "" if nothing is.
+    """
+    vivid = (np.hypot(*ab) > VIVID) & (np.hypot(*true_ab) < DULL)
+    blocks, _ = ndimage.label(vivid)  # by default of scipy's, neighbors share an edge
+    block = float(np.bincount(blocks.ravel())[1:].max(initial=0) / vivid.size)
+    mean, true_mean = ab.mean((1, 2)), true_ab.mean((1, 2))
+    cast = float(np.hypot(*(mean - true_mean)))
+    found = {f"block {block:.0%}": block > SHARE, f"cast {cast:.0f}": cast > CAST}
+    tints = {"tint": float(np.hypot(*mean)), "true_tint": float(np.hypot(*true_mean))}
+    return {"why": ", ".join(word for word, is_so in found.items() if is_so), "block": block, "cast": cast} | tints
+
+
+def hints(pipe: ColorizationPipeline, photos: list[Truth], output: Path) -> dict:
+    """What hints with the truth's own colors gain, and what a single contrary one moves."""
+    if not pipe.model.accepts_hints:
+        return {"says": f"The model {pipe.model.name} takes no hints.", "rows": []}
+    tallies = {count: Tally() for count in HINT_COUNTS}
+    moves = []
+    for number, photo in enumerate(tqdm(photos, desc="hints", mininterval=5)):
+        automatic = pipe.prepare(Image.fromarray(photo.pixels))
+        given = true_hints(photo.pixels, max(HINT_COUNTS), automatic.lightness.shape[-1], seed=number)
+        for count, tally in tallies.items():
+            tally.add(rendered(automatic.with_hints(given[:count])), photo.pixels)
+        moves.append(contrary_hint(automatic, given))
+    rows = [
+        {"hints": count} | tally.row("rmse", "rmse_to_gray", "colorfulness_to_truth")
+        for count, tally in tallies.items()
+    ]
+    for row in rows:
+        row["rmse_to_automatic"] = row["rmse"] / rows[0]["rmse"] - 1
+    patch, near, far = np.mean(moves, axis=0).tolist()
+    return {
+        "says": f"{HINT_COUNTS[-1]} hints with the truth's color change the error by "
+        f"{rows[-1]['rmse_to_automatic']:+.1%}. A single hint against the automatic color (chroma {CONTRARY}, "
+        f"opposite hue) moves ab by {patch:.1f} in its patch, {near:.1f} within {NEAR:.0%} of the short side "
+        f"and {far:.1f} beyond {FAR:.0%}.",
+        "rows": rows,
+        "moves": {"patch": patch, "near": near, "far": far},
+    }
+
+
+def true_hints(rgb: np.ndarray, count: int, working_width: int, seed: int) -> list[Hint]:
+    """Hints at random places of sRGB (H, W, 3) uint8 with the mean ab of the picture below their patches.
+
+    Patches are 1 to 9 pixels wide on the working copy (`working_width` pixels wide), as in train/views.py.
+    """
+    random_numbers = np.random.default_rng(seed)
+    height, width = rgb.shape[:2]
+    ab = ab_of(rgb).numpy()
+    found = []
+    for _ in range(count):
+        x, y, steps = (int(random_numbers.integers(most)) for most in (width, height, HINT_RADIUS + 1))
+        radius = steps * width / working_width
+        a, b = ab[square(x, y, radius)].mean((1, 2)).tolist()
+        found.append(Hint(x, y, a, b, radius))
+    return found
+
+
+def square(x: float, y: float, radius: float) -> tuple[slice, slice, slice]:
+    """The part of (C, H, W) that a patch covers, in whole pixels."""
+    reach = round(radius)
+    return np.s_[:, max(0, int(y) - reach) : int(y) + reach + 1, max(0, int(x) - reach) : int(x) + reach + 1]
+
+
+def contrary_hint(automatic: Coloring, places: list[Hint]) -> tuple[float, float, float]:
+    """How far a hint of the hue opposite to the automatic one moves ab: in its patch, near it and far from it.
+
+    The hint goes to the first place of a middling lightness, since black and white can hold no color. Returns mean
+    |d ab| in Lab units over the patch, within NEAR and beyond FAR of the short side.
+    """
+    before = rgb_to_lab(to_tensor(rendered(automatic)))[0]
+    place = next((h for h in places if 30 <= before[0, int(h.y), int(h.x)] <= 80), places[0])
+    radius = HINT_RADIUS / 2 * automatic.photo.width / automatic.lightness.shape[-1]
+    ab = before[square(place.x, place.y, radius)][1:].mean((1, 2)).numpy()
+    chroma = np.hypot(*ab)
+    a, b = -CONTRARY * ab / chroma if chroma > 1 else (CONTRARY, 0)  # gray has no opposite
+    hint = Hint(place.x, place.y, float(a), float(b), radius)
+    moved = (ab_of(rendered(automatic.with_hints([hint]))) - before[1:]).norm(dim=0, keepdim=True)
+    height, width = moved.shape[1:]
+    down, across = np.ogrid[:height, :width]
+    distance = torch.from_numpy(np.hypot(down - place.y, across - place.x))[None] / min(height, width)
+    parts = moved[square(place.x, place.y, radius)], moved[distance < NEAR], moved[distance > FAR]
+    return tuple(part.mean().item() for part in parts)
+
+
+def dials(pipe: ColorizationPipeline, photos: list[Truth], output: Path) -> dict:
+    """Error and colorfulness along each dial, the other one at its default."""
+    settings = [("colorfulness", value) for value in COLORFULNESS_STEPS]
+    if pipe.model.has_distribution:
+        settings += [("temperature", value) for value in TEMPERATURE_STEPS]
+    tallies = {setting: Tally() for setting in settings}
+    for photo in tqdm(photos, desc="dials", mininterval=5):
+        coloring = pipe.prepare(Image.fromarray(photo.pixels))
+        for (dial, value), tally in tallies.items():
+            tally.add(rendered(coloring, **{dial: value}), photo.pixels)
+    keys = ("colorfulness_to_truth", "rmse_to_gray", "histogram_distance")
+    rows = [{"dial": dial, "value": value} | tally.row(*keys) for (dial, value), tally in tallies.items()]
+    steps = {}
+    for dial in dict(settings):
+        curve = np.array([row["colorfulness_to_truth"] for row in rows if row["dial"] == dial])
+        jumps = np.diff(curve)
+        steps[dial] = {
+            "largest_jump": float(np.abs(jumps).max()),
+            "monotone": bool((jumps >= 0).all() or (jumps <= 0).all()),
+        }
+    words = (
+        f"along {dial} CF {'is' if found['monotone'] else 'is NOT'} monotone and its largest step between neighbors "
+        f"is {found['largest_jump']:.2f} of the truth's"
+        for dial, found in steps.items()
+    )
+    says = "; ".join(words)
+    return {"says": says[0].upper() + says[1:] + ".", "rows": rows, "steps": steps}
+
+
+@torch.inference_mode()
+def calibration(pipe: ColorizationPipeline, photos: list[Truth], output: Path) -> dict:
+    """Places in groups by entropy: are those right where the model is sure, and does it expect its errors?
+
+    A place is one of the prediction's own grid, its truth the photograph's ab averaged over it, as in the training's
+    loss. The prediction is the distribution's mean (temperature 1, colorfulness 1), and the error that it expects of
+    itself the root of the distribution's variance; both are root mean squares over a and b.
+    """
+    if not pipe.model.has_distribution:
+        return {"says": f"The model {pipe.model.name} predicts no distribution.", "rows": []}
+    centers = ab_bin_centers()
+    parts = []
+    for photo in tqdm(photos, desc="calibration", mininterval=5):
+        prediction = pipe.prepare(Image.fromarray(photo.pixels)).prediction
+        logs = torch.log_softmax(prediction[0].flatten(1).T.double(), dim=1)  # (places, K)
+        share = logs.exp()
+        mean = share @ centers.double()
+        variance = share @ centers.double().square() - mean.square()
+        truth = torch.nn.functional.adaptive_avg_pool2d(ab_of(photo.pixels), prediction.shape[-2:]).flatten(1).T
+        entropy = -(share * logs).sum(1) / math.log(len(centers))
+        parts.append(torch.stack([entropy, *((v**2).mean(1) for v in (mean - truth, truth)), variance.mean(1)]))
+    entropy, error, uncolored, expected = torch.cat(parts, dim=1).numpy()
+    rows = []
+    for group, chosen in enumerate(np.array_split(np.argsort(entropy, kind="stable"), GROUPS), 1):
+        real, own = (float(value[chosen].mean()) ** 0.5 for value in (error, expected))
+        row = {"group": group, "confidence": 1 - float(entropy[chosen].mean()), "error": real, "expected": own}
+        rows.append(row | {"ratio": own / max(real, 1e-9), "gray": float(uncolored[chosen].mean()) ** 0.5})
+    correlation = float(stats.spearmanr(entropy, error).statistic)
+    ratio = float((expected.mean() / max(error.mean(), 1e-9)) ** 0.5)
+    return {
+        "says": f"Entropy and error have a rank correlation of {correlation:.2f} over {len(error)} places (group 1 is "
+        f"the surest tenth); the model expects {ratio:.2f} times the error that it makes. Where its training weighted "
+        "rare colors up, its distribution is by design wider than the data's, and a ratio over 1 is no fault.",
+        "rows": rows,
+        "rank_correlation": correlation,
+        "ratio": ratio,
+    }
+
+
+def aged(pipe: ColorizationPipeline, photos: list[Truth], output: Path) -> dict:
+    """The colors of photographs with the marks of age, against the truth of the photographs without; and a sheet."""
+    tallies: dict[str, Tally] = {}
+    strips = []
+    for number, photo in enumerate(tqdm(photos, desc="aged", mininterval=5)):
+        results = {
+            name: rendered(pipe.prepare(Image.fromarray(pixels)))
+            for name, pixels in aged_versions(np.asarray(photo.gray), seed=number).items()
+        }
+        for name, result in results.items():
+            tallies.setdefault(name, Tally()).add(result, photo.pixels)
+        if number < AGED_SHOWN:
+            strips.append(Strip([thumbnail(p) for p in (*results.values(), photo.pixels)], photo.name))
+    save_sheet(draw_sheet(strips, (*tallies, "truth"), across=1), output / "aged.jpg")
+    keys = ("rmse_to_gray", "colorfulness_to_truth", "chroma", "cast_a", "cast_b")
+    rows = [{"name": name} | tally.row(*keys) for name, tally in tallies.items()]
+    worst = max(rows, key=lambda row: row["rmse_to_gray"])
+    palest = min(rows, key=lambda row: row["colorfulness_to_truth"])
+    tinted = max(rows, key=lambda row: math.hypot(row["cast_a"], row["cast_b"]))
+    return {
+        "says": f"'{worst['name']}' has the greatest error ({worst['rmse_to_gray']:+.1%} to gray's, after "
+        f"{rows[0]['rmse_to_gray']:+.1%} as it is), '{palest['name']}' the least color "
+        f"({palest['colorfulness_to_truth']:.2f} of the truth's) and '{tinted['name']}' the greatest cast "
+        f"({tinted['cast_a']:+.1f}, {tinted['cast_b']:+.1f}). What is dark or contrasty can show less chroma.",
+        "rows": rows,
+    }
+
+
+def aged_versions(gray: np.ndarray, seed: int) -> dict[str, np.ndarray]:
+    """A photograph (H, W) uint8 as it is and with each mark of age: (H, W), and the toned one (H, W, 3), uint8."""
+    light = gray / 255.0
+    grain = ndimage.gaussian_filter(np.random.default_rng(seed).normal(size=gray.shape), 0.7)
+    compressed = io.BytesIO()
+    Image.fromarray(gray).save(compressed, "JPEG", quality=25)
+    made = {
+        "as it is": light,
+        "grain": light + 0.08 * grain / grain.std(),
+        "blur": ndimage.gaussian_filter(light, 0.01 * min(gray.shape)),
+        "faded": 0.35 + 0.4 * light,
+        "high contrast": 0.5 + 1.8 * (light - 0.5),
+        "film curve": light**2 * (3 - 2 * light),  # a soft toe and shoulder
+        "JPEG 25": np.asarray(Image.open(compressed)) / 255.0,
+        "dark": 0.5 * light**1.5,
+        "sepia": light[..., None] * np.array([1.0, 0.87, 0.67]),
+    }
+    return {name: (255 * values.clip(0, 1)).round().astype(np.uint8) for name, values in made.items()}
+
+
+def formats(pipe: ColorizationPipeline, photos: list[Truth], output: Path) -> dict:
+    """Strips out of the middle, and photographs enlarged, beside the same places of the photographs as they are.
+
+    A strip of a small photograph is smaller still, so that what strips lose is in part the loss of detail.
+    """
+    strips = {"tall strip 1:3": 1 / 3, "wide strip 3:1": 3}
+    alone, within = ({name: Tally() for name in (*strips, "enlarged 3x")} for _ in range(2))
+    for photo in tqdm(photos, desc="formats", mininterval=5):
+        whole = rendered(pipe.prepare(Image.fromarray(photo.pixels)))
+        for name, aspect in strips.items():
+            part = middle_strip(*photo.pixels.shape[:2], aspect)
+            alone[name].add(rendered(pipe.prepare(Image.fromarray(photo.pixels[part]))), photo.pixels[part])
+            within[name].add(whole[part], photo.pixels[part])
+        large = photo.gray.resize([3 * side for side in photo.gray.size], Image.Resampling.BICUBIC)
+        reduced = Image.fromarray(rendered(pipe.prepare(large))).reduce(3)
+        alone["enlarged 3x"].add(np.asarray(reduced), photo.pixels)
+        within["enlarged 3x"].add(whole, photo.pixels)
+    rows = []
+    for name, tally in alone.items():
+        before = within[name].row("rmse_to_gray", "colorfulness_to_truth")
+        row = {"name": name} | tally.row("rmse_to_gray", "colorfulness_to_truth", "cast_a", "cast_b")
+        rows.append(row | {f"whole_{key}": value for key, value in before.items()})
+    changes = (f"{row['name']} {100 * (row['rmse_to_gray'] - row['whole_rmse_to_gray']):+.1f}" for row in rows)
+    return {
+        "says": "Against the same places of the photographs as they are, the error changes by so many points of "
+        f"gray's: {', '.join(changes)}.",
+        "rows": rows,
+    }
+
+
+def middle_strip(height: int, width: int, aspect: float) -> tuple[slice, slice]:
+    """Rows and columns of the largest part of this aspect (width over height) in the middle."""
+    rows, columns = max(1, min(height, round(width / aspect))), max(1, min(width, round(height * aspect)))
+    top, left = (height - rows) // 2, (width - columns) // 2
+    return slice(top, top + rows), slice(left, left + columns)
+
+
+def gray(pipe: ColorizationPipeline, photos: list[Truth], output: Path) -> dict:
+    """The chroma that pages, text and drawings get, beside gray photographs; and a sheet. Uses no photographs."""
+    rows, strips = [], []
+    for name, picture in tqdm(gray_pictures().items(), desc="gray", mininterval=5):
+        coloring = pipe.prepare(picture)
+        result = rendered(coloring)
+        chroma = ab_of(result).norm(dim=0).numpy()
+        row = {"name": name, "chroma": float(chroma.mean()), "high_chroma": float(np.percentile(chroma, 95))}
+        row["confidence"] = float(coloring.confidence.mean()) if pipe.model.has_distribution else None
+        rows.append(row)
+        strips.append(Strip([thumbnail(p) for p in (np.asarray(picture.convert("RGB")), result)], name))
+    save_sheet(draw_sheet(strips, ("gray", "result"), across=4), output / "gray.jpg")
+    means = [
+        np.mean([row["chroma"] for row in rows if (row["name"] in GRAY_PHOTOS) is photo]) for photo in (False, True)
+    ]
+    return {
+        "says": f"What should stay gray (pages, text, drawings, charts) gets a mean chroma of {means[0]:.1f}, the "
+        f"gray photographs ({', '.join(GRAY_PHOTOS)}) {means[1]:.1f}.",
+        "rows": rows,
+    }
+
+
+PAPERS = ("page", "text")  # of scikit-image's pictures, with GRAY_PHOTOS those that its wheel carries
+GRAY_PHOTOS = ("camera", "moon", "coins", "brick", "grass", "gravel")
+
+
+def gray_pictures() -> dict[str, Image.Image]:
+    """What should stay gray, and gray photographs to compare with; 8-bit gray."""
+    folder = Path(skimage.data.__file__).parent  # and not skimage.data.page(), which may download
+    paths = {name: folder / f"{name}.png" for name in (*PAPERS, *GRAY_PHOTOS)}
+    found = {name: Image.open(path).convert("L") for name, path in paths.items() if path.exists()}
+    papers = {name: picture for name, picture in found.items() if name in PAPERS}
+    return papers | drawings() | found
+
+
+def drawings() -> dict[str, Image.Image]:
+    """Line drawings and charts as a computer draws them, 320 x 240 pixels of 8-bit gray."""
+    house, shaded, bars, curves = (Image.new("L", (320, 240), 255) for _ in range(4))
+    for picture, inks in ((house, (255, 255, 255)), (shaded, (225, 130, 175))):
+        draw = ImageDraw.Draw(picture)
+        draw.line((0, 200, 320, 190), 0, 2)
+        draw.rectangle((90, 110, 210, 197), inks[0], 0, 3)
+        draw.polygon((80, 110, 150, 50, 220, 110), inks[1], 0, 3)
+        draw.rectangle((135, 150, 165, 197), inks[1], 0, 2)
+        draw.ellipse((250, 60, 300, 110), inks[2], 0, 3)
+        draw.line((275, 110, 275, 194), 0, 4)
+        draw.arc((20, 20, 60, 60), 0, 360, 0, 2)
+    font = ImageFont.load_default(12)
+    for picture, title in ((bars, "Output by year"), (curves, "Error by step")):
+        draw = ImageDraw.Draw(picture)
+        draw.text((160, 14), title, 0, font, anchor="mm")
+        draw.line((40, 30, 40, 200, 300, 200), 0, 2)
+        for mark in range(5):
+            draw.text((30, 200 - 40 * mark), str(10 * mark), 0, font, anchor="rm")
+            draw.line((42, 200 - 40 * mark, 300, 200 - 40 * mark), 215)
+            draw.text((70 + 50 * mark, 212), str(2001 + mark), 0, font, anchor="mm")
+    for bar, height in enumerate((60, 110, 85, 150, 130)):
+        ImageDraw.Draw(bars).rectangle((52 + 50 * bar, 199 - height, 86 + 50 * bar, 199), 90 + 25 * bar, 0)
+    for shade, rate in ((0, 0.05), (90, 0.02), (150, 0.01)):
+        points = [(x, 200 - 160 * math.exp(-rate * (x - 40))) for x in range(42, 300, 4)]
+        ImageDraw.Draw(curves).line(points, shade, 3)
+    inverted = house.point(lambda level: 255 - level)
+    thin = {"line drawing": house, "the same, white on black": inverted, "the same, shaded": shaded}
+    return thin | {"bar chart": bars, "line chart": curves}
+
+
+PARTS = {part.__name__: part for part in (broken, hints, dials, calibration, aged, formats, gray)}
+
+
+# -------------------------------------------------------------------------------------------------- tables and sheets
+
+
+def markdown(name: str, part: dict) -> str:
+    """A part's heading, what it says and its table."""
+    lines = [f"### {name}", "", part["says"], ""]
+    if part["rows"]:
+        columns = {key: COLUMNS[key] for key in part["rows"][0] if any(row[key] is not None for row in part["rows"])}
+        lines.append("| " + " | ".join(heading for heading, _ in columns.values()) + " |")
+        lines.append("|" + "".join("---:|" if form else "---|" for _, form in columns.values()))
+        for row in part["rows"]:
+            cells = ("" if row[key] is None else f"{row[key]:{form}}" for key, (_, form) in columns.items())
+            lines.append("| " + " | ".join(cells) + " |")
+        lines.append("")
+    return "\n".join(lines)
+
+
+@dataclass
+class Strip:
+    """Thumbnails of one photograph side by side, the words below them, and whether it is marked in red."""
+
+    pictures: list[Image.Image]
+    words: str
+    marked: bool = False
+
+
+def draw_sheet(strips: list[Strip], headings: Sequence[str], across: int) -> Image.Image:
+    """A contact sheet of strips, `across` of them in a row; `headings` stand above the pictures of a strip."""
+    across = min(across, len(strips))
+    width, height = len(headings) * SIDE + GAP, SIDE + LINE
+    sheet = Image.new("RGB", (across * width - GAP, LINE + -(-len(strips) // across) * height), "white")
+    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(12)
+    for place in range(across):
+        for column, heading in enumerate(headings):
+            draw.text((place * width + (column + 0.5) * SIDE, LINE / 2), heading, "black", font, anchor="mm")
+    for place, strip in enumerate(strips):
+        left, top = place % across * width, LINE + place // across * height
+        for column, picture in enumerate(strip.pictures):
+            sheet.paste(picture, (left + column * SIDE, top))
+        draw.text((left + 4, top + SIDE + 1), strip.words, "red" if strip.marked else "black", font)
+        if strip.marked:
+            draw.rectangle((left, top, left + width - GAP - 1, top + height - 1), None, "red", 3)
+    return sheet
+
+
+def save_sheet(sheet: Image.Image, path: Path) -> None:
+    content = io.BytesIO()
+    sheet.save(content, "JPEG", quality=90)
+    write(path, content.getvalue())
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except ColorizerError as error:
+        print(f"examine.py: {error}", file=sys.stderr)
+        sys.exit(2)

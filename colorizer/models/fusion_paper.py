@@ -14,6 +14,20 @@ def conv(inputs: int, outputs: int, stride: int = 1, kernel: int = 3) -> nn.Sequ
     return nn.Sequential(nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2), nn.ReLU(inplace=True))
 
 
+def encoder(width: int) -> nn.Sequential:
+    """The paper's encoder: lightness (N, 1, H, W) to 4 * width channels at 1/8 of its size; the paper has width 64."""
+    return nn.Sequential(
+        conv(1, width, stride=2),  # 64, 1/2 of the picture's size
+        conv(width, 2 * width),  # 128
+        conv(2 * width, 2 * width, stride=2),  # 128, 1/4
+        conv(2 * width, 4 * width),  # 256
+        conv(4 * width, 4 * width, stride=2),  # 256, 1/8
+        conv(4 * width, 8 * width),  # 512
+        conv(8 * width, 8 * width),  # 512
+        conv(8 * width, 4 * width),  # 256
+    )
+
+
 @register_model("fusion_paper")
 class FusionPaperColorizer(Colorizer):
     """The paper's network: 6.57 M parameters outside the embedder.
@@ -32,16 +46,7 @@ class FusionPaperColorizer(Colorizer):
     ) -> None:
         super().__init__()
         check_counts(2, width=width)
-        self.encoder = nn.Sequential(
-            conv(1, width, stride=2),  # 64, 1/2 of the picture's size
-            conv(width, 2 * width),  # 128
-            conv(2 * width, 2 * width, stride=2),  # 128, 1/4
-            conv(2 * width, 4 * width),  # 256
-            conv(4 * width, 4 * width, stride=2),  # 256, 1/8
-            conv(4 * width, 8 * width),  # 512
-            conv(8 * width, 8 * width),  # 512
-            conv(8 * width, 4 * width),  # 256
-        )
+        self.encoder = encoder(width)
         self.embedder = Embedder(embedder, "logits", embedder_size)
         self.fusion = conv(4 * width + self.embedder.channels, 4 * width, kernel=1)  # 256
         self.decoder = nn.Sequential(

@@ -5,11 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from colorizer.models.base import Colorizer, check_counts, pad_to_multiple, register_model
-
-
-def conv(inputs: int, outputs: int, stride: int = 1) -> nn.Sequential:
-    """3 x 3 convolution with same padding, ReLU."""
-    return nn.Sequential(nn.Conv2d(inputs, outputs, 3, stride, 1), nn.ReLU(inplace=True))
+from colorizer.models.fusion_paper import conv, encoder
 
 
 @register_model("lab_cnn")
@@ -28,16 +24,7 @@ class LabCnn(Colorizer):
     def __init__(self, width: int = 64) -> None:
         super().__init__()
         check_counts(4, width=width)
-        self.encoder = nn.Sequential(
-            conv(1, width, stride=2),  # 64, 1/2 of the picture's size
-            conv(width, 2 * width),  # 128
-            conv(2 * width, 2 * width, stride=2),  # 128, 1/4
-            conv(2 * width, 4 * width),  # 256
-            conv(4 * width, 4 * width, stride=2),  # 256, 1/8
-            conv(4 * width, 8 * width),  # 512
-            conv(8 * width, 8 * width),  # 512
-            conv(8 * width, 4 * width),  # 256
-        )
+        self.encoder = encoder(width)
         self.decoder = nn.Sequential(
             conv(4 * width, 2 * width),  # 128
             nn.Upsample(scale_factor=2),

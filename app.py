@@ -10,7 +10,6 @@ Every visitor may choose another of the bundled models for the time of the visit
 import contextlib
 import dataclasses
 import html
-import json
 import os
 import sys
 import threading
@@ -137,7 +136,7 @@ def bundled_colorizers() -> dict[str, str]:
     """What each bundled colorizer is for, by its name; those for photos first, those for digits last."""
     found = []
     for name in hub.bundled_models():
-        config = json.loads((hub.WEIGHTS / name / hub.CONFIG_FILE).read_text())
+        config = hub.bundled_config(name)
         cls = model_class(config["model"])
         if cls.kind == "colorizer":
             found.append((name, purpose_of(cls.domain, config["defaults"]["working_size"])))

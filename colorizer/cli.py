@@ -8,7 +8,6 @@ import argparse
 import dataclasses
 import glob
 import itertools
-import json
 import os
 import re
 import sys
@@ -328,12 +327,12 @@ def device(text: str) -> str:
 def models(argv: list[str]) -> int:
     parser = Parser(prog="colorizer models", description="Lists the bundled models and the registered architectures.")
     parser.parse_args(argv)
-    from colorizer.hub import DEFAULT_MODEL, WEIGHTS, bundled_models
+    from colorizer.hub import DEFAULT_MODEL, WEIGHTS, bundled_config, bundled_models
     from colorizer.models import list_models, model_class
 
     print("Bundled models (--model NAME):")
     for name in bundled_models():
-        architecture = json.loads((WEIGHTS / name / "config.json").read_text())["model"]
+        architecture = bundled_config(name)["model"]
         size = (WEIGHTS / name / "model.safetensors").stat().st_size / 1e6
         cls = model_class(architecture)
         note = " (default)" if name == DEFAULT_MODEL else ""

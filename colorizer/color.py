@@ -50,18 +50,6 @@ def lightness_from_luminance(luminance: Tensor) -> Tensor:
     return 116 * _lab_curve(luminance) - 16
 
 
-def luminance(rgb: Tensor) -> Tensor:
-    """Relative luminance Y (..., H, W) in 0..1 of sRGB (..., 3, H, W) in 0..1."""
-    red, green, blue = srgb_to_linear(rgb).unbind(-3)
-    weights = _matrices()[0][1]
-    return weights[0] * red + weights[1] * green + weights[2] * blue
-
-
-def rgb_to_lightness(rgb: Tensor) -> Tensor:
-    """CIE L (..., 1, H, W) in 0..100 of sRGB (..., 3, H, W) in 0..1."""
-    return lightness_from_luminance(luminance(rgb)).unsqueeze(-3)
-
-
 def rgb_to_lab(rgb: Tensor) -> Tensor:
     """CIE Lab (..., 3, H, W) of sRGB (..., 3, H, W) in 0..1."""
     red, green, blue = srgb_to_linear(rgb).unbind(-3)

@@ -51,6 +51,11 @@ def bundled_models() -> list[str]:
     return sorted(path.parent.name for path in WEIGHTS.glob(f"*/{CONFIG_FILE}"))
 
 
+def bundled_config(name: str) -> dict:
+    """The config.json of a bundled model."""
+    return json.loads((WEIGHTS / name / CONFIG_FILE).read_text())
+
+
 def load_model(
     source: str | os.PathLike | None = None, revision: str | None = None, token: str | bool | None = None
 ) -> Colorizer:

@@ -16,7 +16,7 @@ from skimage import data
 from colorizer.color import rgb_to_lab
 from colorizer.errors import ColorizerError
 from colorizer.models import create_model
-from train import arena, runs
+from train import arena, arena_results, runs
 from train.checkpoints import as_plain
 
 ROOT = Path(__file__).parents[1]
@@ -57,16 +57,16 @@ def resolved(row, arguments, seed=0):
 
 
 def test_rows_are_told_apart_and_say_what_they_are_for():
-    assert len(BY_NAME) == len(arena.ROWS) and arena.REFERENCE in BY_NAME
+    assert len(BY_NAME) == len(arena.ROWS) and arena_results.REFERENCE in BY_NAME
     for row in arena.ROWS:
-        assert row.part in arena.PARTS and row.shows
+        assert row.part in arena_results.PARTS and row.shows
         assert row.part == "field" or (row.why and row.prediction)
 
 
 @pytest.mark.parametrize("row", arena.ROWS, ids=BY_NAME)
 def test_every_row_is_a_recipe_under_the_same_protocol(row, photos, tmp_path):
     arguments = arguments_of(photos, tmp_path)
-    recipe, reference = resolved(row, arguments), resolved(BY_NAME[arena.REFERENCE], arguments)
+    recipe, reference = resolved(row, arguments), resolved(BY_NAME[arena_results.REFERENCE], arguments)
     assert recipe["ema_decay"] == (0 if row.name == "no_average" else arena.EMA_DECAY)
     for key in PROTOCOL:
         assert recipe[key] == reference[key], key
@@ -96,10 +96,72 @@ def test_which_rows_are_run(photos, tmp_path):
     assert chosen("--rows", "flagship", "lab_cnn") == ["lab_cnn", "flagship"]
     assert chosen("--recipes", smoke) == ["smoke"]
     assert chosen("--recipes", smoke, "--rows", "flagship") == ["flagship", "smoke"]
-    other = tmp_path / "flagship.yaml"
-    other.write_text("model: {name: fusion}")
-    with pytest.raises(ColorizerError, match="same name"):
-        chosen("--recipes", str(other), "--rows", "flagship")
+    for taken in ("flagship.yaml", "fusion_compact.yaml", "bundled.yaml"):
+        (tmp_path / taken).write_text("model: {name: fusion}")
+        with pytest.raises(ColorizerError, match="a name of its own"):
+            chosen("--recipes", str(tmp_path / taken))
+    with pytest.raises(ColorizerError, match="a name of its own"):
+        chosen("--recipes", smoke, smoke)
+
+
+def test_a_recipe_of_ones_own_keeps_what_the_rows_leave_out(photos, tmp_path):
+    """Aging, for one, which the rows are compared without."""
+    mine = tmp_path / "mine.yaml"
+    mine.write_text((ROOT / "train/recipes/fusion_compact.yaml").read_text())
+    arguments = arguments_of(photos, tmp_path, "--recipes", str(mine))
+    (row,) = arena.chosen_rows(arguments)
+    assert resolved(row, arguments)["aging"] == 0.4
+    assert (
+        resolved(BY_NAME["flagship"], arguments)["aging"] == 0 and resolved(BY_NAME["aging"], arguments)["aging"] > 0
+    )
+
+
+def test_only_what_followed_the_protocol_is_told(photos, tmp_path):
+    """Runs of other views, begun ones, figures of another working size, and folders that only look like a row's."""
+    arguments = arguments_of(photos, tmp_path)
+    (tmp_path / "mean_color.json").write_text(json.dumps({"key": [["train"], None], "ab": [1.0, 2.0]}))
+    rows = [BY_NAME[name] for name in ("regression", "no_hints", "no_skips")]
+    for row, changed in zip(rows, ({}, {"max_train_steps": 7}, {}), strict=True):
+        settings = arena.settings_of(row, 0, arguments) | changed
+        folder = tmp_path / row.name
+        runs.make_folder(folder)
+        runs.write_json(folder / runs.RUN_FILE, runs.describe(runs.resolve(row.recipe, settings)) | {"machine": "a"})
+        if row.name != "no_skips":
+            tiny = {"head": "regression", "embedder": "test_resnet", "width": 4, "decoder_widths": [8, 8, 8]}
+            create_model("fusion", **tiny).save_pretrained(folder / "model")
+            line = {"step": 1334, "minutes": 2.0, "epoch": 1.0, "loss": 0.5}
+            (folder / "metrics.jsonl").write_text(json.dumps(line) + "\n")
+    (tmp_path / "regression-seed3.bak").mkdir()
+    (tmp_path / "regression-seed3.bak" / runs.RUN_FILE).write_text("{}")
+
+    def told():
+        results = arena.collect(arguments, {})
+        judged = results["sets"].get("test", {"rows": {}})["rows"]
+        return results["rows"], judged, arena_results.markdown(results, [])
+
+    entries, judged, table = told()
+    assert [entries[row.name]["status"] for row in rows] == ["trained", "not run", "begun"]
+    assert "another protocol" in entries["no_hints"]["reason"] and not judged
+    assert "| no_hints | no view carries hints | not run: what is in its folder" in table
+
+    source, measured = str(tmp_path / "regression/model"), tmp_path / "regression/evaluation"
+    figures = {"rmse_to_gray": -0.1, "colorfulness_to_truth": 0.5, "gain": None}
+    labels = dict.fromkeys(("gray", "one color", "/elsewhere/model"), figures)
+    moved = {"dials": {"/elsewhere/model": {}}, "data": {"test": {"photographs": 4, "rows": labels}}}
+    measured.mkdir()
+    runs.write_json(measured / "results.json", moved)
+    runs.write_json(measured / arena.KEY_FILE, arena.measurement(source, arguments, working_size=64))
+    assert not told()[1]
+    runs.write_json(measured / arena.KEY_FILE, arena.measurement(source, arguments, arguments.working_size))
+    entries, judged, table = told()
+    assert (
+        set(judged) == {"gray", "one color", "regression"}
+        and "| regression | -10.0% | 0.50 |" in table
+        and "elsewhere" not in table
+    )
+    assert "regression-seed3.bak" not in entries
+    results = arena.collect(arguments, {"regression": "no room"})
+    assert results["rows"]["regression"]["status"] == "failed" and not results["sets"]
 
 
 def test_the_mean_color_is_of_the_pictures(tmp_path):

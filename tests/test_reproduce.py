@@ -161,22 +161,30 @@ def test_why_a_row_is_not_trained(tmp_path, monkeypatch):
 # --------------------------------------------------------------------------------------------------------- the runner
 
 
-def script(code: str) -> list[str]:
-    return [sys.executable, "-c", "import sys, time\n" + code]
+@pytest.fixture
+def script(tmp_path):
+    """code -> the command that runs it as train.py."""
+
+    def write(code: str) -> list[str]:
+        path = tmp_path / "train.py"
+        path.write_text("import sys, time\n" + code)
+        return [sys.executable, str(path)]
+
+    return write
 
 
-def test_a_failure_is_told_in_the_trainer_s_sentence(capfd):
+def test_a_failure_is_told_in_the_trainer_s_sentence(script, capfd):
     assert runs.run(script("print('fine', file=sys.stderr)")) is None
     assert capfd.readouterr().err == "fine\n"
     problem = "print('bar\\rbar', 'train.py: No such thing.', 'a warning', sep='\\n', file=sys.stderr); sys.exit(2)"
     assert runs.run(script(problem)) == "No such thing."
     assert runs.run(script("raise ValueError('odd')")) == "ValueError: odd"
-    assert runs.run(script("sys.exit(3)")) == "The trainer ended with the code 3."
+    assert runs.run(script("sys.exit(3)")) == "train.py ended with the code 3."
     assert "SIGKILL" in runs.run(script("import os; os.kill(os.getpid(), 9)"))
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_is_passed_on_once(number, tmp_path):
+def test_a_signal_is_passed_on_once(number, script, tmp_path):
     before = signal.getsignal(number)
     code = f"""
 import signal

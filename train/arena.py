@@ -22,6 +22,7 @@ import argparse  # noqa: E402
 import dataclasses  # noqa: E402
 import math  # noqa: E402
 import os  # noqa: E402
+import re  # noqa: E402
 import shutil  # noqa: E402
 from collections.abc import Sequence  # noqa: E402
 from typing import Any  # noqa: E402
@@ -32,9 +33,10 @@ from accelerate import Accelerator  # noqa: E402
 from colorizer import load_model  # noqa: E402
 from colorizer.errors import ColorizerError  # noqa: E402
 from colorizer.models.base import written_aside  # noqa: E402
-from train import evaluate  # noqa: E402
-from train.data import batches_of, prepare_pictures  # noqa: E402
-from train.ladder_results import compact, cost, figures_of_run, fingerprint  # noqa: E402
+from train.arena_results import BUNDLED, REFERENCE, draw_curves, drawn_parts, markdown  # noqa: E402
+from train.checkpoints import FREE  # noqa: E402
+from train.data import batches_of, prepare_pictures, some  # noqa: E402
+from train.ladder_results import cost, digest, figures_of_run  # noqa: E402
 from train.recipe import make_recipe, read_recipe  # noqa: E402
 from train.runs import (  # noqa: E402
     ROOT,
@@ -53,8 +55,16 @@ from train.sources import list_items  # noqa: E402
 from train.views import to_lab, training_views  # noqa: E402
 
 DOCS = ROOT / "docs"
-REFERENCE = "flagship"
-BUNDLED = "fusion_compact"  # measured beside the rows, whatever it was trained with
+ROW_FILE = "arena.json"  # in a run's folder: its Row
+KEY_FILE = "key.json"  # in the folder of figures: what they are of
+DEFAULTS = {
+    "views": 64_000,
+    "resolution": 96,
+    "batch_size": 48,
+    "working_size": 128,
+    "mixed_precision": "no",
+    "max_train_samples": None,
+}
 EMA_DECAY = 0.997  # some 300 steps: a run has a few times as many
 PICTURE_SIZE = 192  # pixels a side that decoded pictures are kept with
 MEAN_SIZE = 64  # pixels a side at which the mean color is taken
@@ -131,7 +141,7 @@ ROWS = (
         model={"head": "regression"},
         overrides=REGRESSION,
     ),  # fmt: skip
-    field(REFERENCE, "the recipe of the bundled model"),
+    field(REFERENCE, "the recipe of the bundled model, without aging and documents"),
     ablation(
         "no_rebalancing",
         "rebalancing_mix 1 instead of 0.85",
@@ -211,10 +221,17 @@ ROWS = (
     ),
     ablation(
         "aging",
-        "half of the views' lightness made to look like an old photograph's",
-        "old photographs are not clean conversions of new ones",
-        "half a point more error on clean pictures, points less on aged ones",
-        overrides={"aging": 0.5},
+        "the lightness of 40% of the views made to look like an old photograph's",
+        "old photographs are not clean conversions of new ones; what does that cost on clean ones?",
+        "half a point more error on clean photographs",
+        overrides={"aging": 0.4},
+    ),
+    ablation(
+        "documents",
+        "3% of the views show drawn documents",
+        "pages should stay gray; what does that cost elsewhere?",
+        "no difference on photographs",
+        overrides={"documents": 0.03},
     ),
     ablation(
         "adversarial",
@@ -255,14 +272,15 @@ def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
         "--recipes", nargs="+", default=[], metavar="YAML", help="these too; without --rows, only these"
     )
     parser.add_argument("--seeds", nargs="+", type=int, default=[0], help="each row is trained with each of them")
-    parser.add_argument("--views", type=int, default=64_000, help="views of photographs that a row is trained on")
-    parser.add_argument("--resolution", type=int, default=96, help="pixels a side of a view")
-    parser.add_argument("--batch_size", type=int, default=48, help="views in a step")
-    parser.add_argument("--working_size", type=int, default=128, help="at which every row is measured")
-    parser.add_argument("--mixed_precision", choices=("no", "bf16"), default="no", help="of the trainings")
+    parser.add_argument("--views", type=int, help="views of photographs that a row is trained on (%(default)s)")
+    parser.add_argument("--resolution", type=int, help="pixels a side of a view (%(default)s)")
+    parser.add_argument("--batch_size", type=int, help="views in a step (%(default)s)")
+    parser.add_argument("--working_size", type=int, help="at which every row is measured (%(default)s)")
+    parser.add_argument("--mixed_precision", choices=("no", "bf16"), help="of the trainings (%(default)s)")
     parser.add_argument("--max_train_samples", type=int, help="only the first so many photographs")
     parser.add_argument("--report_only", action="store_true", help="train and measure nothing; make the table again")
     parser.add_argument("--write_docs", action="store_true", help="also write docs/arena.md and its figures")
+    parser.set_defaults(**DEFAULTS)
     arguments = parser.parse_args(argv)
     for name in arguments.rows or []:
         if name not in names:
@@ -276,6 +294,8 @@ def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
             if not os.path.exists(path):
                 raise ColorizerError(f"--{name}: there is no {path}.")
         setattr(arguments, name, paths)
+    for path in [*arguments.train_data_dir, *arguments.data]:
+        list_items([path])  # what has no pictures is told now, and not after the first training
     return arguments
 
 
@@ -284,8 +304,9 @@ def chosen_rows(arguments: argparse.Namespace) -> list[Row]:
     own = [Row(Path(path).stem, "yours", Path(path).name, path) for path in arguments.recipes]
     ours = [row.name for row in ROWS] if arguments.rows is None and not own else arguments.rows or []
     rows = [row for row in ROWS if row.name in ours] + own
-    if len({row.name for row in rows}) < len(rows):
-        raise ColorizerError("Two rows have the same name: give the recipe's file another one.")
+    taken = {BUNDLED, "bundled", *(row.name for row in ROWS)}
+    if len({row.name for row in own} - taken) < len(own):
+        raise ColorizerError("Each recipe's file needs a name of its own, which no row of the arena has.")
     return rows
 
 
@@ -309,7 +330,10 @@ def settings_of(row: Row, seed: int, arguments: argparse.Namespace) -> dict[str,
         "logging_steps": max(1, steps // 25),
         "report_to": "none",
         "output_dir": str(folder_of(row, seed, arguments)),
-    } | row.overrides
+    }
+    if row.part != "yours":  # the test photographs are neither old nor documents; those have rows of their own
+        settings |= {"aging": 0.0, "documents": 0.0}
+    settings |= row.overrides
     if row.model:
         settings["model"] = read_recipe(recipe_path(row.recipe))["model"] | row.model
     return settings
@@ -338,7 +362,8 @@ def mean_color(arguments: argparse.Namespace) -> list[float]:
             "max_train_steps": 1,
         }
     )
-    items = list_items(arguments.train_data_dir)[: arguments.max_train_samples]
+    items = list_items(arguments.train_data_dir)
+    items = [items[i] for i in some(len(items), arguments.max_train_samples, seed=0)]  # as the trainer takes them
     pictures = prepare_pictures(items, recipe, Accelerator(cpu=True), [])
     total = torch.zeros(2, dtype=torch.float64)
     for batch in batches_of(pictures, 256):
@@ -349,179 +374,110 @@ def mean_color(arguments: argparse.Namespace) -> list[float]:
     return ab
 
 
+def measurement(source: str, arguments: argparse.Namespace, working_size: int | None) -> dict[str, Any]:
+    """What must be the same for figures to be of this model, these photographs and this way of measuring."""
+    return {
+        "model": digest(load_model(source)),
+        "data": [Path(path).name for path in arguments.data],
+        "working_size": working_size,
+        "one_color": mean_color(arguments),
+        "curve_photos": CURVE_PHOTOS,
+    }
+
+
 def measure(source: str, folder: Path, arguments: argparse.Namespace, working_size: int | None) -> str | None:
     """Measures a model on the test photographs by train/evaluate.py, into `folder`, unless that was done.
 
     `working_size`: None for the model's own. Returns None, or why it failed, in one sentence.
     """
-    kept = read_json(folder / "key.json")
-    key = {
-        "model": fingerprint(load_model(source)),
-        "data": [Path(path).name for path in arguments.data],
-        "working_size": working_size,
-    }
-    if kept == key and (folder / "results.json").is_file():
+    try:
+        key = measurement(source, arguments, working_size)
+    except ColorizerError as error:
+        return str(error)
+    if read_json(folder / KEY_FILE) == key:
         return None
+    (folder / KEY_FILE).unlink(missing_ok=True)  # what it says of the figures ends now
     command = [sys.executable, str(ROOT / "train/evaluate.py"), "--model", source, "--data", *arguments.data]
     command += ["--working_size", str(working_size)] if working_size else []
     command += ["--curve", str(CURVE_PHOTOS), "--sheet_photos", "24"]
-    command += ["--one_color", *map(str, mean_color(arguments)), "--output_dir", str(folder)]
+    command += ["--one_color", *map(str, key["one_color"]), "--output_dir", str(folder)]
     problem = run(command)
     if problem is None:
-        write_json(folder / "key.json", key)
+        write_json(folder / KEY_FILE, key)
     return problem
 
 
-def collect(rows: Sequence[Row], arguments: argparse.Namespace, outcomes: dict[str, str], command: str) -> dict:
-    """The content of results.json: the protocol, and what every run that there is reached.
+def follows(saved: dict[str, Any], settings: dict[str, Any]) -> bool:
+    """Whether a run's description, as its folder keeps it, has these settings, but for what changes no weights."""
+    wanted = settings | {
+        "train_data_dir": [Path(path).name for path in settings["train_data_dir"]],
+        "resolutions": {str(start): size for start, size in settings["resolutions"].items()},
+    }
+    return all(saved["recipe"].get(key) == value for key, value in wanted.items() if key not in FREE)
 
-    `outcomes` says of rows that failed in this run why; others without figures are "not run".
+
+def seeds_of(row: Row, output: Path) -> list[int]:
+    """The seeds that a row has folders of; [0] where there is none."""
+    names = [path.parent.name for path in output.glob(f"{row.name}*/{RUN_FILE}")]
+    found = [re.fullmatch(rf"{re.escape(row.name)}(?:-seed(\d+))?", name) for name in names]
+    return sorted(int(match[1] or 0) for match in found if match) or [0]
+
+
+def collect(arguments: argparse.Namespace, outcomes: dict[str, str]) -> dict[str, Any]:
+    """The content of results.json: the protocol, and what every run that followed it reached.
+
+    `outcomes` says of runs that failed now why.
     """
     output = Path(arguments.output_dir)
-    results = {
-        "command": command,
-        "views": arguments.views,
-        "resolution": arguments.resolution,
-        "batch_size": arguments.batch_size,
-        "working_size": arguments.working_size,
-        "sets": {},
-        "rows": {},
-    }
+    names = ("views", "resolution", "batch_size", "working_size", "mixed_precision", "max_train_samples")
+    results = {"command": protocol_command(arguments), **{name: getattr(arguments, name) for name in names}}
+    results |= {"sets": {}, "rows": {}}
 
-    def add(name: str, entry: dict[str, Any], evaluation: dict | None, source: str) -> None:
+    def add(name: str, entry: dict[str, Any], folder: Path | None = None) -> None:
         results["rows"][name] = entry
+        evaluation = read_json(folder / "results.json") if folder else None
         for photos, judged in (evaluation or {"data": {}})["data"].items():
             known = results["sets"].setdefault(photos, {"photographs": judged["photographs"], "rows": {}})
+            (source,) = evaluation["dials"]
             for label, figures in judged["rows"].items():
                 known["rows"][name if label == source else label] = figures
 
-    for row in rows:
-        seeds = sorted(
-            int(path.name.rpartition("-seed")[2]) if path.name != row.name else 0
-            for path in [output / row.name, *output.glob(f"{row.name}-seed*")]
-            if (path / RUN_FILE).is_file() and ".old-" not in path.name
-        )
-        for seed in seeds or [0]:
+    ours = {row.name for row in ROWS}
+    kept = [read_json(path) for path in sorted(output.glob(f"*/{ROW_FILE}"))]
+    yours = {row["name"]: Row(**row) for row in kept if row and row["name"] not in ours}
+    for row in [*ROWS, *yours.values()]:
+        for seed in seeds_of(row, output):
             folder = folder_of(row, seed, arguments)
-            evaluation = read_json(folder / "evaluation/results.json")
             entry = dataclasses.asdict(row) | {"seed": seed, "status": "not run"}
+            saved = read_json(folder / RUN_FILE)
             if folder.name in outcomes:
                 entry |= {"status": "failed", "reason": outcomes[folder.name]}
-            elif evaluation and (folder / "model/config.json").is_file():
-                saved = read_json(folder / RUN_FILE)
+            elif saved and not follows(saved, settings_of(row, seed, arguments)):
+                entry |= {"reason": "what is in its folder was trained by another protocol"}
+            elif saved and not (folder / "model/config.json").is_file():
+                entry |= {"status": "begun"}
+            elif saved:
+                source, measured = str(folder / "model"), folder / "evaluation"
                 entry |= {"status": "trained", "machine": saved["machine"]}
-                entry |= cost(load_model(str(folder / "model")), arguments.resolution)
+                entry |= cost(load_model(source), arguments.resolution)
                 entry |= {key: figures_of_run(folder, saved_recipe(saved))[key] for key in ("images", "minutes")}
-            add(folder.name, entry, evaluation, str(folder / "model"))
+                if read_json(measured / KEY_FILE) == measurement(source, arguments, arguments.working_size):
+                    add(folder.name, entry, measured)
+                    continue
+            add(folder.name, entry)
     bundled = {"part": "bundled", "shows": "the weights that come with the package", "status": "bundled"}
-    add(BUNDLED, bundled, read_json(output / "bundled/results.json"), BUNDLED)
+    is_measured = read_json(output / "bundled" / KEY_FILE) == measurement(BUNDLED, arguments, None)
+    add(BUNDLED, bundled, output / "bundled" if is_measured else None)
     return results
 
 
-# ------------------------------------------------------------------------------------------------------------ tables
-
-COLUMNS = (
-    "rmse_to_gray", "colorfulness_to_truth", "histogram_distance", "gain", "equal_rmse_to_gray",
-    "equal_histogram_distance", "equal_auc_rebalanced",
-)  # fmt: skip
-PARTS = {"field": "The field", "ablation": "One change at a time", "yours": "Recipes given by --recipes"}
-
-
-def markdown(results: dict[str, Any]) -> str:
-    """The tables, for people."""
-    rows = results["rows"]
-    lines = [
-        "# The arena",
-        "",
-        f"By `{results['command']}`; [experiments.md](experiments.md) says what was learned from it.",
-        "",
-        f"Every row saw {results['views']:,} views of {results['resolution']} pixels, in batches of "
-        f"{results['batch_size']}, unless it says otherwise, and was measured at the working size "
-        f"{results['working_size']}: at its own default dials, and with the chroma scaled until the mean colorfulness "
-        "was within 1% of the truth's (train/evaluate.py explains the figures). fusion_compact is the bundled model, "
-        "which saw more views, of up to 128 pixels, and is measured at its own working size.",
-        "",
-    ]
-    machines = sorted({entry["machine"] for entry in rows.values() if "machine" in entry})
-    lines += [f"Trained {machine}." for machine in machines] + [""] * bool(machines)
-    for part, title in PARTS.items():
-        of_part = {name: entry for name, entry in rows.items() if entry["part"] == part}
-        if any(entry["status"] != "not run" for entry in of_part.values()):
-            lines += [f"## {title}", "", *run_table(of_part), ""]
-            for photos, judged in results["sets"].items():
-                shown = [name for name in of_part if name in judged["rows"]]
-                # What all are read against: the plain answers above, the flagship and the bundled weights below.
-                plain = ["gray", "one color"] if part == "field" else ["gray"]
-                below = [name for name in (REFERENCE, BUNDLED) if name not in shown and name in judged["rows"]]
-                if part != "field":
-                    below += [name for name in judged["rows"] if name.startswith(f"{REFERENCE}-seed")]
-                lines += [f"### {photos} ({judged['photographs']} photographs)", ""]
-                lines += [*figure_table(judged["rows"], [*plain, *shown, *below], results), ""]
-            lines += [f"![Error against colorfulness](arena-{part}.png)", ""]
-    return "\n".join(lines)
-
-
-def run_table(rows: dict[str, dict]) -> list[str]:
-    """What each row is and what its training cost."""
-    lines = ["| row | what it is | parameters | FLOPs | minutes |", "|---|---|---:|---:|---:|"]
-    for name, entry in rows.items():
-        if entry["status"] == "trained":
-            cells = f"{compact(entry['parameters'])} | {compact(entry['flops'])} | {entry['minutes']:.1f}"
-        else:
-            cells = f"{entry['status']}{': ' + entry['reason'] if entry.get('reason') else ''} | | "
-        lines.append(f"| {name} | {entry['shows']} | {cells} |")
-    return lines
-
-
-def figure_table(judged: dict[str, dict], names: Sequence[str], results: dict[str, Any]) -> list[str]:
-    """The figures of some rows on one set."""
-    lines = ["| | " + " | ".join(evaluate.COLUMNS[key][0] for key in COLUMNS) + " |", "|---" + "|---:" * 7 + "|"]
-    for name in names:
-        cells = [
-            format(judged[name][key], evaluate.COLUMNS[key][1]) if judged[name].get(key) is not None else ""
-            for key in COLUMNS
-        ]
-        lines.append(f"| {name} | " + " | ".join(cells) + " |")
-    return lines
-
-
-# Okabe and Ito's colors, which people with any color vision can tell apart; yellow is too light for a line.
-LINES = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#999999")
-
-
-def draw_curves(results: dict[str, Any], part: str, path: Path) -> None:
-    """Draws ab RMSE against colorfulness, over the dials, of the rows of a part, one panel a test set."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
-    sets = results["sets"]
-    figure, axes = plt.subplots(1, len(sets), figsize=(5 * len(sets), 4.6), layout="constrained", squeeze=False)
-    for axis, (photos, judged) in zip(axes[0], sets.items(), strict=True):
-        names = [name for name, entry in results["rows"].items() if entry["part"] == part]
-        names += [name for name in (REFERENCE, BUNDLED) if name not in names]
-        for number, name in enumerate(name for name in names if "curve" in judged["rows"].get(name, {})):
-            points = judged["rows"][name]["curve"]
-            style = ("-", "--", ":")[number // len(LINES) % 3]
-            color = "black" if name in (REFERENCE, BUNDLED) else LINES[number % len(LINES)]
-            axis.plot(
-                [point["colorfulness_to_truth"] for point in points],
-                [100 * point["rmse_to_gray"] for point in points],
-                style if name != BUNDLED else "--", color=color, marker=".", linewidth=1.2, label=name,
-            )  # fmt: skip
-        if "one color" in judged["rows"]:
-            one = judged["rows"]["one color"]
-            axis.plot(one["colorfulness_to_truth"], 100 * one["rmse_to_gray"], "kx", label="one color")
-        axis.plot(0, 0, "k^", label="gray")
-        axis.axvline(1, color="#cccccc", linewidth=0.8, zorder=0)
-        axis.axhline(0, color="#cccccc", linewidth=0.8, zorder=0)
-        axis.set(title=photos, xlabel="colorfulness, of the truth's", xlim=(-0.05, 1.5), ylim=(-16, 30))
-    axes[0][0].set_ylabel("ab RMSE to gray's, %")
-    axes[0][-1].legend(fontsize=7, loc="upper left", bbox_to_anchor=(1, 1))
-    with written_aside(path) as partial:
-        figure.savefig(partial, format="png", dpi=90)
-    plt.close(figure)
+def protocol_command(arguments: argparse.Namespace) -> str:
+    """The command that makes all of the table, for the documentation."""
+    words = ["--train_data_dir", *arguments.train_data_dir, "--data", *arguments.data]
+    for name, default in DEFAULTS.items():
+        if getattr(arguments, name) != default:
+            words += [f"--{name}", str(getattr(arguments, name))]
+    return documented("train/arena.py", words)
 
 
 # ----------------------------------------------------------------------------------------------------------- the whole
@@ -541,6 +497,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             print(f"\n[{number}/{len(runs)}] {folder.name}: {row.shows}", flush=True)
             status, reason = train(row.recipe, settings_of(row, seed, arguments))
             if status == "trained":
+                write_json(folder / ROW_FILE, dataclasses.asdict(row))
                 reason = measure(str(folder / "model"), folder / "evaluation", arguments, arguments.working_size)
             if reason:
                 outcomes[folder.name] = reason
@@ -548,34 +505,29 @@ def main(argv: Sequence[str] | None = None) -> int:
         if runs:
             reason = measure(BUNDLED, output / "bundled", arguments, working_size=None)
             if reason:
+                outcomes[BUNDLED] = reason
                 print(f"{BUNDLED}: failed: {reason}", file=sys.stderr, flush=True)
     except Stopped as stop:
         print("stopped; the same command goes on from there", flush=True)
         return 128 + stop.args[0]
 
-    words = [
-        word for word in (sys.argv[1:] if argv is None else argv) if word not in ("--report_only", "--write_docs")
-    ]
-    own = [row for row in rows if row.part == "yours"]
-    results = collect([*ROWS, *own], arguments, outcomes, documented("train/arena.py", words))
+    results = collect(arguments, outcomes)
     write_json(output / "results.json", results)
-    table = markdown(results)
+    figures = {part: output / f"arena-{part}.png" for part in drawn_parts(results)}
+    try:
+        for part, path in figures.items():
+            draw_curves(results, part, path)
+    except ImportError:
+        figures = {}
+        print("the curves are left out: they need matplotlib (pip install matplotlib)")
+    table = markdown(results, list(figures))
     print("\n" + table, flush=True)
     with written_aside(output / "results.md") as partial:
         partial.write_text(table)
-    figures = []
-    try:
-        for part in PARTS:
-            if any(entry["part"] == part and name in judged["rows"] for judged in results["sets"].values()
-                   for name, entry in results["rows"].items()):  # fmt: skip
-                figures.append(output / f"arena-{part}.png")
-                draw_curves(results, part, figures[-1])
-    except ImportError:
-        print("the curves are left out: they need matplotlib (pip install matplotlib)")
     if arguments.write_docs:
         with written_aside(DOCS / "arena.md") as partial:
             partial.write_text(table)
-        for figure in figures:
+        for figure in figures.values():
             shutil.copy(figure, DOCS / figure.name)
     if outcomes:
         print(f"arena.py: failed: {', '.join(outcomes)}; the same command tries again.", file=sys.stderr)

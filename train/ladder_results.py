@@ -173,7 +173,7 @@ def judge_photos(
     def measure(row: str, source: str | None) -> dict | None:
         nonlocal wanted
         model = load_model(source) if source else None
-        key = [photographs, model and fingerprint(model)]
+        key = [photographs, model and digest(model)]
         path = evaluation_file(output, row)
         kept = read_json(path)
         if kept and kept["key"] == key:
@@ -206,12 +206,12 @@ def evaluation_file(output: Path, row: str) -> Path:
     return output / "data" / f"evaluation-{row}.json" if row in ("gray", "truth") else output / row / "evaluation.json"
 
 
-def fingerprint(model: Colorizer) -> int:
+def digest(model: Colorizer) -> int:
     """Of a model's weights and dials."""
-    digest = zlib.crc32(json.dumps(model.to_config(), sort_keys=True).encode())
+    checksum = zlib.crc32(json.dumps(model.to_config(), sort_keys=True).encode())
     for tensor in model.state_dict().values():
-        digest = zlib.crc32(tensor.detach().cpu().contiguous().numpy().tobytes(), digest)
-    return digest
+        checksum = zlib.crc32(tensor.detach().cpu().contiguous().numpy().tobytes(), checksum)
+    return checksum
 
 
 # ------------------------------------------------------------------------------------------------------ the whole

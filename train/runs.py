@@ -170,11 +170,11 @@ class Stopped(Exception):
 
 
 def run(command: list[str]) -> str | None:
-    """Runs the trainer to its end, showing what it says. Returns None, or why it failed, in one sentence.
+    """Runs train.py or evaluate.py to its end, showing what it says. Returns None, or why it failed, in one sentence.
 
-    SIGINT and SIGTERM are passed on, so that it saves a checkpoint; then Stopped is raised.
+    SIGINT and SIGTERM are passed on, so that the trainer saves a checkpoint; then Stopped is raised.
     """
-    process, received = None, []
+    process, received, script = None, [], Path(command[1]).name
 
     def pass_on(number: int, frame: Any) -> None:
         received.append(number)
@@ -199,10 +199,10 @@ def run(command: list[str]) -> str | None:
     if received:
         raise Stopped(received[0])
     if code < 0:
-        return f"The trainer was ended by {signal.Signals(-code).name}."
+        return f"{script} was ended by {signal.Signals(-code).name}."
     lines = [line.strip() for line in said.decode(errors="replace").replace("\r", "\n").splitlines() if line.strip()]
-    own = [line.removeprefix("train.py: ") for line in lines if line.startswith("train.py: ")]
-    return None if code == 0 else (own or lines or [f"The trainer ended with the code {code}."])[-1]
+    own = [line.removeprefix(f"{script}: ") for line in lines if line.startswith(f"{script}: ")]
+    return None if code == 0 else (own or lines or [f"{script} ended with the code {code}."])[-1]
 
 
 def train(recipe: str, settings: dict[str, Any], **more: Any) -> tuple[str, str]:

@@ -7,10 +7,11 @@
 
 Every photograph goes the whole way of the product: reduced to its lightness, colored at the dials' defaults, brought
 back to its own size and to 8 bits. For each data folder there is one row each for gray, for every model and for the
-truth, with the figures of colorizer/metrics.py: at the default dials, and at equal colorfulness (the chroma of the
-results scaled until the set's mean colorfulness is within 1% of the truth's). With --classifier, how many of the
-photographs it recognizes in gray, recolored and real; with --fid, the distance of the sets' features; with --curve,
-how error and colorfulness go together over the temperature, or over the dial colorfulness where there is none.
+truth, and with --one_color for that color, with the figures of colorizer/metrics.py: at the default dials, and at
+equal colorfulness (the chroma of the results scaled until the set's mean colorfulness is within 1% of the truth's).
+With --classifier, how many of the photographs it recognizes in gray, recolored and real; with --fid, the distance of
+the sets' features; with --curve, how error and colorfulness go together over the temperature, or over the dial
+colorfulness where there is none.
 
 The output folder gets results.json, results.md and, for each data folder and model, a contact sheet of gray,
 prediction and truth: the best, median and worst photographs by ab RMSE relative to gray's, and some drawn at random.
@@ -131,6 +132,8 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
         value = getattr(arguments, name)
         if value is not None and value < least:
             raise ColorizerError(f"--{name} must be {least} or more, not {value}.")
+    if not all(abs(value) <= 128 for value in arguments.one_color or ()):
+        raise ColorizerError(f"--one_color takes a and b in -128..128, not {arguments.one_color}.")
     return arguments
 
 
@@ -654,3 +657,5 @@ if __name__ == "__main__":
     except ColorizerError as error:
         print(f"evaluate.py: {error}", file=sys.stderr)
         sys.exit(2)
+    except KeyboardInterrupt:
+        sys.exit(130)

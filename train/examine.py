@@ -88,7 +88,8 @@ COLUMNS = {  # of the tables: key in a row, heading, format
 FOOTNOTES = """\
 ab RMSE: over a and b in CIE Lab units; to gray's: relative to that of the picture without color. CF: colorfulness of
 Hasler and Suesstrunk 2003 (M3), the mean of the results over the mean of the truths. hist. dist.: Jensen-Shannon
-distance of the sets' ab histograms in cells of 10 units. cast: mean a and b of the results minus those of the truths.
+distance of the sets' ab histograms in cells of 10 units. cast a, cast b: mean a and b of the results minus those of
+the truths; cast: the distance of the mean ab from the truth's.
 confidence: 1 - entropy / log K over the K ab bins.
 """
 
@@ -215,7 +216,7 @@ class Tally:
         self.true_histogram += metrics.ab_histogram(true_ab)
 
     def row(self, *keys: str) -> dict[str, float]:
-        """These figures over the set (keys of COLUMNS), every photograph counting the same."""
+        """These figures (keys of COLUMNS) over the set; each photograph counts the same, in a histogram each pixel."""
         mse, gray_mse, colorfulness, true_colorfulness, chroma, cast_a, cast_b = np.mean(self.values, axis=0).tolist()
         figures = {
             "rmse": mse**0.5,
@@ -628,3 +629,5 @@ if __name__ == "__main__":
     except ColorizerError as error:
         print(f"examine.py: {error}", file=sys.stderr)
         sys.exit(2)
+    except KeyboardInterrupt:
+        sys.exit(130)

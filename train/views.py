@@ -183,9 +183,10 @@ def with_documents(batch: dict[str, Tensor], draws: Tensor, share: float) -> dic
     chosen = draws[:, REPLACED] < share
     if not chosen.any():
         return batch
-    drawn = documents(batch["rgb"].shape[-1]).to(draws.device)
+    drawn = documents(batch["rgb"].shape[-1])
+    which = (draws[chosen, REPLACEMENT].cpu() * len(drawn)).long()
     replaced = batch | {name: batch[name].clone() for name in ("rgb", "aspect", "label")}
-    replaced["rgb"][chosen] = drawn[(draws[chosen, REPLACEMENT] * len(drawn)).long()]
+    replaced["rgb"][chosen] = drawn[which].to(draws.device)  # these few alone
     replaced["aspect"][chosen], replaced["label"][chosen] = 1.0, NO_LABEL
     return replaced
 
@@ -275,7 +276,7 @@ def compress(lightness: Tensor, draws: Tensor) -> Tensor:
     """
     height, width = lightness.shape[-2:]
     quality = (QUALITY[0] + (QUALITY[1] - QUALITY[0]) * draws[:, COMPRESSION]).round()
-    scale = torch.where(quality < 50, 5000 / quality, 200 - 2 * quality)[:, None, None, None, None]
+    scale = torch.where(quality < 50, (5000 / quality).floor(), 200 - 2 * quality)[:, None, None, None, None]
     table = ((lightness.new_tensor(LUMINANCE_TABLE) * scale + 50) / 100).floor().clamp(1, 255)
 
     gray = (255 * lightness_to_gray(lightness)).round() - 128

@@ -7,8 +7,8 @@
     coloring.render(colorfulness=1.2, temperature=0.4).save("color.jpg")       # and not here
     coloring.with_hints([Hint(320, 200, a=40, b=20, radius=6)]).render()
 
-The network sees a small copy of the photo's lightness (its short side is the working size) and predicts ab, mostly at
-a quarter of that. A guided filter brings ab to the photo's size along the edges of the photo's own lightness, which is
+The network sees a small copy of the photo's lightness (its short side is the working size), with its levels stretched
+where they have faded, and predicts ab, mostly at a quarter of that. A guided filter brings ab to the photo's size along the edges of the photo's own lightness, which is
 kept. Everything of the photo's size is computed in horizontal bands, so that memory stays bounded.
 
 Models that paint whole pictures (`keeps_lightness = False`: those of digits) are the exception: the result is what
@@ -42,6 +42,11 @@ from colorizer.models import Colorizer
 # twice: that brings things closer to the scale the network learned them at, while more only makes a blur that looks
 # like no training photo. Sides are multiples of 4, so that a prediction at a quarter of the size covers all of it.
 SHORTEST_SIDE, LONGEST_RATIO, MOST_ENLARGED, MULTIPLE = 32, 4, 2, 4
+
+# Levels, see `stretched`.
+SPAN = 85  # units of L
+TAILS = (0.5, 99.5)  # percent of the pixels below black, and below white
+MOST_STRETCHED = 10  # what spans less than SPAN / MOST_STRETCHED shows nothing but noise
 
 # The guided filter, see `guide_maps`.
 RADIUS, EPSILON = 1, 16.0
@@ -218,7 +223,10 @@ class ColorizationPipeline:
 
     def _predict(self, group: list[Coloring]) -> None:
         """Fills in embedding and prediction of colorings of one working shape; keeps embeddings that there are."""
-        lightness = torch.cat([coloring.lightness for coloring in group])
+        seen = [coloring.lightness for coloring in group]
+        if self.model.domain == "photos":
+            seen = [stretched(lightness) for lightness in seen]
+        lightness = torch.cat(seen)
         hints = None
         if any(coloring.hints for coloring in group):
             hints = torch.stack([coloring._hint_map() for coloring in group])
@@ -267,7 +275,7 @@ class Coloring:
         photo: what came in.
         working_size: that was asked for; the copy itself may be smaller or larger, see `working_shape`.
         hints: the hints that the prediction has heard.
-        lightness: the copy that the network saw, (1, 1, h, w), CIE L.
+        lightness: the small copy, (1, 1, h, w), CIE L; the network saw it with its levels `stretched`.
         embedding, prediction: what `run_network` returned, for this photo alone.
     """
 
@@ -447,6 +455,21 @@ class LightnessPlane:
     def reduced(self, size: tuple[int, int]) -> Tensor:
         """L (1, 1, h, w) of a copy of this (height, width); antialiased."""
         return _reduced_plane(self.rows, self.codes.shape, size)
+
+
+def stretched(lightness: Tensor) -> Tensor:
+    """The lightness (1, 1, h, w) of a photo with its levels stretched, so that it spans SPAN units of L or more.
+
+    Faded prints and underexposed photos use a part of the range, which no photo did that the networks learned from:
+    they are taken for haze or dusk. What spans SPAN already comes back as it is, and the change is continuous there.
+    """
+    low, high = np.percentile(lightness.numpy(), TAILS)
+    if high - low >= SPAN:
+        return lightness
+    gain = min(SPAN / max(high - low, 1e-6), MOST_STRETCHED)
+    middle = (low + high) / 2
+    # The middle moves no farther than it takes for both ends to stay within 0..100.
+    return (min(max(middle, SPAN / 2), 100 - SPAN / 2) + gain * (lightness - middle)).clamp(0, 100)
 
 
 def working_shape(

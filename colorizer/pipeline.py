@@ -8,8 +8,9 @@
     coloring.with_hints([Hint(320, 200, a=40, b=20, radius=6)]).render()
 
 The network sees a small copy of the photo's lightness (its short side is the working size), with its levels stretched
-where they have faded, and predicts ab, mostly at a quarter of that. A guided filter brings ab to the photo's size along the edges of the photo's own lightness, which is
-kept. Everything of the photo's size is computed in horizontal bands, so that memory stays bounded.
+where they have faded, and predicts ab, mostly at a quarter of that. A guided filter brings ab to the photo's size
+along the edges of the photo's own lightness, which is kept. Everything of the photo's size is computed in horizontal
+bands, so that memory stays bounded.
 
 Models that paint whole pictures (`keeps_lightness = False`: those of digits) are the exception: the result is what
 they paint, enlarged to the photo's size. White ink can have no color, so a digit's own lightness cannot be kept.

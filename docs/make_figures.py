@@ -2,8 +2,7 @@
 
     python docs/make_figures.py
 
-docs/example.jpg: photographs in gray, and as the bundled model colors them. docs/aged.jpg: the same for photographs
-that were made to look old, as train/examine.py does it, and a gray one. docs/upsampling.jpg: the true ab of a
+docs/example.jpg: photographs in gray, and as the bundled model colors them. docs/upsampling.jpg: the true ab of a
 photograph at the resolution that the network predicts, brought to full size bilinearly and by the guided filter.
 docs/diagram-*.png: networks of docs/ladder.md, drawn by visualtorch from the models themselves. (The other figures of
 docs/ladder.md come from trained models: python train/reproduce.py --write_docs.)
@@ -14,7 +13,6 @@ from pathlib import Path
 
 sys.path[0] = str(Path(__file__).resolve().parents[1])  # the repository, so that `train` is found
 
-import numpy as np  # noqa: E402
 import torch  # noqa: E402
 from PIL import Image  # noqa: E402
 from skimage import data  # noqa: E402
@@ -25,41 +23,22 @@ from colorizer.color import lab_to_rgb, rgb_to_lab  # noqa: E402
 from colorizer.errors import ColorizerError  # noqa: E402
 from colorizer.models import create_model  # noqa: E402
 from colorizer.pipeline import guide_maps, guided_band  # noqa: E402
-from train.evaluate import to_gray  # noqa: E402
-from train.examine import aged_versions  # noqa: E402
 from train.ladder_figures import diagram, save  # noqa: E402
 from train.reproduce import VARIANTS  # noqa: E402
 
 DOCS = Path(__file__).parent
 PHOTOS = ("astronaut", "coffee", "rocket", "chelsea")
-AGED = {"astronaut": "grain", "coffee": "faded", "rocket": "blur", "chelsea": "sepia", "camera": "as it is"}
 HEIGHT, GAP = 240, 6  # pixels of a row, and between pictures
 
 
 def example() -> Image.Image:
     """Two rows: gray, and what the model makes of it."""
     pipe = ColorizationPipeline.from_pretrained()
-    photos = [Image.fromarray(getattr(data, name)()) for name in PHOTOS]
-    return above_each_other([(pipe(photo, colorfulness=0), pipe(photo)) for photo in photos])
-
-
-def aged() -> Image.Image:
-    """Two rows: photographs with a mark of age each, and what the model makes of them."""
-    pipe = ColorizationPipeline.from_pretrained()
-    pairs = []
-    for seed, (name, mark) in enumerate(AGED.items()):
-        photo = getattr(data, name)()
-        gray = to_gray(photo)[..., 0] if photo.ndim == 3 else photo
-        old = Image.fromarray(aged_versions(np.asarray(gray), seed)[mark])
-        pairs.append((old, pipe(old)))
-    return above_each_other(pairs)
-
-
-def above_each_other(pairs: list[tuple[Image.Image, Image.Image]]) -> Image.Image:
-    """The first ones in a row, the second ones below; all HEIGHT pixels high."""
     columns = []
-    for pair in pairs:
-        size = (round(pair[0].width * HEIGHT / pair[0].height), HEIGHT)
+    for name in PHOTOS:
+        color = Image.fromarray(getattr(data, name)())
+        size = (round(color.width * HEIGHT / color.height), HEIGHT)
+        pair = pipe(color, colorfulness=0), pipe(color)
         columns.append([image.convert("RGB").resize(size, Image.Resampling.LANCZOS) for image in pair])
     return mosaic([[column[row] for column in columns] for row in range(2)])
 
@@ -104,7 +83,6 @@ def mosaic(rows: list[list[Image.Image]]) -> Image.Image:
 if __name__ == "__main__":
     upsampling().save(DOCS / "upsampling.jpg")
     example().save(DOCS / "example.jpg", quality=88)
-    aged().save(DOCS / "aged.jpg", quality=88)
     try:
         diagrams()
     except ColorizerError as error:

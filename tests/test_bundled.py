@@ -14,6 +14,7 @@ from colorizer.drawing import draw_digits
 from colorizer.hub import DEFAULT_MODEL, WEIGHTS, bundled_models
 from colorizer.metrics import colorfulness
 from colorizer.models.mnist import painting_accuracy
+from train.examine import GRAY_PHOTOS, aged_versions, gray_pictures
 from train.sources import list_items
 
 NAMES = ("astronaut", "coffee", "rocket")
@@ -51,7 +52,24 @@ def test_wood_is_warm(colored):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_neither_gray_nor_neon(colored, name):
-    assert 8 < colorfulness(colored[name][None]).item() < 70
+    assert 8 < colorfulness(colored[name][None]).item() < 80
+
+
+@pytest.mark.parametrize("mark", ["faded", "JPEG 25", "sepia"])
+@pytest.mark.parametrize("name", ["astronaut", "rocket"])
+def test_some_marks_of_age_change_no_hues(pipe, colored, name, mark):
+    """Fading is no haze, and a toned print has no tone: about the colors of the photograph without it."""
+    gray = np.asarray(Image.fromarray(getattr(data, name)()).convert("L"))
+    old = rgb_to_lab(to_tensor(pipe(Image.fromarray(aged_versions(gray, seed=0)[mark])).convert("RGB")))[1:]
+    clean = rgb_to_lab(colored[name])[1:]
+    assert (old.mean((1, 2)) - clean.mean((1, 2))).norm() < 12
+    assert old.flatten(1).std(1).max() > 4
+
+
+def test_pages_and_drawings_stay_gray(pipe):
+    papers = [picture for name, picture in gray_pictures().items() if name not in GRAY_PHOTOS]
+    chroma = [rgb_to_lab(to_tensor(pipe(picture).convert("RGB")))[1:].norm(dim=0).mean() for picture in papers]
+    assert len(papers) == 7 and np.mean(chroma) < 4
 
 
 @pytest.mark.parametrize("name", NAMES)

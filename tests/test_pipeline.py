@@ -15,7 +15,16 @@ from colorizer.errors import ColorizerError
 from colorizer.images import Photo
 from colorizer.models import create_model, list_models
 from colorizer.models.base import Colorizer
-from colorizer.pipeline import ColorizationPipeline, Hint, LightnessPlane, guide_maps, working_shape
+from colorizer.pipeline import (
+    SPAN,
+    TAILS,
+    ColorizationPipeline,
+    Hint,
+    LightnessPlane,
+    guide_maps,
+    stretched,
+    working_shape,
+)
 
 
 class Known(Colorizer):
@@ -631,3 +640,34 @@ def test_from_pretrained_reads_a_folder(tiny_folder):
     pipe = ColorizationPipeline.from_pretrained(tiny_folder, device="cpu")
     assert pipe.device.type == "cpu" and not pipe.model.training
     assert pipe(gray_photo(), working_size=32).pixels.shape == (90, 120, 3)
+
+
+def test_levels_are_stretched_where_they_have_faded():
+    full = torch.linspace(0, 100, 64 * 64).reshape(1, 1, 64, 64)
+    assert stretched(full) is full
+    for faded in (40 + 0.3 * full, 0.4 * full, 95 - 0.2 * full):
+        seen = stretched(faded)
+        low, high = np.percentile(seen.numpy(), TAILS)
+        assert high - low == pytest.approx(SPAN, abs=0.5) and 0 <= seen.min() and seen.max() <= 100
+        order = faded.flatten().argsort()
+        assert (seen.flatten()[order].diff() >= 0).all()
+    nearly = 7.5 + 0.859 * full  # just under the span: hardly a change
+    assert (stretched(nearly) - nearly).abs().max() < 0.5
+    flat = torch.full((1, 1, 8, 8), 30.0)
+    assert stretched(flat).isfinite().all() and stretched(flat).std() == 0
+    noise = 50 + 0.01 * torch.randn(1, 1, 64, 64)
+    assert stretched(noise).std() < 0.2  # nothing is made of nothing
+
+
+def test_the_photo_keeps_the_lightness_that_has_faded():
+    """Only what the network sees is stretched."""
+    gray = np.asarray(Image.fromarray(data.astronaut()).convert("L"))
+    faded = (90 + 0.3 * gray).astype(np.uint8)
+    coloring = ColorizationPipeline(Known(), "cpu").prepare(Image.fromarray(faded))
+    result = np.asarray(coloring.render().to_pil().convert("RGB"))
+    before, after = (
+        color.rgb_to_lab(torch.from_numpy(np.array(p)).permute(2, 0, 1) / 255)[0]
+        for p in (np.stack([faded] * 3, axis=-1), result)
+    )
+    assert (before - after).abs().mean() < 0.2 and (before - after).abs().max() < 1.5
+    assert coloring.lightness.max() - coloring.lightness.min() < 50

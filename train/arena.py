@@ -34,10 +34,10 @@ from colorizer import load_model  # noqa: E402
 from colorizer.errors import ColorizerError  # noqa: E402
 from colorizer.models.base import written_aside  # noqa: E402
 from train.arena_results import BUNDLED, REFERENCE, draw_curves, drawn_parts, markdown  # noqa: E402
-from train.checkpoints import FREE  # noqa: E402
+from train.checkpoints import FREE, as_plain  # noqa: E402
 from train.data import batches_of, prepare_pictures, some  # noqa: E402
 from train.ladder_results import cost, digest, figures_of_run  # noqa: E402
-from train.recipe import make_recipe, read_recipe  # noqa: E402
+from train.recipe import Recipe, make_recipe, read_recipe  # noqa: E402
 from train.runs import (  # noqa: E402
     ROOT,
     RUN_FILE,
@@ -413,7 +413,8 @@ def follows(saved: dict[str, Any], settings: dict[str, Any]) -> bool:
         "train_data_dir": [Path(path).name for path in settings["train_data_dir"]],
         "resolutions": {str(start): size for start, size in settings["resolutions"].items()},
     }
-    return all(saved["recipe"].get(key) == value for key, value in wanted.items() if key not in FREE)
+    before = as_plain(Recipe()) | saved["recipe"]  # what there was no key for had what is its default now
+    return all(before[key] == value for key, value in wanted.items() if key not in FREE)
 
 
 def seeds_of(row: Row, output: Path) -> list[int]:

@@ -68,7 +68,11 @@ def run_table(rows: dict[str, dict]) -> list[str]:
 
 def figure_table(judged: dict[str, dict], names: Sequence[str]) -> list[str]:
     """The figures of some rows on one set."""
-    lines = ["| | " + " | ".join(evaluate.COLUMNS[key][0] for key in COLUMNS) + " |", "|---" + "|---:" * 7 + "|"]
+    alone = {"rmse_to_gray": "ab RMSE to gray's", "colorfulness_to_truth": "CF to truth's"}  # without columns before
+    lines = [
+        "| | " + " | ".join(alone.get(key, evaluate.COLUMNS[key][0]) for key in COLUMNS) + " |",
+        "|---" + "|---:" * 7 + "|",
+    ]
     for name in names:
         cells = [
             format(judged[name][key], evaluate.COLUMNS[key][1]) if judged[name].get(key) is not None else ""

@@ -446,6 +446,7 @@ def collect(arguments: argparse.Namespace, outcomes: dict[str, str]) -> dict[str
     ours = {row.name for row in ROWS}
     kept = [read_json(path) for path in sorted(output.glob(f"*/{ROW_FILE}"))]
     yours = {row["name"]: Row(**row) for row in kept if row and row["name"] not in ours}
+    yours |= {row.name: row for row in chosen_rows(arguments) if row.name not in ours}  # what failed has left no file
     for row in [*ROWS, *yours.values()]:
         for seed in seeds_of(row, output):
             folder = folder_of(row, seed, arguments)

@@ -224,10 +224,9 @@ class ColorizationPipeline:
 
     def _predict(self, group: list[Coloring]) -> None:
         """Fills in embedding and prediction of colorings of one working shape; keeps embeddings that there are."""
-        seen = [coloring.lightness for coloring in group]
+        lightness = torch.cat([coloring.lightness for coloring in group])
         if self.model.domain == "photos":
-            seen = [stretched(lightness) for lightness in seen]
-        lightness = torch.cat(seen)
+            lightness = stretched(lightness)
         hints = None
         if any(coloring.hints for coloring in group):
             hints = torch.stack([coloring._hint_map() for coloring in group])
@@ -459,18 +458,19 @@ class LightnessPlane:
 
 
 def stretched(lightness: Tensor) -> Tensor:
-    """The lightness (1, 1, h, w) of a photo with its levels stretched, so that it spans SPAN units of L or more.
+    """Lightness (N, 1, h, w) of photos, each with its levels stretched, so that it spans SPAN units of L or more.
 
-    Faded prints and underexposed photos use a part of the range, which no photo did that the networks learned from:
-    they are taken for haze or dusk. What spans SPAN already comes back as it is, and the change is continuous there.
+    Faded prints and underexposed photos use a part of the range, and would be taken for haze or dusk. What spans SPAN
+    already comes back as it is, and the change is continuous there. Training shows the same (train/recipe.py: levels).
     """
-    low, high = np.percentile(lightness.numpy(), TAILS)
-    if high - low >= SPAN:
-        return lightness
-    gain = min(SPAN / max(high - low, 1e-6), MOST_STRETCHED)
+    flat = lightness.flatten(1)
+    last = flat.shape[1] - 1
+    low, high = (flat.kthvalue(1 + round(tail / 100 * last), dim=1).values[:, None, None, None] for tail in TAILS)
+    gain = (SPAN / (high - low).clamp(min=1e-6)).clamp(max=MOST_STRETCHED)
     middle = (low + high) / 2
     # The middle moves no farther than it takes for both ends to stay within 0..100.
-    return (min(max(middle, SPAN / 2), 100 - SPAN / 2) + gain * (lightness - middle)).clamp(0, 100)
+    wide = (middle.clamp(SPAN / 2, 100 - SPAN / 2) + gain * (lightness - middle)).clamp(0, 100)
+    return torch.where(gain > 1, wide, lightness)
 
 
 def working_shape(

@@ -644,7 +644,7 @@ def test_from_pretrained_reads_a_folder(tiny_folder):
 
 def test_levels_are_stretched_where_they_have_faded():
     full = torch.linspace(0, 100, 64 * 64).reshape(1, 1, 64, 64)
-    assert stretched(full) is full
+    assert torch.equal(stretched(full), full)
     for faded in (40 + 0.3 * full, 0.4 * full, 95 - 0.2 * full):
         seen = stretched(faded)
         low, high = np.percentile(seen.numpy(), TAILS)
@@ -657,6 +657,8 @@ def test_levels_are_stretched_where_they_have_faded():
     assert stretched(flat).isfinite().all() and stretched(flat).std() == 0
     noise = 50 + 0.01 * torch.randn(1, 1, 64, 64)
     assert stretched(noise).std() < 0.2  # nothing is made of nothing
+    together = stretched(torch.cat([full, 0.4 * full, nearly]))  # each by its own levels
+    assert torch.equal(together, torch.cat([full, stretched(0.4 * full), stretched(nearly)]))
 
 
 def test_the_photo_keeps_the_lightness_that_has_faded():

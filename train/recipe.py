@@ -59,6 +59,7 @@ class Recipe:
     hint_share: float = 0.0  # of the views that carry simulated hints (Zhang et al. 2017)
     aging: float = 0.0  # share of the views whose lightness is made to look like an old photograph's
     documents: float = 0.0  # share of the views that show drawn documents instead, which are to stay gray
+    levels: bool = False  # stretch each view's levels where they are flat, as the pipeline does with what it colors
 
     # The objective
     objectives: dict[str, float] = dataclasses.field(default_factory=lambda: {"rebalanced_cross_entropy": 1.0})
@@ -318,6 +319,7 @@ def _check(recipe: Recipe) -> None:
         require(not recipe.augment, "cache_embeddings needs augment: false, since an embedding belongs to one view.")
         for name in ("aging", "documents"):
             require(not getattr(recipe, name), f"cache_embeddings needs {name}: 0, since views would change.")
+        require(not recipe.levels, "cache_embeddings needs levels: false, since embeddings are of views as they are.")
         require(
             len(recipe.resolutions) == 1, "cache_embeddings needs one resolution, since an embedding belongs to one."
         )

@@ -52,6 +52,7 @@ from colorizer.errors import ColorizerError  # noqa: E402
 from colorizer.hub import check_defaults, check_token, load_model, push  # noqa: E402
 from colorizer.models import Colorizer, create_model  # noqa: E402
 from colorizer.models.mnist import paint, painting_accuracy  # noqa: E402
+from colorizer.pipeline import stretched  # noqa: E402
 from train.card import write_card  # noqa: E402
 from train.checkpoints import (  # noqa: E402
     STATE,
@@ -222,7 +223,7 @@ class Training:
         recipe, accelerator = self.recipe, self.accelerator
         weights = {name: weight for name, weight in recipe.objectives.items() if weight}
         classes = len(self.training.classes)
-        for key in ("aging", "documents"):
+        for key in ("aging", "documents", "levels"):
             if getattr(recipe, key) and (self.reads_color or self.paints_digits):
                 raise ColorizerError(f"A {colorizer.name} model colors no photographs: leave out {key}.")
         if self.is_classifier:
@@ -486,7 +487,7 @@ class Training:
     def see(self, batch: dict[str, Tensor], epoch: int, resolution: int) -> dict[str, Tensor | None]:
         """What the network is given of a batch, and what it should say: views in Lab, hints, labels.
 
-        A colorizer is shown "seen" (N, 1, H, W), which is "lightness" but where that is aged.
+        A colorizer is shown "seen" (N, 1, H, W), which is "lightness" but for its age and its levels.
         """
         recipe, device = self.recipe, self.accelerator.device
         index = batch["index"]
@@ -497,11 +498,15 @@ class Training:
         rgb = training_views(batch, draws if recipe.augment else None, resolution, recipe.augmentation)
         inputs = self.truth_of(rgb, batch["label"])
         if not self.reads_color:
-            inputs["seen"] = age(inputs["lightness"], draws, recipe.aging)
+            inputs["seen"] = self.shown(age(inputs["lightness"], draws, recipe.aging))
             accepts_hints = self.model.accepts_hints
             inputs["hints"] = simulate_hints(inputs["ab"], draws, recipe.hint_share) if accepts_hints else None
             inputs["embedding"] = None if self.embeddings is None else (self.embeddings[index].to(device),)
         return inputs
+
+    def shown(self, lightness: Tensor) -> Tensor:
+        """The lightness (N, 1, H, W) of views as a colorizer is shown it."""
+        return stretched(lightness) if self.recipe.levels else lightness
 
     def truth_of(self, rgb: Tensor, label: Tensor) -> dict[str, Tensor]:
         """What pictures (N, 3, H, W) look like in color, and in gray for a colorizer: "rgb", "lightness", "ab".
@@ -734,7 +739,7 @@ class Training:
         """The center squares of a batch of held-out pictures (as truth_of gives them), and what the model says."""
         batch = send_to_device(batch, self.accelerator.device)
         truth = self.truth_of(training_views(batch, None, self.resolution), batch["label"])
-        return truth, model(truth["rgb"] if self.reads_color else truth["lightness"]).float()
+        return truth, model(truth["rgb"] if self.reads_color else self.shown(truth["lightness"])).float()
 
     def draw_samples(self, model: Colorizer) -> None:
         """Rows of gray, prediction and truth of the same held-out pictures, as samples/step-<step>.png."""

@@ -25,10 +25,12 @@ HINT_RADIUS = 4  # pixels; a hint covers 1 to 9 pixels a side
 # What age does to a picture at most; each of it happens to OFTEN of those that are aged.
 OFTEN = 0.6
 MOST_BLUR = 1.2 / 96  # sigma, of the view's short side
-MOST_GRAIN = 6  # standard deviation, units of L
+MOST_GRAIN = 10  # standard deviation, units of L
 MOST_GAMMA = 1.5  # and one over it
 CONTRAST = (-0.6, 0.9)  # below 0 flatter, above steeper in the middle; between -1 and 1 no lightness turns around
 MOST_FADING = 0.15  # of the range of L that black and white each lose
+SHARPENED = 1 / 96  # sigma of the blur that sharpening takes away from, of the view's short side
+MOST_SHARPENING = 1.0  # times the difference from that blur
 QUALITY = (20, 90)  # of the JPEG
 GRAIN_TILE = 512  # pixels a side
 
@@ -53,7 +55,8 @@ AGED = 7 + 3 * MOST_HINTS
 BLURRED, BLUR, GRAINED, GRAIN, GRAIN_TOP, GRAIN_LEFT = range(AGED + 1, AGED + 7)
 TONED, TONE_CONTRAST, TONE_GAMMA, TONE_BLACK, TONE_WHITE = range(AGED + 7, AGED + 12)
 COMPRESSED, COMPRESSION, REPLACED, REPLACEMENT = range(AGED + 12, AGED + 16)
-DRAWS = AGED + 16
+CRISP, CRISPNESS = range(AGED + 16, AGED + 18)
+DRAWS = AGED + 18
 
 
 def draw(seed: int, epoch: int, indices: Tensor) -> Tensor:
@@ -198,7 +201,7 @@ def documents(size: int) -> Tensor:
 
 
 def age(lightness: Tensor, draws: Tensor, share: float) -> Tensor:
-    """Lightness as of old photographs that were scanned: blurred, grainy, faded, and stored as JPEG.
+    """Lightness as of old photographs that were scanned: blurred, grainy, faded, sharpened, and stored as JPEG.
 
     `share` of the pictures are aged, each degradation drawn at random in strength and whether at all; the others come
     back bit for bit. `lightness` is (N, 1, H, W) in 0..100, as is what is returned; `draws` is (N, DRAWS).
@@ -206,8 +209,9 @@ def age(lightness: Tensor, draws: Tensor, share: float) -> Tensor:
     if not share:
         return lightness
     old, aged = draws[:, AGED] < share, lightness.clone()
-    # As it happened: the lens, the film, the print and its years, the scan's file.
-    for column, damage in ((BLURRED, blur), (GRAINED, add_grain), (TONED, tone), (COMPRESSED, compress)):
+    # As it happened: the lens, the film, the print and its years, the scanner's software, the scan's file.
+    damages = {BLURRED: blur, GRAINED: add_grain, TONED: tone, CRISP: sharpen, COMPRESSED: compress}
+    for column, damage in damages.items():
         chosen = old & (draws[:, column] < OFTEN)
         if chosen.any():
             aged[chosen] = damage(aged[chosen], draws[chosen]).clamp(0, 100)
@@ -216,9 +220,20 @@ def age(lightness: Tensor, draws: Tensor, share: float) -> Tensor:
 
 def blur(lightness: Tensor, draws: Tensor) -> Tensor:
     """Lightness (N, 1, H, W) under a Gaussian of sigma 0 to MOST_BLUR of the short side; edges are repeated."""
-    most = MOST_BLUR * min(lightness.shape[-2:])
-    sigma = (most * draws[:, BLUR, None]).clamp(min=1e-3)
-    radius = math.ceil(3 * most)
+    return gaussian(lightness, MOST_BLUR * min(lightness.shape[-2:]) * draws[:, BLUR])
+
+
+def sharpen(lightness: Tensor, draws: Tensor) -> Tensor:
+    """Lightness (N, 1, H, W) with its fine detail enlarged, by an unsharp mask, up to 1 + MOST_SHARPENING times."""
+    sigma = torch.full_like(draws[:, CRISPNESS], SHARPENED * min(lightness.shape[-2:]))
+    detail = lightness - gaussian(lightness, sigma)
+    return lightness + MOST_SHARPENING * draws[:, CRISPNESS, None, None, None] * detail
+
+
+def gaussian(lightness: Tensor, sigma: Tensor) -> Tensor:
+    """Lightness (N, 1, H, W) under Gaussians of these sigmas (N,), in pixels; edges are repeated."""
+    sigma = sigma.clamp(min=1e-3)[:, None]
+    radius = math.ceil(3 * sigma.max().item())
     offset = torch.arange(-radius, radius + 1, device=lightness.device)
     weights = torch.exp(-offset.square() / (2 * sigma.square()))
     weights = (weights / weights.sum(1, keepdim=True))[:, :, None, None, None]  # (N, taps, 1, 1, 1)

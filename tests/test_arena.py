@@ -165,6 +165,42 @@ def test_only_what_followed_the_protocol_is_told(photos, tmp_path):
     assert results["rows"]["regression"]["status"] == "failed" and not results["sets"]
 
 
+def test_rows_of_other_machines_are_added_where_there_is_none_here(photos, tmp_path):
+    arguments = arguments_of(photos, tmp_path)
+    (tmp_path / "mean_color.json").write_text(json.dumps({"key": [["train"], None], "ab": [1.0, 2.0]}))
+    elsewhere = arena.collect(arguments, {})
+    figures = {"rmse_to_gray": -0.123, "colorfulness_to_truth": 0.5, "gain": None, "curve": []}
+    trained = {"status": "trained", "machine": "on another", "parameters": 10, "flops": 20, "minutes": 3.0}
+    for name in ("regression", "no_hints", "unet"):
+        elsewhere["rows"][name] |= trained
+    elsewhere["sets"]["test"] = {
+        "photographs": 4,
+        "rows": dict.fromkeys(("gray", "one color", "regression", "no_hints", "fusion_compact"), figures),
+    }
+    path = tmp_path / "elsewhere.json"
+    runs.write_json(path, elsewhere)
+    results = arena.collect(arguments, {"no_hints": "no room"})
+    results["sets"]["test"] = {"photographs": 4, "rows": {"gray": {"rmse_to_gray": 0.0}}}
+    arena.add_others(results, str(path))
+    judged = results["sets"]["test"]["rows"]
+    # What was measured here stays, and no weights come that may be others now.
+    assert judged == {"gray": {"rmse_to_gray": 0.0}, "one color": figures, "regression": figures}
+    assert results["rows"]["unet"]["status"] == "trained" and results["rows"]["no_hints"]["status"] == "failed"
+    table = arena_results.markdown(results, [])
+    assert "Trained on another." in table and "| regression | -12.3% | 0.50 |" in table
+
+    for change, sentence in (
+        ({"views": 7}, "has views 7 where this arena has 64000"),
+        ({"sets": {"test": {"photographs": 5, "rows": {}}}}, "has 5 photographs of test where this arena has 4"),
+    ):
+        runs.write_json(path, elsewhere | change)
+        with pytest.raises(ColorizerError, match=sentence):
+            arena.add_others(results, str(path))
+    path.write_text("[]")
+    with pytest.raises(ColorizerError, match="is no results.json"):
+        arena.add_others(results, str(path))
+
+
 def test_the_mean_color_is_of_the_pictures(tmp_path):
     """Red, which fills two pictures, and blue, which fills one of another size."""
     (tmp_path / "train").mkdir()
@@ -233,6 +269,7 @@ def test_a_recipe_goes_all_the_way_and_is_not_trained_twice(photos, tmp_path):
         (["--rows", "flagshp"], "--rows has no row 'flagshp'; there are "),
         (["--views", "0"], "--views must be 1 or more, not 0."),
         (["--recipes", "none.yaml"], "--recipes: there is no "),
+        (["--also", "none.json"], "--also: there is no "),
     ],
 )
 def test_mistakes_are_told_in_a_sentence(flags, sentence, photos, tmp_path):

@@ -9,8 +9,8 @@ order that follows from the seed, by the same schedule; what else its recipe say
 its own.
 A row is one run of train/train.py in a folder of its name below --output_dir, and is then measured there by
 train/evaluate.py. The same command goes on where an earlier one was stopped: what is trained and measured stays as it
-is. In the end come results.json, results.md and arena-*.png of all rows that there are. docs/experiments.md says what
-was learned.
+is. In the end come results.json, results.md and arena-*.png of all rows that there are; --also adds those of other
+machines, such as docs/arena.json. docs/experiments.md says what was learned.
 """
 
 import sys
@@ -68,6 +68,8 @@ DEFAULTS = {
 EMA_DECAY = 0.997  # some 300 steps: a run has a few times as many
 PICTURE_SIZE = 192  # pixels a side that decoded pictures are kept with
 MEAN_SIZE = 64  # pixels a side at which the mean color is taken
+PROTOCOL = ("views", "resolution", "batch_size", "working_size", "max_train_samples")  # what rows have in common
+PRECISION = {"no": "float32", "bf16": "bfloat16"}
 CURVE_PHOTOS = 100  # of each test set
 
 # --------------------------------------------------------------------------------------------------------- the rows
@@ -298,8 +300,15 @@ def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--working_size", type=int, help="at which every row is measured (%(default)s)")
     parser.add_argument("--mixed_precision", choices=("no", "bf16"), help="of the trainings (%(default)s)")
     parser.add_argument("--max_train_samples", type=int, help="only the first so many photographs")
+    parser.add_argument(
+        "--also",
+        nargs="+",
+        default=[],
+        metavar="JSON",
+        help="results.json of other machines by the same protocol, for the rows that this folder has not",
+    )
     parser.add_argument("--report_only", action="store_true", help="train and measure nothing; make the table again")
-    parser.add_argument("--write_docs", action="store_true", help="also write docs/arena.md and its figures")
+    parser.add_argument("--write_docs", action="store_true", help="also write docs/arena.md, .json and the figures")
     parser.set_defaults(**DEFAULTS)
     arguments = parser.parse_args(argv)
     for name in arguments.rows or []:
@@ -308,7 +317,7 @@ def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     for name in ("views", "resolution", "batch_size", "working_size"):
         if getattr(arguments, name) < 1:
             raise ColorizerError(f"--{name} must be 1 or more, not {getattr(arguments, name)}.")
-    for name in ("train_data_dir", "data", "recipes"):
+    for name in ("train_data_dir", "data", "recipes", "also"):
         paths = [os.path.abspath(path) for path in getattr(arguments, name)]
         for path in paths:
             if not os.path.exists(path):
@@ -450,8 +459,7 @@ def collect(arguments: argparse.Namespace, outcomes: dict[str, str]) -> dict[str
     `outcomes` says of runs that failed now why.
     """
     output = Path(arguments.output_dir)
-    names = ("views", "resolution", "batch_size", "working_size", "mixed_precision", "max_train_samples")
-    results = {"command": protocol_command(arguments), **{name: getattr(arguments, name) for name in names}}
+    results = {"command": protocol_command(arguments), **{name: getattr(arguments, name) for name in PROTOCOL}}
     results |= {"sets": {}, "rows": {}}
 
     def add(name: str, entry: dict[str, Any], folder: Path | None = None) -> None:
@@ -480,7 +488,8 @@ def collect(arguments: argparse.Namespace, outcomes: dict[str, str]) -> dict[str
                 entry |= {"status": "begun"}
             elif saved:
                 source, measured = str(folder / "model"), folder / "evaluation"
-                entry |= {"status": "trained", "machine": saved["machine"]}
+                precision = PRECISION.get(saved["recipe"]["mixed_precision"], saved["recipe"]["mixed_precision"])
+                entry |= {"status": "trained", "machine": f"{saved['machine']}, {precision}"}
                 entry |= cost(load_model(source), arguments.resolution)
                 entry |= {key: figures_of_run(folder, saved_recipe(saved))[key] for key in ("images", "minutes")}
                 if read_json(measured / KEY_FILE) == measurement(source, arguments, arguments.working_size):
@@ -491,6 +500,34 @@ def collect(arguments: argparse.Namespace, outcomes: dict[str, str]) -> dict[str
     is_measured = read_json(output / "bundled" / KEY_FILE) == measurement(BUNDLED, arguments, None)
     add(BUNDLED, bundled, output / "bundled" if is_measured else None)
     return results
+
+
+def add_others(results: dict[str, Any], path: str) -> None:
+    """Adds to results.json's content the rows that were trained elsewhere and not here.
+
+    ColorizerError where the file is no results.json, or where its protocol or its photographs are others.
+    """
+    others = read_json(Path(path))
+    if not isinstance(others, dict) or not {"rows", "sets", *PROTOCOL} <= others.keys():
+        raise ColorizerError(f"--also: {path} is no results.json of train/arena.py.")
+    for name in PROTOCOL:
+        if others[name] != results[name]:
+            raise ColorizerError(f"--also: {path} has {name} {others[name]} where this arena has {results[name]}.")
+    added = {
+        name: entry
+        for name, entry in others["rows"].items()
+        if entry["status"] == "trained" and results["rows"].get(name, {}).get("status") in (None, "not run", "begun")
+    }
+    results["rows"] |= added
+    for photos, judged in others["sets"].items():
+        known = results["sets"].setdefault(photos, {"photographs": judged["photographs"], "rows": {}})
+        if known["photographs"] != judged["photographs"]:
+            raise ColorizerError(
+                f"--also: {path} has {judged['photographs']} photographs of {photos} where this arena has "
+                f"{known['photographs']}."
+            )
+        plain = judged["rows"].keys() - others["rows"].keys() - known["rows"].keys()  # gray, one color, the truth
+        known["rows"] |= {name: judged["rows"][name] for name in plain | (added.keys() & judged["rows"].keys())}
 
 
 def protocol_command(arguments: argparse.Namespace) -> str:
@@ -534,6 +571,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 128 + stop.args[0]
 
     results = collect(arguments, outcomes)
+    for path in arguments.also:
+        add_others(results, path)
     write_json(output / "results.json", results)
     figures = {part: output / f"arena-{part}.png" for part in drawn_parts(results)}
     try:
@@ -549,6 +588,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if arguments.write_docs:
         with written_aside(DOCS / "arena.md") as partial:
             partial.write_text(table)
+        write_json(DOCS / "arena.json", results)
         for figure in figures.values():
             shutil.copy(figure, DOCS / figure.name)
     if outcomes:

@@ -8,7 +8,7 @@ from typing import Any
 
 from colorizer.models.base import written_aside
 from train import evaluate
-from train.ladder_results import compact
+from train.ladder_results import compact, machine_lines
 
 REFERENCE = "flagship"  # the row that all others are read against
 BUNDLED = "fusion_compact"  # measured beside the rows, whatever it was trained with
@@ -35,8 +35,7 @@ def markdown(results: dict[str, Any], drawn: Sequence[str]) -> str:
         "which saw more views, of up to 128 pixels, and is measured at its own working size.",
         "",
     ]
-    machines = sorted({entry["machine"] for entry in rows.values() if "machine" in entry})
-    lines += [f"Trained {machine}." for machine in machines] + [""] * bool(machines)
+    lines += machine_lines(rows)
     for part, title in PARTS.items():
         of_part = {name: entry for name, entry in rows.items() if entry["part"] == part}
         if any(entry["status"] != "not run" for entry in of_part.values()):

@@ -448,14 +448,16 @@ def aged(pipe: ColorizationPipeline, photos: list[Truth], output: Path) -> dict:
 
 def aged_versions(gray: np.ndarray, seed: int) -> dict[str, np.ndarray]:
     """A photograph (H, W) uint8 as it is and with each mark of age: (H, W), and the toned one (H, W, 3), uint8."""
-    light = gray / 255.0
+    light, short = gray / 255.0, min(gray.shape)
     grain = ndimage.gaussian_filter(np.random.default_rng(seed).normal(size=gray.shape), 0.7)
     compressed = io.BytesIO()
     Image.fromarray(gray).save(compressed, "JPEG", quality=25)
     made = {
         "as it is": light,
         "grain": light + 0.08 * grain / grain.std(),
-        "blur": ndimage.gaussian_filter(light, 0.01 * min(gray.shape)),
+        "blur": ndimage.gaussian_filter(light, 0.01 * short),
+        "soft": ndimage.gaussian_filter(light, 0.003 * short),
+        "sharpened": 2 * light - ndimage.gaussian_filter(light, 0.006 * short),
         "faded": 0.35 + 0.4 * light,
         "high contrast": 0.5 + 1.8 * (light - 0.5),
         "film curve": light**2 * (3 - 2 * light),  # a soft toe and shoulder

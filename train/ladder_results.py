@@ -340,6 +340,19 @@ of the truth's. fusion_compact comes with the package; [its card](../model_card.
 }
 
 
+def machine_lines(rows: dict[str, dict]) -> list[str]:
+    """What the rows were trained on, a paragraph a kind of machine."""
+    machines: dict[str, list[str]] = {}
+    for name, entry in rows.items():
+        if "machine" in entry:
+            machines.setdefault(entry["machine"], []).append(name)
+    lines = []
+    for kind, names in machines.items():
+        which = "" if len(machines) == 1 else f" ({', '.join(names)})"
+        lines += [f"Trained {kind}{which}.", ""]
+    return lines
+
+
 def markdown(results: dict[str, Any]) -> str:
     """The tables, for people."""
     parts = ["# The ladder in figures", ""]
@@ -349,13 +362,7 @@ def markdown(results: dict[str, Any]) -> str:
             "**Of the scale smoke: a few steps a row, to see that everything runs. The figures mean nothing.**",
             "",
         ]
-    machines: dict[str, list[str]] = {}
-    for name, entry in results["rows"].items():
-        if "machine" in entry:
-            machines.setdefault(entry["machine"], []).append(name)
-    for kind, names in machines.items():
-        rows = "" if len(machines) == 1 else f" ({', '.join(names)})"
-        parts += [f"Trained {kind}{rows}.", ""]
+    parts += machine_lines(results["rows"])
     parts += [
         "FLOPs: for one picture at the default working size; a multiplication and the addition after it count as two. "
         "Images seen: over all steps, so that a picture counts once an epoch. Minutes: of the training steps alone.",

@@ -240,15 +240,17 @@ def test_aged_versions_are_what_they_are_called():
     spread = {name: picture.std() for name, picture in made.items()}
     assert spread["faded"] < 0.5 * spread["as it is"] < spread["as it is"] < spread["high contrast"]
     assert made["dark"].mean() < 0.5 * gray.mean() < made["faded"].mean()
-    assert np.abs(np.diff(made["blur"].astype(int))).mean() < 0.7 * np.abs(np.diff(gray.astype(int))).mean()
+    detail = {name: np.abs(np.diff(picture.astype(int), axis=1)).mean() for name, picture in made.items()}
+    assert detail["blur"] < 0.7 * detail["as it is"] and detail["blur"] < detail["soft"] < detail["as it is"]
+    assert detail["sharpened"] > 1.2 * detail["as it is"]
     assert made["sepia"].ndim == 3 and (made["sepia"][..., 0] >= made["sepia"][..., 2]).all()
 
 
 def test_aged(truths, bundled, tmp_path):
     found = examine.aged(bundled, truths, tmp_path)
-    assert [row["name"] for row in found["rows"]][:2] == ["as it is", "grain"] and len(found["rows"]) == 9
+    assert [row["name"] for row in found["rows"]][:2] == ["as it is", "grain"] and len(found["rows"]) == 11
     width, height = Image.open(tmp_path / "aged.jpg").size
-    assert width == 10 * examine.SIDE and height == examine.LINE + 4 * (examine.SIDE + examine.LINE)
+    assert width == 12 * examine.SIDE and height == examine.LINE + 4 * (examine.SIDE + examine.LINE)
 
 
 def test_middle_strip():

@@ -105,14 +105,14 @@ def test_which_rows_are_run(photos, tmp_path):
 
 
 def test_a_recipe_of_ones_own_keeps_what_the_rows_leave_out(photos, tmp_path):
-    """Aging, for one, and levels, which the rows are compared without."""
+    """Aging, for one, which the rows are compared without."""
     mine = tmp_path / "mine.yaml"
     mine.write_text((ROOT / "train/recipes/fusion_compact.yaml").read_text())
     arguments = arguments_of(photos, tmp_path, "--recipes", str(mine))
     (row,) = arena.chosen_rows(arguments)
-    for key in ("aging", "levels"):
-        assert resolved(row, arguments)[key] and resolved(BY_NAME[key], arguments)[key]
-        assert not resolved(BY_NAME["flagship"], arguments)[key]
+    assert resolved(row, arguments)["aging"] == 0.4
+    for key in ("aging", "documents", "levels"):
+        assert resolved(BY_NAME[key], arguments)[key] and not resolved(BY_NAME["flagship"], arguments)[key]
 
 
 def test_only_what_followed_the_protocol_is_told(photos, tmp_path):

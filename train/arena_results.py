@@ -103,9 +103,10 @@ def draw_curves(results: dict[str, Any], part: str, path: Path) -> None:
 
     sets = results["sets"]
     names = [name for name, entry in results["rows"].items() if entry["part"] == part and name != REFERENCE]
-    names = [name for name in names if any("curve" in judged["rows"].get(name, {}) for judged in sets.values())]
     looks = {name: (LINES[place % len(LINES)], STYLES[place // len(LINES) % 3]) for place, name in enumerate(names)}
     looks |= {REFERENCE: ("black", "-"), BUNDLED: ("black", "--")}
+    with_curves = {name for judged in sets.values() for name, row in judged["rows"].items() if "curve" in row}
+    looks = {name: look for name, look in looks.items() if name in with_curves}  # a row's look is its own for good
     figure, axes = plt.subplots(1, len(sets), figsize=(5 * len(sets), 4.6), layout="constrained", squeeze=False)
     for axis, (photos, judged) in zip(axes[0], sets.items(), strict=True):
         for name, (color, style) in looks.items():

@@ -324,7 +324,7 @@ def test_new_columns_leave_the_earlier_numbers_alone():
     before = 7 + 3 * views.MOST_HINTS
     for index, row in zip((4, 700), draw(11, 3, torch.tensor([4, 700])), strict=True):
         assert row[:before].tolist() == np.random.default_rng((11, 3, index)).random(before, np.float32).tolist()
-    assert before == views.AGED and views.DRAWS == before + 16
+    assert before == views.AGED and views.DRAWS == before + 18
 
 
 def old_photos(count=48, size=40):

@@ -406,6 +406,10 @@ def test_age_blurs():
     assert steps[2] == pytest.approx(80 / (1.2 * (2 * np.pi) ** 0.5), rel=0.01)
     flat = torch.full((1, 1, 20, 30), 42.0)
     assert torch.allclose(age(flat, drawn(BLURRED=0, BLUR=1), 1.0), flat)
+    # A weak blur is the same alone and beside a strong one.
+    weak, strong = drawn(BLURRED=0, BLUR=0.4), drawn(BLURRED=0, BLUR=1)
+    together = age(edge.expand(2, -1, -1, -1), torch.cat([weak, strong]), 1.0)
+    assert torch.allclose(together[:1], age(edge, weak, 1.0), atol=1e-4)
     # Twice the size, twice the sigma.
     large = torch.nn.functional.interpolate(edge, scale_factor=2)
     large = age(large, drawn(BLURRED=0, BLUR=1), 1.0).diff(dim=-1).abs().max().item()

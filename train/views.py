@@ -220,20 +220,24 @@ def age(lightness: Tensor, draws: Tensor, share: float) -> Tensor:
 
 def blur(lightness: Tensor, draws: Tensor) -> Tensor:
     """Lightness (N, 1, H, W) under a Gaussian of sigma 0 to MOST_BLUR of the short side; edges are repeated."""
-    return gaussian(lightness, MOST_BLUR * min(lightness.shape[-2:]) * draws[:, BLUR])
+    most = MOST_BLUR * min(lightness.shape[-2:])
+    return gaussian(lightness, most * draws[:, BLUR], most)
 
 
 def sharpen(lightness: Tensor, draws: Tensor) -> Tensor:
     """Lightness (N, 1, H, W) with its fine detail enlarged, by an unsharp mask, up to 1 + MOST_SHARPENING times."""
-    sigma = torch.full_like(draws[:, CRISPNESS], SHARPENED * min(lightness.shape[-2:]))
-    detail = lightness - gaussian(lightness, sigma)
+    sigma = SHARPENED * min(lightness.shape[-2:])
+    detail = lightness - gaussian(lightness, torch.full_like(draws[:, CRISPNESS], sigma), sigma)
     return lightness + MOST_SHARPENING * draws[:, CRISPNESS, None, None, None] * detail
 
 
-def gaussian(lightness: Tensor, sigma: Tensor) -> Tensor:
-    """Lightness (N, 1, H, W) under Gaussians of these sigmas (N,), in pixels; edges are repeated."""
+def gaussian(lightness: Tensor, sigma: Tensor, most: float) -> Tensor:
+    """Lightness (N, 1, H, W) under Gaussians of these sigmas (N,), in pixels; edges are repeated.
+
+    They are cut at three times `most`, the greatest sigma that there can be, so that no picture depends on its batch.
+    """
     sigma = sigma.clamp(min=1e-3)[:, None]
-    radius = math.ceil(3 * sigma.max().item())
+    radius = math.ceil(3 * most)
     offset = torch.arange(-radius, radius + 1, device=lightness.device)
     weights = torch.exp(-offset.square() / (2 * sigma.square()))
     weights = (weights / weights.sum(1, keepdim=True))[:, :, None, None, None]  # (N, taps, 1, 1, 1)

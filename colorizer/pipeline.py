@@ -461,7 +461,7 @@ def stretched(lightness: Tensor) -> Tensor:
     """Lightness (N, 1, h, w) of photos, each with its levels stretched, so that it spans SPAN units of L or more.
 
     Faded prints and underexposed photos use a part of the range, and would be taken for haze or dusk. What spans SPAN
-    already comes back as it is, and the change is continuous there. Training can show the same (train/recipe.py: levels).
+    already comes back as it is, and the change is continuous there. Training can show the same (key levels).
     """
     flat = lightness.flatten(1)
     last = flat.shape[1] - 1

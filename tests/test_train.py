@@ -353,6 +353,8 @@ def test_documents_are_gray_told_apart_and_the_same_for_a_seed():
     assert drawn.float().flatten(1).std(1).min() > 5  # none is blank
     assert len({picture.numpy().tobytes() for picture in drawn}) == 24
     assert 0.5 < (drawn.float().flatten(1).mean(1) > 127).float().mean() < 1  # most are dark on light
+    papers = drawn.flatten(1).median(1).values
+    assert (papers > 200).any() and ((papers > 90) & (papers < 190)).any()  # new paper, and old
 
 
 def test_documents_stand_in_for_a_share_of_the_pictures():

@@ -29,19 +29,42 @@ def draw_documents(count: int, size: int, seed: int = 0) -> Tensor:
 
 def _document(size: int, random: Random) -> np.ndarray:
     side = ENLARGED * size
-    paper, ink = int(random.integers(205, 256)), int(random.integers(0, 90))
+    old = random.random() < 0.4  # darker paper, stained, its fibers to be seen
+    paper, ink = int(random.integers(130 if old else 205, 256)), int(random.integers(0, 90))
     picture = Image.new("L", (side, side), paper)
     kinds: list[Callable] = [_page, _page, _table, _chart, _line_drawing, _handwriting]
     kinds[random.integers(len(kinds))](ImageDraw.Draw(picture), side, paper, ink, random)
     if random.random() < 0.15:
         picture = picture.point(lambda level: 255 - level)
+    if random.random() < 0.25:  # from near, and not straight on
+        picture = _from_near(picture, side, random)
     picture = picture.rotate(random.uniform(-4, 4), Image.Resampling.BILINEAR, fillcolor=picture.getpixel((1, 1)))
     level = np.asarray(picture.resize((size, size), Image.Resampling.BOX), np.float32)
+    if old:
+        stains = random.uniform(0, 0.1) * _stains(size, random)
+        fibers = random.uniform(0, 0.04) * random.normal(size=(size, size)).astype(np.float32)
+        level = level * (1 + stains + fibers)
     if random.random() < 0.5:  # photographed, with light from one side
         down, across = np.meshgrid(np.linspace(-1, 1, size), np.linspace(-1, 1, size), indexing="ij")
         angle = random.uniform(0, 2 * math.pi)
         level = level * (1 - random.uniform(0, 0.35) * (1 + down * math.sin(angle) + across * math.cos(angle)) / 2)
     return level.clip(0, 255).round().astype(np.uint8)
+
+
+def _from_near(picture: Image.Image, side: int, random: Random) -> Image.Image:
+    """A quadrilateral out of the middle of the page, drawn to the whole square."""
+    half = random.uniform(0.2, 0.45)
+    corners = [(-half, -half), (-half, half), (half, half), (half, -half)]  # as Pillow wants them, counterclockwise
+    quad = [
+        side * (0.5 + place + random.uniform(-0.15, 0.05) * np.sign(place)) for corner in corners for place in corner
+    ]
+    return picture.transform((side, side), Image.Transform.QUAD, quad, Image.Resampling.BILINEAR)
+
+
+def _stains(size: int, random: Random) -> np.ndarray:
+    """Clouds of standard deviation 1, (size, size): noise of a few places a side, enlarged smoothly."""
+    coarse = Image.fromarray(random.normal(size=(random.integers(3, 20),) * 2).astype(np.float32))
+    return np.asarray(coarse.resize((size, size), Image.Resampling.BICUBIC))
 
 
 def _word(random: Random) -> str:
@@ -134,9 +157,12 @@ def _line_drawing(draw: ImageDraw.ImageDraw, side: int, paper: int, ink: int, ra
 
 
 def _handwriting(draw: ImageDraw.ImageDraw, side: int, paper: int, ink: int, random: Random) -> None:
-    """Waves of a pen, in words."""
+    """Waves of a pen, in words, on ruled paper or plain."""
     height, width = random.uniform(0.03, 0.07) * side, int(random.integers(2, 6))
+    ruled = random.random() < 0.5
     for top in np.arange(1.5 * height, side, 2.2 * height):
+        if ruled:
+            draw.line((0, top, side, top), (paper + ink) // 2, 2)
         x = random.uniform(0.02, 0.1) * side
         while x < 0.95 * side:
             steps = int(random.integers(6, 40))

@@ -87,6 +87,16 @@ def test_a_seed_has_a_folder_and_a_run_of_its_own(photos, tmp_path):
     assert [Path(settings["output_dir"]).name for settings in (first, second)] == ["no_skips", "no_skips-seed1"]
 
 
+def test_the_perceptual_row_looks_through_a_network_of_ones_choice(photos, tmp_path):
+    row, other = BY_NAME["perceptual"], BY_NAME["flagship"]
+    by_default = resolved(row, arguments_of(photos, tmp_path))
+    assert (by_default["perceptual_network"], by_default["perceptual_weights"]) == ("vgg16", "pretrained")
+    chosen = arguments_of(photos, tmp_path, "--perceptual", "resnet18", "runs/judge/model")
+    recipe = resolved(row, chosen)
+    assert (recipe["perceptual_network"], recipe["perceptual_weights"]) == ("resnet18", "runs/judge/model")
+    assert resolved(other, chosen) == resolved(other, arguments_of(photos, tmp_path))
+
+
 def test_which_rows_are_run(photos, tmp_path):
     def chosen(*flags):
         return [row.name for row in arena.chosen_rows(arguments_of(photos, tmp_path, *flags))]

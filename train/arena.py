@@ -256,6 +256,13 @@ ROWS = (
         overrides={"levels": True},
     ),
     ablation(
+        "perceptual",
+        "what a network that was trained before sees in the result, at weight 1 (--perceptual: which)",
+        "DeOldify's and DDColor's recipes have it: colors are to look right to a network that knows things",
+        "more color, half a point more error; at equal colorfulness no difference",
+        overrides={"objectives": {"rebalanced_cross_entropy": 1.0, "labels": 0.1, "perceptual": 1.0}},
+    ),
+    ablation(
         "adversarial",
         "a critic in the last fifth, at weight 0.05",
         "DeOldify and DDColor end with one, for livelier color",
@@ -292,6 +299,13 @@ def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--rows", nargs="*", metavar="ROW", help=f"only these: {', '.join(names)}")
     parser.add_argument(
         "--recipes", nargs="+", default=[], metavar="YAML", help="these too; without --rows, only these"
+    )
+    parser.add_argument(
+        "--perceptual",
+        nargs=2,
+        metavar=("NETWORK", "WEIGHTS"),
+        help="what row perceptual looks through: a timm architecture, and a safetensors file of timm's or the "
+        "folder of a classifier of train/train.py (VGG-16, pretrained, from the Hub)",
     )
     parser.add_argument("--seeds", nargs="+", type=int, default=[0], help="each row is trained with each of them")
     parser.add_argument("--views", type=int, help="views of photographs that a row is trained on (%(default)s)")
@@ -363,6 +377,8 @@ def settings_of(row: Row, seed: int, arguments: argparse.Namespace) -> dict[str,
     if row.part != "yours":  # what is for old photographs and documents has rows of its own
         settings |= {"aging": 0.0, "documents": 0.0, "levels": False}
     settings |= row.overrides
+    if arguments.perceptual and "perceptual" in row.overrides.get("objectives", {}):
+        settings |= zip(("perceptual_network", "perceptual_weights"), arguments.perceptual, strict=True)
     if row.model:
         settings["model"] = read_recipe(recipe_path(row.recipe))["model"] | row.model
     return settings

@@ -268,6 +268,27 @@ def test_formats(truths, regression, tmp_path):
     assert rows[2]["whole_rmse_to_gray"] == pytest.approx(whole.row("rmse_to_gray")["rmse_to_gray"])
 
 
+def test_beside_edges():
+    """An edge of lightness and color counts, one of either alone does not."""
+    lab = np.full((3, 100, 160), 50.0, np.float32)
+    lab[0, :, 40:] += 20  # lightness alone
+    lab[1, :, 80:] -= 40  # color alone
+    lab[:, :, 120:] += 30
+    beside = examine.beside_edges(lab)
+    assert beside[:, 118:122].all() and not beside[:, :112].any() and not beside[:, 128:].any()
+    assert not examine.beside_edges(np.zeros((3, 20, 20), np.float32)).any()
+
+
+def test_colors_stay_behind_strong_edges(bundled, tmp_path):
+    """Red on blue, both flat: enlarged bilinearly they run into each other, guided by the lightness hardly."""
+    pixels = np.full((300, 400, 3), (30, 50, 120), np.uint8)
+    pixels[70:230, 90:310] = (230, 120, 90)
+    found = examine.edges(bundled, [examine.Truth("square", pixels)], tmp_path)
+    bilinear, guided, own = (row["rmse_to_gray"] for row in found["rows"])
+    assert -0.8 < bilinear < -0.3 and guided < bilinear - 0.2 and own > guided
+    assert all(abs(1 + row["elsewhere_rmse_to_gray"]) < 0.1 for row in found["rows"][:2])
+
+
 def test_gray(bundled, tmp_path):
     names = [row["name"] for row in examine.gray(bundled, [], tmp_path)["rows"]]
     assert names[:3] == ["page", "text", "line drawing"] and names[-1] == "gravel"
@@ -279,6 +300,9 @@ def test_models_with_one_color_and_no_hints(truths, regression, tmp_path):
     assert examine.hints(regression, truths, tmp_path) == {"says": "The model alpha takes no hints.", "rows": []}
     assert "no distribution" in examine.calibration(regression, truths, tmp_path)["says"]
     assert {row["dial"] for row in examine.dials(regression, truths[:1], tmp_path)["rows"]} == {"colorfulness"}
+    assert len(examine.edges(regression, truths[:1], tmp_path)["rows"]) == 3
+    painter = ColorizationPipeline(create_model("mnist_cnn"), device="cpu")
+    assert "paints whole pictures" in examine.edges(painter, truths[:1], tmp_path)["says"]
     found = examine.gray(regression, [], tmp_path)
     assert found["rows"][0]["confidence"] is None and "confidence" not in examine.markdown("gray", found)
 

@@ -10,6 +10,7 @@ The parts, each on the same photographs (the first --photos of a shuffle with se
     calibration  whether places where the model is sure are right, and whether it expects the errors that it makes
     aged         photographs with the marks of age: grain, blur, fading, toning ...
     formats      tall and wide strips beside the same regions of the whole photographs, and photographs enlarged
+    edges        whether colors spill over strong edges: the model's, and the true ones brought up from its own grid
     gray         pages, text, drawings and charts, which should stay nearly gray
 
 The output folder gets results.json, results.md and the pictures to look at: broken-1.jpg ..., aged.jpg, gray.jpg.
@@ -39,7 +40,7 @@ from tqdm import tqdm  # noqa: E402
 from colorizer import metrics  # noqa: E402
 from colorizer.color import ab_bin_centers, rgb_to_lab  # noqa: E402
 from colorizer.errors import ColorizerError  # noqa: E402
-from colorizer.pipeline import Coloring, ColorizationPipeline, Hint  # noqa: E402
+from colorizer.pipeline import Coloring, ColorizationPipeline, Hint, guide_maps, guided_band  # noqa: E402
 from train.data import load_pictures  # noqa: E402
 from train.evaluate import GAP, LINE, SIDE, SMALLEST, thumbnail, to_gray, to_tensor, versions, write  # noqa: E402
 from train.views import HINT_RADIUS  # noqa: E402
@@ -56,6 +57,8 @@ TEMPERATURE_STEPS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0, 1.2, 1.5)
 GROUPS = 10  # of places, by entropy
 AGED_SHOWN = 8  # photographs on the sheet
 PAGE = 50  # photographs on a page of broken-*.jpg
+STRONGEST = 90  # percentile of a photograph's gradients, of lightness and of color, above which there is a strong edge
+REACH = 0.01  # of the short side: how far from such an edge a place counts as beside it
 
 COLUMNS = {  # of the tables: key in a row, heading, format
     "name": ("", ""),
@@ -75,6 +78,7 @@ COLUMNS = {  # of the tables: key in a row, heading, format
     "gray": ("gray's", ".2f"),
     "rmse": ("ab RMSE", ".2f"),
     "rmse_to_gray": ("to gray's", "+.1%"),
+    "elsewhere_rmse_to_gray": ("to gray's elsewhere", "+.1%"),
     "rmse_to_automatic": ("to automatic", "+.1%"),
     "colorfulness_to_truth": ("CF to truth's", ".2f"),
     "histogram_distance": ("hist. dist.", ".3f"),
@@ -505,6 +509,53 @@ def middle_strip(height: int, width: int, aspect: float) -> tuple[slice, slice]:
     return slice(top, top + rows), slice(left, left + columns)
 
 
+def edges(pipe: ColorizationPipeline, photos: list[Truth], output: Path) -> dict:
+    """How much color spills over strong edges, as the error beside them, relative to gray's there and elsewhere.
+
+    The true colors, averaged over the places of the model's own grid and enlarged again, show what the way of
+    enlarging alone costs: bilinear as most colorizers do it, and guided by the lightness as the pipeline does.
+    """
+    if not pipe.model.keeps_lightness:
+        return {"says": f"The model {pipe.model.name} paints whole pictures; nothing is enlarged.", "rows": []}
+    names = ("true colors, bilinear", "true colors, guided", "the model's", "gray")
+    sums = {name: np.zeros(2) for name in names}  # of squared errors beside strong edges, and elsewhere
+    for photo in tqdm(photos, desc="edges", mininterval=5):
+        coloring = pipe.prepare(Image.fromarray(photo.pixels))
+        lab = rgb_to_lab(to_tensor(photo.pixels))
+        lightness, truth = lab[:, :1], lab[:, 1:]
+        grid, size = coloring.prediction.shape[-2:], truth.shape[-2:]
+        small, guide = (torch.nn.functional.adaptive_avg_pool2d(part, grid) for part in (truth, lightness))
+        made = (
+            torch.nn.functional.interpolate(small, size=size, mode="bilinear")[0],
+            guided_band(guide_maps(guide, small), lightness[0, 0], 0, size[0]),
+            ab_of(rendered(coloring)),
+            torch.zeros(2, *size),
+        )
+        beside = beside_edges(lab[0].numpy())
+        for name, ab in zip(names, made, strict=True):
+            error = (ab - truth[0]).square().sum(0).numpy()
+            sums[name] += error[beside].sum(), error[~beside].sum()
+    gray_sums = np.maximum(sums.pop("gray"), 1e-9)
+    rows = [
+        dict(zip(("name", "rmse_to_gray", "elsewhere_rmse_to_gray"), (name, *values), strict=True))
+        for name, values in ((name, ((total / gray_sums) ** 0.5 - 1).tolist()) for name, total in sums.items())
+    ]
+    bilinear, guided = (1 + row["rmse_to_gray"] for row in rows[:2])
+    return {
+        "says": f"Beside strong edges the true colors keep {guided:.1%} of gray's error when the pipeline brings them "
+        f"to full size, and {bilinear:.1%} when they are enlarged bilinearly.",
+        "rows": rows,
+    }
+
+
+def beside_edges(lab: np.ndarray) -> np.ndarray:
+    """Places (H, W) of a picture in Lab (3, H, W) beside an edge that is strong in lightness and in color."""
+    lightness, *ab = (ndimage.gaussian_gradient_magnitude(plane, 1) for plane in lab)
+    color = np.hypot(*ab)
+    strong = (lightness > np.percentile(lightness, STRONGEST)) & (color > np.percentile(color, STRONGEST))
+    return ndimage.distance_transform_edt(~strong) <= max(1, REACH * min(strong.shape)) if strong.any() else strong
+
+
 def gray(pipe: ColorizationPipeline, photos: list[Truth], output: Path) -> dict:
     """The chroma that pages, text and drawings get, beside gray photographs; and a sheet. Uses no photographs."""
     rows, strips = [], []
@@ -571,7 +622,7 @@ def drawings() -> dict[str, Image.Image]:
     return thin | {"bar chart": bars, "line chart": curves}
 
 
-PARTS = {part.__name__: part for part in (broken, hints, dials, calibration, aged, formats, gray)}
+PARTS = {part.__name__: part for part in (broken, hints, dials, calibration, aged, formats, edges, gray)}
 
 
 # -------------------------------------------------------------------------------------------------- tables and sheets

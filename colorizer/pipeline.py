@@ -50,7 +50,8 @@ TAILS = (0.5, 99.5)  # percent of the pixels below black, and below white
 MOST_STRETCHED = 10  # what spans less than SPAN / MOST_STRETCHED shows nothing but noise
 
 # The guided filter, see `guide_maps`.
-RADIUS, EPSILON = 1, 16.0
+RADIUS, EPSILON = 1, 49.0
+FINER = 4  # the maps' grid against the prediction's: bicubic there, bilinear from there on
 GRID = 2  # a prediction that comes at the working size itself is reduced by this first
 
 BAND_PIXELS = 2**17  # small enough for a band's tensors to stay in the processor's cache, large enough to keep it busy
@@ -497,23 +498,25 @@ def guide_maps(lightness: Tensor, ab: Tensor, radius: int = RADIUS, epsilon: flo
     """Coefficients of the guided upsampling, fitted on the prediction's own grid.
 
     He, Sun: Fast Guided Filter (arXiv 1505.00996): in every window ab is a linear function of the guide,
-    slope = cov(L, ab) / (var(L) + epsilon); slopes are averaged over the windows that hold a pixel, enlarged
-    bilinearly, and applied to the full-size guide. Two things differ here. The guide is reduced to the resolution of
-    ab before the fit, since a sharp guide against blurred colors gives slopes that are too small. And the offset is
-    not averaged: the line goes through each pixel's own (L, ab), so that
+    slope = cov(L, ab) / (var(L) + epsilon); slopes are averaged over the windows that hold a pixel, enlarged, and
+    applied to the full-size guide. Three things differ here. The guide is reduced to the resolution of ab before the
+    fit, since a sharp guide against blurred colors gives slopes that are too small. The offset is not averaged: the
+    line goes through each pixel's own (L, ab), so that
 
         ab_full = up(ab) + up(slope) * (L_full - up(L)),  kept between up(least ab nearby) and up(greatest ab nearby).
 
     The filter thus adds only what the small grid could not show, and nothing that the network predicted is smoothed
-    away (as the filter's window would do: at this resolution that costs more than the edges gain). The limits, over
-    3x3 pixels of the grid, keep a slope from reaching colors that were not predicted there, and so from haloes.
+    away (as the filter's window would do: at this resolution that costs more than the edges gain). And L and ab are
+    enlarged bicubically first: a prediction stands for the mean over its place, which bilinear blurs once more. The
+    limits, over 3x3 pixels of the grid, keep slopes and cubics from reaching colors that were not predicted there, and
+    so from haloes.
 
     Args:
         lightness: (1, 1, h, w), the guide at the resolution of ab. ab: (1, 2, h, w).
         radius: of the window, in pixels of this grid. epsilon: in L squared; edges well below its root count as flat.
 
     Returns:
-        (9, h, w): L, ab, slope of a and b, least a and b, greatest a and b.
+        (9, FINER * h, FINER * w): L, ab, slope of a and b, least a and b, greatest a and b; to be enlarged bilinearly.
     """
 
     def box(image: Tensor) -> Tensor:  # the mean over the window, at the border over what there is of it
@@ -525,7 +528,9 @@ def guide_maps(lightness: Tensor, ab: Tensor, radius: int = RADIUS, epsilon: flo
     slope = box(covariance / (variance + epsilon))
     greatest = F.max_pool2d(ab, 3, stride=1, padding=1)
     least = -F.max_pool2d(-ab, 3, stride=1, padding=1)
-    return torch.cat([lightness, ab, slope, least, greatest], dim=1)[0]
+    smooth = F.interpolate(torch.cat([lightness, ab], dim=1), scale_factor=FINER, mode="bicubic")
+    others = F.interpolate(torch.cat([slope, least, greatest], dim=1), scale_factor=FINER, mode="bilinear")
+    return torch.cat([smooth, others], dim=1)[0]
 
 
 def upsampled_band(maps: Tensor, top: int, bottom: int, height: int, width: int) -> Tensor:

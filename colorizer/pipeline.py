@@ -61,8 +61,9 @@ BAND_PIXELS = 2**17  # small enough for a band's tensors to stay in the processo
 class Hint:
     """A color that someone wants at a place.
 
-    x, y: the place in pixels of the upright photo, from its top left corner. a, b: the color in Lab units.
-    radius: half the side of the square patch that is certain to have this color, in the same pixels; 0 is one pixel.
+    x, y: the place in pixels of the upright photo, from its top left corner. a, b: the color in Lab units that it is
+    to have at the model's default colorfulness. radius: half the side of the square patch that is certain to have
+    this color, in the same pixels; 0 is one pixel.
     """
 
     x: float
@@ -418,11 +419,14 @@ class Coloring:
     def _hint_map(self) -> Tensor:
         """The hints as the network reads them: a, b and mask (3, h, w) at working size."""
         height, width = self.lightness.shape[-2:]
+        # A hint is the color that the place is to have when the default colorfulness has been applied.
+        gain = self._pipeline.model.defaults["colorfulness"] or 1.0
         hint_map = torch.zeros(3, height, width)
         for hint in self.hints:
             rows = _patch(hint.y, hint.radius, height, self.photo.height)
             columns = _patch(hint.x, hint.radius, width, self.photo.width)
-            hint_map[:, rows, columns] = torch.tensor([hint.a, hint.b, 1.0])[:, None, None]
+            a, b = (min(max(value / gain, -color.AB_LIMIT), color.AB_LIMIT) for value in (hint.a, hint.b))
+            hint_map[:, rows, columns] = torch.tensor([a, b, 1.0])[:, None, None]
         return hint_map
 
 

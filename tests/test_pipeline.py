@@ -553,6 +553,14 @@ def test_hints_are_painted_where_they_stand(tiny):
         assert torch.equal(hint_map, expected), hint
 
 
+@pytest.mark.parametrize("gain, shown", [(1.25, (8, 16)), (0.1, (100, 110)), (0, (10, 20))])
+def test_hints_are_colors_of_the_result(gain, shown, tiny, monkeypatch):
+    """What the default colorfulness will do to them is taken off before, within the range of ab."""
+    monkeypatch.setattr(tiny.model, "defaults", tiny.model.defaults | {"colorfulness": gain})
+    hint_map = tiny.prepare(gray_photo(128, 192), 64).with_hints([Hint(100, 60, 10, 20)])._hint_map()
+    assert hint_map[:, 30, 50].tolist() == pytest.approx([*shown, 1])
+
+
 @pytest.mark.parametrize(
     "hint",
     [

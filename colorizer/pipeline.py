@@ -578,7 +578,7 @@ def _colored(
     """RGB pixels (H, W, 3) from lightness, given by rows, and the maps of the guided filter (None: gray)."""
     height, width = size
     pixels = np.empty((height, width, 3), dtype)
-    if maps is not None:  # only a photo of some pixels is smaller than the grid
+    if maps is not None:  # a small photo may have fewer pixels than the maps
         maps = _resize(maps[None], (min(maps.shape[1], height), min(maps.shape[2], width)))[0]
     for top, bottom in _bands(height, width):
         lightness = rows(top, bottom)

@@ -535,11 +535,11 @@ def edges(pipe: ColorizationPipeline, photos: list[Truth], output: Path) -> dict
         for name, ab in zip(names, made, strict=True):
             error = (ab - truth[0]).square().sum(0).numpy()
             sums[name] += error[beside].sum(), error[~beside].sum()
-    gray_sums = np.maximum(sums.pop("gray"), 1e-9)
-    rows = [
-        dict(zip(("name", "rmse_to_gray", "elsewhere_rmse_to_gray"), (name, *values), strict=True))
-        for name, values in ((name, ((total / gray_sums) ** 0.5 - 1).tolist()) for name, total in sums.items())
-    ]
+    uncolored = np.maximum(sums.pop("gray"), 1e-9)
+    rows = []
+    for name, total in sums.items():
+        near, elsewhere = ((total / uncolored) ** 0.5 - 1).tolist()
+        rows.append({"name": name, "rmse_to_gray": near, "elsewhere_rmse_to_gray": elsewhere})
     bilinear, guided = (1 + row["rmse_to_gray"] for row in rows[:2])
     return {
         "says": f"Beside strong edges the true colors keep {guided:.1%} of gray's error when the pipeline brings them "

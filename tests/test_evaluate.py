@@ -166,6 +166,16 @@ def judged(results, truths):
     return evaluate.measure(results, truths, evaluate.mean_colorfulness(truths))
 
 
+def test_without_ssim_all_else_is_the_same():
+    truths = [data.coffee()[:64, :64], data.astronaut()[:64, :64]]
+    halves = [((truth.astype(int) + evaluate.to_gray(truth)) // 2).astype(np.uint8) for truth in truths]
+    wanted = evaluate.mean_colorfulness(truths)
+    (whole, errors), (without, same_errors) = (
+        evaluate.measure(halves, truths, wanted, ssim=ssim) for ssim in (True, False)
+    )
+    assert 0.5 < whole.pop("ssim") < 1 and without == whole and (errors == same_errors).all()
+
+
 def test_rows_of_the_table():
     truths = [data.coffee()[:64, :64], data.astronaut()[:64, :64]]
     grays = [evaluate.to_gray(truth) for truth in truths]

@@ -444,8 +444,10 @@ def measure(source: str, folder: Path, arguments: argparse.Namespace, working_si
     (folder / KEY_FILE).unlink(missing_ok=True)  # what it says of the figures ends now
     command = [sys.executable, str(ROOT / "train/evaluate.py"), "--model", source, "--data", *arguments.data]
     command += ["--working_size", str(working_size)] if working_size else []
-    command += ["--curve", str(CURVE_PHOTOS), "--sheet_photos", "24"]
-    command += ["--one_color", *map(str, key["one_color"]), "--output_dir", str(folder)]
+    command += ["--curve", str(CURVE_PHOTOS), "--sheet_photos", "24", "--no_ssim"]  # which the tables do not have
+    if source == BUNDLED:  # one color has the same figures beside every row; these are for all
+        command += ["--one_color", *map(str, key["one_color"])]
+    command += ["--output_dir", str(folder)]
     problem = run(command)
     if problem is None:
         write_json(folder / KEY_FILE, key)

@@ -43,12 +43,13 @@ def markdown(results: dict[str, Any], drawn: Sequence[str]) -> str:
             for photos, judged in results["sets"].items():
                 shown = [name for name in of_part if name in judged["rows"]]
                 # What all are read against: the plain answers above, the flagship and the bundled weights below.
-                plain = ["gray", "one color"] if part == "field" else ["gray"]
-                below = [name for name in (REFERENCE, BUNDLED) if name not in shown and name in judged["rows"]]
+                plain = ("gray", "one color") if part == "field" else ("gray",)
+                below = [name for name in (REFERENCE, BUNDLED) if name not in shown]
                 if part != "field":
                     below += [name for name in judged["rows"] if name.startswith(f"{REFERENCE}-seed")]
                 lines += [f"### {photos} ({judged['photographs']} photographs)", ""]
-                lines += [*figure_table(judged["rows"], [*plain, *shown, *below]), ""]
+                named = [name for name in (*plain, *shown, *below) if name in judged["rows"]]
+                lines += [*figure_table(judged["rows"], named), ""]
             lines += [f"![Error against colorfulness](arena-{part}.png)", ""] if part in drawn else []
     return "\n".join(lines)
 

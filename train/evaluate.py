@@ -123,6 +123,7 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--curve", type=int, metavar="PHOTOS", help="error against colorfulness, on so many photographs of each folder"
     )
+    parser.add_argument("--no_ssim", action="store_true", help="leaves out SSIM, which takes most of the time")
     parser.add_argument("--device", help="cuda, mps or cpu; the best that there is by default")
     parser.add_argument(
         "--sheet_photos", type=int, default=40, help="drawn at random on a contact sheet; 0: no contact sheets"
@@ -173,7 +174,10 @@ def main(argv: list[str] | None = None) -> None:
     }
     tables = []
     for photos in sets:
-        rows = judge(photos, pipes, given, classifier, inception, output, arguments.sheet_photos, arguments.one_color)
+        rows = judge(
+            photos, pipes, given, classifier, inception, output, arguments.sheet_photos, arguments.one_color,
+            ssim=not arguments.no_ssim,
+        )  # fmt: skip
         if arguments.curve:
             for source, pipe in pipes.items():
                 rows[source]["curve"] = curve(photos, pipe, arguments.curve, given["working_size"], source)
@@ -275,6 +279,7 @@ def judge(
     output: Path,
     sheet_photos: int,
     one_color: tuple[float, float] | None = None,
+    ssim: bool = True,
 ) -> dict[str, dict]:
     """The rows of a set: gray, `one_color` (a, b) if given, every model and the truth. Writes the models' sheets."""
     truths = photos.truths
@@ -285,7 +290,7 @@ def judge(
     true_features = features(truths, inception) if inception else None
 
     def add(label: str, results: list[np.ndarray]) -> None:
-        rows[label], errors[label] = measure(results, truths, wanted)
+        rows[label], errors[label] = measure(results, truths, wanted, ssim)
         if photos.labeled:
             recognized[label] = recognize(results, photos.labels, classifier)
             rows[label] |= accuracy(recognized[label])
@@ -323,24 +328,28 @@ def with_color(rgb: np.ndarray, a: float, b: float) -> np.ndarray:
     return to_array(lab_to_rgb(lab))
 
 
-def measure(results: list[np.ndarray], truths: list[np.ndarray], wanted: float) -> tuple[dict, np.ndarray]:
+def measure(
+    results: list[np.ndarray], truths: list[np.ndarray], wanted: float, ssim: bool = True
+) -> tuple[dict, np.ndarray]:
     """The figures of results against truths, sRGB (H, W, 3) uint8 each, as they are and at equal colorfulness.
 
     Results and truths are this process's share; what comes back is of the whole set: the row, and the ab RMSE of each
     photograph. `wanted` is the mean colorfulness of the truths.
     """
-    row, errors = figures(results, truths)
+    row, errors = figures(results, truths, ssim=ssim)
     row["gain"] = equal_gain(results, wanted) if row["colorfulness"] > 1 else None
     if row["gain"]:
-        scaled, _ = figures(results, truths, row["gain"])
+        scaled, _ = figures(results, truths, row["gain"], ssim=False)
         row |= {f"equal_{key}": scaled[key] for key in ("rmse", "histogram_distance", "auc_rebalanced")}
     return row, errors
 
 
-def figures(results: list[np.ndarray], truths: list[np.ndarray], gain: float = 1.0) -> tuple[dict, np.ndarray]:
+def figures(
+    results: list[np.ndarray], truths: list[np.ndarray], gain: float = 1.0, ssim: bool = True
+) -> tuple[dict, np.ndarray]:
     """The figures of colorizer/metrics.py over the set, every photograph counting the same, at a gain on the chroma;
-    and the ab RMSE of each photograph."""
-    measures = {"colorfulness": [], "psnr": [], "ssim": [], "mse": []}
+    and the ab RMSE of each photograph. SSIM, by far the slowest, only if it is asked for."""
+    measures = {"colorfulness": [], "psnr": [], "mse": []} | ({"ssim": []} if ssim else {})
     counts = histogram = true_histogram = 0
     for result, truth in zip(results, truths, strict=True):
         rgb, true_rgb = amplify(to_tensor(result), gain), to_tensor(truth)
@@ -348,7 +357,8 @@ def figures(results: list[np.ndarray], truths: list[np.ndarray], gain: float = 1
         measures["mse"].append(metrics.ab_mse(ab, true_ab).item())
         measures["colorfulness"].append(metrics.colorfulness(rgb).item())
         measures["psnr"].append(metrics.psnr(rgb, true_rgb).item())
-        measures["ssim"].append(metrics.ssim(rgb, true_rgb).item())
+        if ssim:
+            measures["ssim"].append(metrics.ssim(rgb, true_rgb).item())
         counts = counts + metrics.ab_error_counts(ab, true_ab)
         histogram = histogram + metrics.ab_histogram(ab)
         true_histogram = true_histogram + metrics.ab_histogram(true_ab)

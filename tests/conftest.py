@@ -1,6 +1,8 @@
 """What all tests share: no network beyond loopback, caches of their own, and a tiny model."""
 
+import atexit
 import os
+import shutil
 import signal
 import tempfile
 
@@ -18,8 +20,10 @@ os.environ.pop("HF_TOKEN", None)
 import pytest
 import torch
 
+atexit.register(shutil.rmtree, os.environ["HF_HOME"], ignore_errors=True)
+
 # Small enough to be built and trained in a moment, with every part that the flagship has.
-TINY = {"embedder": "resnet18", "embedding": "maps", "width": 4, "decoder_widths": [16, 12, 8]}
+TINY = {"embedder": "test_resnet", "embedding": "maps", "width": 4, "decoder_widths": [16, 12, 8]}
 
 
 @pytest.fixture(scope="session")

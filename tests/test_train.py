@@ -601,7 +601,7 @@ def test_embedder_weights_from_a_file_and_from_a_folder(small_network, tmp_path)
     save_file(source.state_dict(), tmp_path / "weights.safetensors")
     wanted = source.state_dict()
     for embedding in ("maps", "pooled", "logits"):
-        model = create_model("fusion", **TINY | {"embedder": "test_resnet", "embedding": embedding})
+        model = create_model("fusion", **TINY | {"embedding": embedding})
         load_embedder_weights(model.embedder, "test_resnet", str(tmp_path / "weights.safetensors"))
         state = model.embedder.network.state_dict()
         assert state and all(torch.equal(value, wanted[key]) for key, value in state.items())
@@ -632,7 +632,7 @@ def test_weights_that_cannot_be_had_are_one_sentence(weights, words, tmp_path, m
     monkeypatch.chdir(tmp_path)
     Path("weights.bin").write_bytes(b"")
     save_file({"a": torch.zeros(1)}, "other.safetensors")
-    model = create_model("fusion", **TINY | {"embedder": "test_resnet"})
+    model = create_model("fusion", **TINY)
     before = [value.clone() for value in model.state_dict().values()]
     with pytest.raises(ColorizerError, match=words) as error:
         load_embedder_weights(model.embedder, "test_resnet", weights)

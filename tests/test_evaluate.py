@@ -1,6 +1,7 @@
 """The judge of colorizers, as people start it, and its figures by hand."""
 
 import json
+import math
 import os
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from PIL import Image
 from skimage import data
 from torch import nn
 
+from colorizer.color import AbBins, rgb_to_lab
 from colorizer.errors import ColorizerError
 from colorizer.models import create_model
 from train import evaluate
@@ -102,6 +104,7 @@ def test_two_processes_find_what_one_finds(photos, tiny_folder, classifier_folde
     assert list(many["rows"]) == ["gray", "one color", str(tiny_folder), "truth"]
     points = many["rows"][str(tiny_folder)]["curve"]
     assert [point["temperature"] for point in points] == list(evaluate.CURVE_TEMPERATURES)
+    assert many["rows"][str(tiny_folder)]["cross_entropy"] > 3 and "cross_entropy" not in many["rows"]["gray"]
     colors = [point["colorfulness_to_truth"] for point in points]
     assert colors == sorted(colors, reverse=True) and colors[0] > colors[-1] > 0  # bold to soft
     assert points[0]["rmse_to_gray"] > points[-1]["rmse_to_gray"]  # an untrained model's boldness is error
@@ -174,6 +177,30 @@ def test_without_ssim_all_else_is_the_same():
         evaluate.measure(halves, truths, wanted, ssim=ssim) for ssim in (True, False)
     )
     assert 0.5 < whole.pop("ssim") < 1 and without == whole and (errors == same_errors).all()
+
+
+def test_cross_entropy():
+    """Uniform, it is log K times the weights' mean; less for who knows, and more for who takes one for the other."""
+    truths = [data.coffee()[:64, :64], data.astronaut()[:64, :64]]
+    cost, bins = evaluate.CrossEntropy(truths), AbBins()
+
+    def colors(truth, size=64):
+        return nn.functional.adaptive_avg_pool2d(rgb_to_lab(evaluate.to_tensor(truth))[:, 1:], size)
+
+    def knowing(truth):
+        index, share = bins.encode(colors(truth))
+        return torch.zeros(1, len(bins), 64, 64).scatter_(1, index, 10 * share)
+
+    def mean(logits):
+        return np.mean([cost(one, truth) for one, truth in zip(logits, truths, strict=True)])
+
+    for size in (64, 16):  # the truth is averaged over the places of a coarser grid
+        nearest = torch.cat([bins.encode(colors(truth, size))[0][:, 0] for truth in truths])
+        uniform = mean([torch.zeros(1, len(bins), size, size)] * 2)
+        assert uniform == pytest.approx(math.log(len(bins)) * cost.loss.weights[nearest].mean().item(), rel=1e-4)
+    known = [knowing(truth) for truth in truths]
+    assert mean(known) < 0.8 * uniform and mean(known) < 0.8 * mean(known[::-1])
+    assert cost.loss.weights.max() > 2 * cost.loss.weights.min()  # a rare color's and a common one's
 
 
 def test_rows_of_the_table():

@@ -15,7 +15,7 @@ BUNDLED = "fusion_compact"  # measured beside the rows, whatever it was trained 
 
 COLUMNS = (
     "rmse_to_gray", "colorfulness_to_truth", "histogram_distance", "gain", "equal_rmse_to_gray",
-    "equal_histogram_distance", "equal_auc_rebalanced",
+    "equal_histogram_distance", "equal_auc_rebalanced", "cross_entropy",
 )  # fmt: skip
 PARTS = {"field": "The field", "ablation": "One change at a time", "yours": "Recipes given by --recipes"}
 
@@ -71,7 +71,7 @@ def figure_table(judged: dict[str, dict], names: Sequence[str]) -> list[str]:
     alone = {"rmse_to_gray": "ab RMSE to gray's", "colorfulness_to_truth": "CF to truth's"}  # without columns before
     lines = [
         "| | " + " | ".join(alone.get(key, evaluate.COLUMNS[key][0]) for key in COLUMNS) + " |",
-        "|---" + "|---:" * 7 + "|",
+        "|---" + "|---:" * len(COLUMNS) + "|",
     ]
     for name in names:
         cells = [

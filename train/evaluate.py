@@ -43,15 +43,17 @@ from PIL import Image, ImageDraw, ImageFont  # noqa: E402
 from tqdm import tqdm  # noqa: E402
 
 from colorizer import __version__, load_model, metrics  # noqa: E402
-from colorizer.color import lab_to_rgb, rgb_to_lab  # noqa: E402
+from colorizer.color import AbBins, lab_to_rgb, rgb_to_lab  # noqa: E402
 from colorizer.errors import ColorizerError  # noqa: E402
 from colorizer.models import Colorizer  # noqa: E402
 from colorizer.pipeline import ColorizationPipeline  # noqa: E402
 from train.data import load_pictures  # noqa: E402
+from train.losses import RebalancedCrossEntropy, bin_prior  # noqa: E402
 
 DIALS = ("colorfulness", "temperature", "working_size")
 CURVE_TEMPERATURES = (0.1, 0.2, 0.35, 0.5, 0.7, 1.0, 1.4)
 CURVE_COLORFULNESS = (0.5, 1.0, 1.5, 2.0, 2.5, 3.0)
+REBALANCING_MIX = 0.85  # of the cross-entropy that is measured: that of the bundled model's recipe
 SMALLEST = 32  # pixels of the short side; smaller photographs are left out
 
 COLUMNS = {  # of the table: key in a row, heading, format
@@ -65,6 +67,7 @@ COLUMNS = {  # of the table: key in a row, heading, format
     "auc": ("AuC", ".2f"),
     "auc_rebalanced": ("AuC reb.", ".2f"),
     "histogram_distance": ("hist. dist.", ".3f"),
+    "cross_entropy": ("cross-entropy", ".3f"),
     "gain": ("gain", ".2f"),
     "equal_rmse_to_gray": ("RMSE to gray's at equal CF", "+.1%"),
     "equal_histogram_distance": ("hist. dist. at equal CF", ".3f"),
@@ -75,12 +78,15 @@ COLUMNS = {  # of the table: key in a row, heading, format
 }
 FOOTNOTES = """\
 ab RMSE: over a and b in CIE Lab units. CF: colorfulness of Hasler and Suesstrunk 2003 (M3), rg and yb with their
-signs; dCF: the difference of the mean CF from the truth's. PSNR (dB) and SSIM (Wang et al. 2004): over the channels of
-sRGB. AuC: area under the curve of ab errors 0..150 in percent, raw and rebalanced (Zhang et al. 2016). hist. dist.:
-Jensen-Shannon distance of the sets' ab histograms in cells of 10 units. gain: what the chroma is multiplied by to have
-the truth's mean CF, within 1%. accuracy: percent that the classifier recognizes, with the Wilson 95% interval; gap
-closed: the share of the way from gray's accuracy to the truth's, with a 95% interval from 10,000 resamples of the
-photographs. FID: of a few hundred photographs, it says nothing against published numbers.
+signs; dCF: the difference of the mean CF from the truth's. PSNR (dB) and SSIM (Wang et al. 2004): over the channels
+of sRGB. AuC: area under the curve of ab errors 0..150 in percent, raw and rebalanced (Zhang et al. 2016). hist.
+dist.: Jensen-Shannon distance of the sets' ab histograms in cells of 10 units. cross-entropy: of the truth under the
+distribution that the model predicts, before the dials, on its own grid (nats; rare colors of the set weighted up as
+rebalancing_mix 0.85 does); of models that were trained with that rebalancing, the lower knows more. gain: what the
+chroma is multiplied by to have the truth's mean CF, within 1%. accuracy: percent that the classifier recognizes, with
+the Wilson 95% interval; gap closed: the share of the way from gray's accuracy to the truth's, with a 95% interval
+from 10,000 resamples of the photographs. FID: of a few hundred photographs, it says nothing against published
+numbers.
 """
 
 CONFIDENT = 1.959964  # standard deviations either side that hold 95% of a normal distribution
@@ -300,10 +306,20 @@ def judge(
     add("gray", [to_gray(truth) for truth in truths])
     if one_color:
         add("one color", [with_color(truth, *one_color) for truth in truths])
+    cross_entropy = None
+    if any(pipe.model.has_distribution for pipe in pipes.values()):
+        cross_entropy = CrossEntropy(truths)
     for source, pipe in pipes.items():
-        progress = tqdm(truths, desc=f"{photos.name}: {source}", mininterval=5)
-        results = [np.asarray(pipe(Image.fromarray(truth), **dials).convert("RGB")) for truth in progress]
+        results, costs = [], []
+        for truth in tqdm(truths, desc=f"{photos.name}: {source}", mininterval=5):
+            coloring = pipe.prepare(Image.fromarray(truth), dials["working_size"])
+            photo = coloring.render(dials["colorfulness"], dials["temperature"])
+            results.append(np.asarray(photo.to_pil().convert("RGB")))
+            if pipe.model.has_distribution:
+                costs.append(cross_entropy(coloring.prediction, truth))
         add(source, results)
+        if pipe.model.has_distribution:
+            rows[source]["cross_entropy"] = float(np.mean(gathered(costs)))
         if sheet_photos:
             relative = errors[source] / errors["gray"].clip(min=1e-6)
             sheet = contact_sheet(results, truths, relative, sheet_photos)
@@ -314,6 +330,22 @@ def judge(
         if photos.labeled and label in pipes:
             row |= gap_closed(recognized["gray"], recognized[label], recognized["truth"])
     return rows
+
+
+class CrossEntropy:
+    """What a truth costs under a predicted distribution, rare colors of the set weighted up.
+
+    `truths`: the set's, sRGB (H, W, 3) uint8; this process's share.
+    """
+
+    def __init__(self, truths: list[np.ndarray]) -> None:
+        self.bins = AbBins()
+        shares = gathered([bin_prior([rgb_to_lab(to_tensor(truth))[:, 1:]], self.bins) for truth in truths])
+        self.loss = RebalancedCrossEntropy(torch.stack(shares).mean(0), REBALANCING_MIX)
+
+    def __call__(self, logits: torch.Tensor, truth: np.ndarray) -> float:
+        """The mean over the places of logits (1, K, h, w), in nats."""
+        return self.loss(logits, rgb_to_lab(to_tensor(truth))[:, 1:], self.bins).item()
 
 
 def to_gray(rgb: np.ndarray) -> np.ndarray:

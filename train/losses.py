@@ -17,8 +17,8 @@ class RebalancedCrossEntropy(nn.Module):
     """Cross-entropy on soft-encoded ab bins, rare colors weighted up (Zhang et al. 2016, arXiv:1603.08511).
 
     A place's weight is that of the bin nearest to its color: 1 / ((1 - m) p + m / K), scaled so that the mean weight
-    over the data set is 1. `prior` (K,) is p, the share of each bin in the data; `mix` is m: 0.5 in the paper, and 1
-    switches rebalancing off.
+    under p is 1 (over the data's places it is near that, since p is smoothed). `prior` (K,) is p, the share of each
+    bin in the data; `mix` is m: 0.5 in the paper, and 1 switches rebalancing off.
     """
 
     def __init__(self, prior: Tensor, mix: float) -> None:

@@ -6,8 +6,8 @@
 A model that is named twice counts twice. Weights along one training, or of a model and of one that was fine-tuned
 from it, are near enough to each other that their mean is a colorizer, and on photographs of other sources often a
 better one than the last of them: Izmailov et al. 2018 (SWA, arXiv:1803.05407), Wortsman et al. 2022 (WiSE-FT,
-arXiv:2109.01903), Cha et al. 2021 (SWAD, arXiv:2102.08604). The mean of two trainings from different random weights is
-noise. train/evaluate.py tells.
+arXiv:2109.01903), Cha et al. 2021 (SWAD, arXiv:2102.08604). Not always, and the mean of two trainings from different
+random weights is far worse than either: train/evaluate.py tells.
 """
 
 import sys

@@ -426,7 +426,7 @@ class Training:
                     f"stopped by {signal.Signals(self.stopped_by).name if self.stopped_by else 'a signal'} at step "
                     f"{progress.step}; --resume_from_checkpoint latest goes on from {self.checkpoint}"
                 )
-                accelerator.end_training()
+                self.leave()
                 return
         bar.close()
         if self.validated is None:
@@ -851,6 +851,17 @@ class Training:
             if self.recipe.push_to_hub:
                 self.push(self.output / "model")
         self.accelerator.wait_for_everyone()
+        self.leave()
+
+    def leave(self) -> None:
+        """Ends the trackers and the group of processes.
+
+        With the group end gloo's threads, but only when nothing holds it any more, as the wrapped networks do. A
+        thread that lets go of a gradient while Python shuts down would abort the process (pytorch/pytorch issue
+        190489).
+        """
+        self.trainee = self.critic = None
+        self.accelerator.free_memory()
         self.accelerator.end_training()
 
     def push(self, folder: Path, revision: str | None = None) -> None:
@@ -899,6 +910,7 @@ class Training:
             f"take {datetime.timedelta(seconds=round(total))}"
         )
         self.accelerator.wait_for_everyone()
+        self.leave()
 
 
 def make_accelerator(recipe: Recipe, output: Path) -> Accelerator:

@@ -47,7 +47,7 @@ from accelerate.state import AcceleratorState
 from accelerate.utils import DistributedType
 from torch.distributed.tensor import DTensor
 
-init, end_training = AcceleratorState.__init__, Accelerator.end_training
+init, free_memory = AcceleratorState.__init__, Accelerator.free_memory
 
 
 def init_fsdp(self, *args, fsdp_plugin=None, **kwargs):
@@ -57,17 +57,17 @@ def init_fsdp(self, *args, fsdp_plugin=None, **kwargs):
         self.fsdp_plugin = fsdp_plugin
 
 
-def tell_and_end(self):
+def tell_and_free(self):
     (model,), (optimizer,) = self._models, self._optimizers
     weights = list(model.parameters())
     moments = [state["exp_avg"] for state in optimizer.state.values()]
     assert all(isinstance(tensor, DTensor) and tensor.device_mesh.size() == 2 for tensor in weights + moments)
     local, moved = (sum(tensor.to_local().numel() for tensor in tensors) for tensors in (weights, moments))
     print(f"rank {self.process_index} has {local} and {moved} of {sum(w.numel() for w in weights)}", flush=True)
-    end_training(self)
+    free_memory(self)
 
 
-AcceleratorState.__init__, Accelerator.end_training = init_fsdp, tell_and_end
+AcceleratorState.__init__, Accelerator.free_memory = init_fsdp, tell_and_free
 runpy.run_path(TRAIN, run_name="__main__")
 """
 

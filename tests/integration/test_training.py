@@ -23,6 +23,15 @@ pytestmark = pytest.mark.timeout(900)  # whole runs, several to a test
 
 ROOT = Path(__file__).parents[2]
 SMOKE = ROOT / "train/recipes/smoke.yaml"
+# train.py, and then which of the process's threads are gloo's.
+AND_THREADS = f"""
+import runpy
+from pathlib import Path
+
+runpy.run_path({str(ROOT / "train/train.py")!r}, run_name="__main__")
+names = [path.read_text().strip() for path in Path("/proc/self/task").glob("*/comm")]
+print("gloo's threads:", [name for name in names if "gloo" in name])
+"""
 # An embedder and a decoder without batch norm: what a picture gives depends on no other one.
 NO_NORM = "{name: fusion, embedder: test_convnext, embedding: maps, width: 4, decoder_widths: [16, 12, 8], norm: none}"
 
@@ -126,6 +135,16 @@ def test_two_processes_equal_one(photos, tmp_path):
     one, two = ([line for line in lines(tmp_path / run) if "gray_ab_rmse" in line] for run in ("one", "two"))
     for figure in ("validation_ab_rmse", "gray_ab_rmse", "validation_colorfulness", "truth_colorfulness"):
         assert two[-1][figure] == pytest.approx(one[-1][figure], rel=1e-6)
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="needs Linux's list of threads")
+@pytest.mark.parametrize("kind", [[], ["--dry_run"]], ids=["training", "dry run"])
+def test_no_thread_of_the_group_outlives_the_run(photos, tmp_path, kind):
+    """One that let go of a tensor while Python shuts down would abort the process, now and then."""
+    (tmp_path / "script.py").write_text(AND_THREADS)
+    options = ["--recipe", SMOKE, "--train_data_dir", photos, "--output_dir", tmp_path / "run", *kind]
+    output = launch(*options, processes=2, script=tmp_path / "script.py")
+    assert output.count("gloo's threads: []") == 2
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["SIGINT", "SIGTERM"])

@@ -123,6 +123,8 @@ def test_a_recipe_of_ones_own_keeps_what_the_rows_leave_out(photos, tmp_path):
     assert resolved(row, arguments)["aging"] == 0.4
     for key in ("aging", "documents", "levels"):
         assert resolved(BY_NAME[key], arguments)[key] and not resolved(BY_NAME["flagship"], arguments)[key]
+    assert resolved(row, arguments)["optimizer"] == resolved(BY_NAME["muon"], arguments)["optimizer"] == "muon"
+    assert resolved(BY_NAME["flagship"], arguments)["optimizer"] == "adamw"
 
 
 def test_only_what_followed_the_protocol_is_told(photos, tmp_path):

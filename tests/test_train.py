@@ -689,6 +689,7 @@ def train(recipe) -> list[dict]:
     "changes",
     [
         {"gradient_checkpointing": "true", "ema_decay": "0", "cache": "none"},
+        {"optimizer": "muon", "aging": "0.5"},
         {"optimizer": "adam", "lr_scheduler": "constant", "max_train_steps": "null", "num_train_epochs": "1.5"},
         {"model": "{name: fusion_paper, embedder: test_resnet}", "objectives": "{mse: 1}", "hint_share": "0"},
         {

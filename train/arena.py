@@ -270,6 +270,13 @@ ROWS = (
         overrides={"objectives": {"rebalanced_cross_entropy": 1.0, "labels": 0.1, "adversarial": 0.05}},
     ),
     ablation(
+        "muon",
+        "Muon (orthogonalized momentum) instead of AdamW, at the same learning rate",
+        "photographs that were trained on are colored hardly better than others: it is learning that is slow",
+        "0.05 nats less cross-entropy, for half as much time again",
+        overrides={"optimizer": "muon"},
+    ),
+    ablation(
         "views_64",
         "views of 64 pixels",
         "more views in the same time, if they teach as much",
@@ -376,6 +383,8 @@ def settings_of(row: Row, seed: int, arguments: argparse.Namespace) -> dict[str,
     }
     if row.part != "yours":  # what is for old photographs and documents has rows of its own
         settings |= {"aging": 0.0, "documents": 0.0, "levels": False}
+    if row.recipe == BUNDLED:  # which has Muon by now; most rows are older, and it has a row of its own
+        settings |= {"optimizer": "adamw"}
     settings |= row.overrides
     if arguments.perceptual and "perceptual" in row.overrides.get("objectives", {}):
         settings |= zip(("perceptual_network", "perceptual_weights"), arguments.perceptual, strict=True)

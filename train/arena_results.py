@@ -108,7 +108,7 @@ def draw_curves(results: dict[str, Any], part: str, path: Path) -> None:
     looks |= {REFERENCE: ("black", "-"), BUNDLED: ("black", "--")}
     with_curves = {name for judged in sets.values() for name, row in judged["rows"].items() if "curve" in row}
     looks = {name: look for name, look in looks.items() if name in with_curves}  # a row's look is its own for good
-    figure, axes = plt.subplots(1, len(sets), figsize=(5 * len(sets), 4.6), layout="constrained", squeeze=False)
+    figure, axes = plt.subplots(1, len(sets), figsize=(5 * len(sets), 7), layout="constrained", squeeze=False)
     for axis, (photos, judged) in zip(axes[0], sets.items(), strict=True):
         for name, (color, style) in looks.items():
             points = judged["rows"].get(name, {}).get("curve", [])

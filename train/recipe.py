@@ -75,7 +75,7 @@ class Recipe:
     gradient_accumulation_steps: int = 1
     max_train_steps: int | None = None  # optimizer steps; goes before num_train_epochs
     num_train_epochs: float | None = None
-    optimizer: str = "adamw"  # or adam or rmsprop
+    optimizer: str = "adamw"  # or muon, adam, rmsprop
     learning_rate: float = 2e-3
     lr_scheduler: str = "cosine"  # or constant; both after lr_warmup_steps
     lr_warmup_steps: int = 0
@@ -231,7 +231,7 @@ def _check(recipe: Recipe) -> None:
     for name, choices in {
         "mixed_precision": ("no", "fp16", "bf16"),
         "cache": ("ram", "device", "none"),
-        "optimizer": ("adamw", "adam", "rmsprop"),
+        "optimizer": ("adamw", "muon", "adam", "rmsprop"),
         "augmentation": ("crops", "flips", "shifts"),
         "lr_scheduler": ("cosine", "constant"),
         "report_to": ("tensorboard", "wandb", "none"),

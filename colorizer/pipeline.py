@@ -41,8 +41,8 @@ from colorizer.models import Colorizer
 
 # The working copy. Encoders of stride 32 need a side of 32. A photo smaller than the working size is enlarged at most
 # twice: that brings things closer to the scale the network learned them at, while more only makes a blur that looks
-# like no training photo. Sides are multiples of 4, so that a prediction at a quarter of the size covers all of it.
-SHORTEST_SIDE, LONGEST_RATIO, MOST_ENLARGED, MULTIPLE = 32, 4, 2, 4
+# like no training photo.
+SHORTEST_SIDE, LONGEST_RATIO, MOST_ENLARGED = 32, 4, 2
 
 # Levels, see `stretched`.
 SPAN = 85  # units of L
@@ -186,7 +186,9 @@ class ColorizationPipeline:
         for source, own_hints in zip(image, hints, strict=True):
             photo = _photo(source)
             plane = LightnessPlane(photo)
-            shape = working_shape(photo.height, photo.width, working_size, self.model.input_size)
+            shape = working_shape(
+                photo.height, photo.width, working_size, self.model.side_multiple, self.model.input_size
+            )
             coloring = Coloring(self, photo, plane, plane.reduced(shape), working_size)
             coloring.hints = self._checked_hints(own_hints, photo)
             colorings.append(coloring)
@@ -479,20 +481,20 @@ def stretched(lightness: Tensor) -> Tensor:
 
 
 def working_shape(
-    height: int, width: int, working_size: int, input_size: tuple[int, int] | None = None
+    height: int, width: int, working_size: int, multiple: int, input_size: tuple[int, int] | None = None
 ) -> tuple[int, int]:
     """(h, w) of the copy that the network sees of a photo of (height, width).
 
     The short side is the working size and the aspect is kept, but: the long side is at most four times the working
     size (then the short side is smaller), no side is under 32 (very long formats are squeezed), a photo is enlarged
-    at most twice, and both sides are multiples of 4. Models with an `input_size` get that.
+    at most twice, and then both sides are rounded to multiples of `multiple`. Models with an `input_size` get that.
     """
     if input_size is not None:
         return tuple(input_size)
     short, long = min(height, width), max(height, width)
     target = max(SHORTEST_SIDE, min(working_size, MOST_ENLARGED * short))
     scale = min(target / short, LONGEST_RATIO * working_size / long)
-    return tuple(max(SHORTEST_SIDE, MULTIPLE * round(side * scale / MULTIPLE)) for side in (height, width))
+    return tuple(max(SHORTEST_SIDE, multiple * math.floor(side * scale / multiple + 0.5)) for side in (height, width))
 
 
 # ------------------------------------------------------------------------------------------- the guided filter

@@ -271,8 +271,22 @@ def test_guided_stays_within_the_prediction():
     ],
 )
 def test_working_shape(photo, working, shape):
-    assert working_shape(*photo, working) == shape
-    assert working_shape(*photo, working, input_size=(28, 28)) == (28, 28)
+    assert working_shape(*photo, working, multiple=4) == shape
+    assert working_shape(*photo, working, multiple=4, input_size=(28, 28)) == (28, 28)
+
+
+@pytest.mark.parametrize(
+    "photo, shape",
+    [
+        ((2000, 3000), (192, 288)),
+        ((1080, 1920), (192, 352)),  # 341 without
+        ((1350, 1080), (256, 192)),  # 240, the middle, goes up
+        ((100, 100), (192, 192)),  # 200
+        ((1, 1), (32, 32)),
+    ],
+)
+def test_sides_are_multiples(photo, shape):
+    assert working_shape(*photo, 192, multiple=32) == shape
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 50), (50, 1), (7, 5), (2, 3), (33, 65), (900, 9), (3, 1200)])
@@ -455,9 +469,9 @@ def test_render_does_not_need_the_device(tiny_model):
 
 def test_none_means_the_models_defaults(tiny_model):
     model = create_model("fusion", **tiny_model.config)
-    model.defaults = {"working_size": 48, "temperature": 0.3, "colorfulness": 1.7}
+    model.defaults = {"working_size": 64, "temperature": 0.3, "colorfulness": 1.7}
     coloring = ColorizationPipeline(model, "cpu").prepare(gray_photo())
-    assert coloring.working_size == 48 and min(coloring.lightness.shape[-2:]) == 48
+    assert coloring.working_size == 64 and min(coloring.lightness.shape[-2:]) == 64
     expected = coloring.render(colorfulness=1.7, temperature=0.3)
     assert np.array_equal(coloring.render().pixels, expected.pixels)
 
@@ -585,8 +599,8 @@ def test_batches_of_different_sizes(tiny, calls):
     photos = [gray_photo(*size) for size in sizes]
     photos[3] = Photo(data.coffee()[:60, :80])
     results = tiny(photos, working_size=64, batch_size=2)
-    # Three of 64 x 84 in two runs, and one run each for the two other shapes and for the small one.
-    assert calls["logits"] == 5
+    # Four of 64 x 96 in two runs, and one run each for the two other shapes.
+    assert calls["logits"] == 4
     for photo, result in zip(photos, results, strict=True):
         single = tiny(photo, working_size=64)
         assert result.pixels.shape[:2] == photo.pixels.shape[:2]

@@ -69,6 +69,7 @@ class Colorizer(nn.Module, PyTorchModelHubMixin):
     domain = "photos"  # "photos", "thumbnails" or "digits"
     kind = "colorizer"  # "colorizer"; "autoencoder" for one that reads color; "classifier"
     input_size: tuple[int, int] | None = None  # the one (height, width) that the network takes; None: any
+    side_multiple = 4  # the pipeline's copies have sides that are multiples of this
     accepts_hints = False
     keeps_lightness = True  # False: the model paints whole pictures, and the photo's own lightness is not kept
     ab_unit = 127.0  # what ab is divided by where the mean squared error compares it; of a regression to ab

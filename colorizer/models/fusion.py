@@ -43,6 +43,10 @@ class FusionColorizer(QuarterGridColorizer):
         ColorizerError: an option that is none of these.
     """
 
+    # What is padded on the way to the coarsest maps is taken for content: colors come out worse than those of a copy
+    # that is squeezed a little (docs/experiments.md, "Formats").
+    side_multiple = 32
+
     def __init__(
         self,
         embedder: str = "inception_resnet_v2",
@@ -107,7 +111,7 @@ class FusionColorizer(QuarterGridColorizer):
 
     def embed(self, lightness: Tensor) -> tuple[Tensor, ...]:
         """The embedding of lightness (N, 1, H, W): a vector (N, E) first, then the feature maps if there are any."""
-        return self.embedder(pad_to_multiple(lightness, 32))
+        return self.embedder(pad_to_multiple(lightness, self.side_multiple))
 
     def logits(
         self, lightness: Tensor, hints: Tensor | None = None, embedding: tuple[Tensor, ...] | None = None
@@ -123,7 +127,7 @@ class FusionColorizer(QuarterGridColorizer):
         elif hints is not None:
             raise ColorizerError("This model takes no color hints; one trained with hints=True does.")
 
-        x = pad_to_multiple(x, 32)
+        x = pad_to_multiple(x, self.side_multiple)
         encoded = {}
         for stride, stage in zip(STRIDES, self.encoder, strict=True):
             x = encoded[stride] = stage(x)

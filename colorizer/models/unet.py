@@ -30,6 +30,8 @@ class UNetColorizer(QuarterGridColorizer):
         ColorizerError: an encoder that is no plain timm architecture, or other than three widths.
     """
 
+    side_multiple = 32  # as FusionColorizer's
+
     def __init__(self, encoder: str = "convnext_tiny", decoder_widths: tuple[int, int, int] = (256, 128, 96)) -> None:
         super().__init__()
         check_embedder_name(encoder, "encoder")
@@ -50,7 +52,7 @@ class UNetColorizer(QuarterGridColorizer):
         """ab (N, 2, ceil(H/4), ceil(W/4)) in Lab units of lightness (N, 1, H, W)."""
         self.refuse_hints(hints)
         height, width = lightness.shape[-2:]
-        padded = pad_to_multiple(lightness, 32)
+        padded = pad_to_multiple(lightness, self.side_multiple)
         _, *maps = self.encoder(padded)
         x = None
         for stride, stage in zip(STRIDES, self.decoder, strict=True):

@@ -18,7 +18,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from colorizer import __version__
-from colorizer.dials import COLORFULNESS, TEMPERATURE, WORKING_SIZE
+from colorizer.dials import BALANCE, COLORFULNESS, TEMPERATURE, WORKING_SIZE
 from colorizer.errors import ColorizerError
 
 # A batch holds at most this many decoded pixels, whatever --batch-size says: larger photos go one at a time.
@@ -213,6 +213,7 @@ class Run:
                 temperature=self.args.temperature,
                 working_size=self.args.working_size,
                 batch_size=len(batch),
+                balance=self.args.balance,
             )
         except Exception as error:
             failure = error.with_traceback(None)  # whose frames hold the memory that was short
@@ -286,6 +287,7 @@ def color_parser() -> Parser:
     add("--token", help="Hub token for a private repository (default: HF_TOKEN or the saved login)")
     add("--colorfulness", type=number(*COLORFULNESS), metavar="X", help="0 gray, 1 as predicted, up to 3")
     add("--temperature", type=number(*TEMPERATURE), metavar="T", help="0.05 (bold) to 2 (muted)")
+    add("--balance", type=number(*BALANCE), metavar="B", help="0 to 1: how much of a tint over all is taken away")
     add(
         "--working-size",
         type=number(*WORKING_SIZE, int),

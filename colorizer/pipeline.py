@@ -8,9 +8,9 @@
     coloring.with_hints([Hint(320, 200, a=40, b=20, radius=6)]).render()
 
 The network sees a small copy of the photo's lightness (its short side is the working size), with its levels stretched
-where they have faded, and predicts ab, mostly at a quarter of that. A guided filter brings ab to the photo's size
-along the edges of the photo's own lightness, which is kept. Everything of the photo's size is computed in horizontal
-bands, so that memory stays bounded.
+where they have faded, and predicts ab, mostly at a quarter of that. A part of the tint that lies over the whole of it
+is taken away (`balanced`). A guided filter brings ab to the photo's size along the edges of the photo's own lightness,
+which is kept. Everything of the photo's size is computed in horizontal bands, so that memory stays bounded.
 
 Models that paint whole pictures (`keeps_lightness = False`: those of digits) are the exception: the result is what
 they paint, enlarged to the photo's size. White ink can have no color, so a digit's own lightness cannot be kept.
@@ -34,7 +34,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from colorizer import color
-from colorizer.dials import COLORFULNESS, TEMPERATURE, WORKING_SIZE
+from colorizer.dials import BALANCE, COLORFULNESS, TEMPERATURE, WORKING_SIZE
 from colorizer.errors import ColorizerError
 from colorizer.images import Photo
 from colorizer.models import Colorizer
@@ -125,6 +125,7 @@ class ColorizationPipeline:
         hints: Sequence | None = None,
         return_dict: bool = False,
         batch_size: int = 8,
+        balance: float | None = None,
     ):
         """Colors one image or a list of them.
 
@@ -136,6 +137,7 @@ class ColorizationPipeline:
             hints: a list of Hint; for a list of images a list of such lists (or None).
             return_dict: return more than the image.
             batch_size: the most photos in one run of the network.
+            balance: share of the tint over the whole picture that is taken away, 0 to 1; see `balanced`.
 
         None means the model's own default.
 
@@ -157,7 +159,7 @@ class ColorizationPipeline:
         for index, source in enumerate(images):
             coloring, colorings[index] = colorings[index], None  # the photo may go as soon as it is rendered
             same_kind = (lambda photo: photo) if isinstance(source, Photo) else Photo.to_pil
-            result = same_kind(coloring.render(colorfulness, temperature))
+            result = same_kind(coloring.render(colorfulness, temperature, balance=balance))
             if return_dict:
                 result = {
                     "image": result,
@@ -295,7 +297,7 @@ class Coloring:
         self._pipeline = pipeline
         self._plane = plane
         # The latest of what costs most, replaced as a whole so that threads need no lock.
-        self._maps: tuple[float | None, Tensor] | None = None
+        self._maps: tuple[tuple[float | None, float], Tensor] | None = None
         self._preview: tuple[int, Tensor, np.ndarray | None] | None = None
 
     @property
@@ -331,7 +333,11 @@ class Coloring:
 
     @torch.inference_mode()
     def render(
-        self, colorfulness: float | None = None, temperature: float | None = None, max_side: int | None = None
+        self,
+        colorfulness: float | None = None,
+        temperature: float | None = None,
+        max_side: int | None = None,
+        balance: float | None = None,
     ) -> Photo:
         """The photo in color; no network runs.
 
@@ -339,6 +345,9 @@ class Coloring:
             colorfulness: factor on the chroma, 0 (gray) to 3; None: the model's default.
             temperature: 0.05 (bold) to 2 (soft), for models with a distribution; None: the model's default.
             max_side: for previews: reduce the photo so that no side is longer, in pixels.
+            balance: share of the tint over the whole picture that is taken away, 0 to 1 (see `balanced`); None: the
+                model's default. With n hints a share of 1 / (1 + n) of that: hints tell what the picture's tint is.
+                Nothing for models that paint whole pictures.
 
         Returns:
             A Photo with RGB pixels of the photo's depth and its lightness (to half a unit of L, what cannot be shown
@@ -358,8 +367,11 @@ class Coloring:
             if temperature is None:
                 temperature = model.defaults["temperature"]
             temperature = _checked("temperature", temperature, *TEMPERATURE)
+        if balance is None:
+            balance = model.defaults.get("balance", 0.0)
+        balance = _checked("balance", balance, *BALANCE)
         if model.keeps_lightness:
-            maps = self._guide_maps(temperature) if colorfulness else None
+            maps = self._guide_maps(temperature, balance / (1 + len(self.hints))) if colorfulness else None
             return self._made(max_side, functools.partial(_colored, maps=maps, colorfulness=colorfulness))
         painting = self._painting(colorfulness)
         return self._made(max_side, lambda rows, size, dtype: _enlarged(painting, size, dtype))
@@ -394,13 +406,13 @@ class Coloring:
         rgb = color.lab_to_rgb(lab)
         return rgb if colorfulness else rgb[:1].expand(3, -1, -1)  # rounding must not tint a gray
 
-    def _guide_maps(self, temperature: float | None) -> Tensor:
-        """`guide_maps` of the ab at this temperature; the latest are kept."""
+    def _guide_maps(self, temperature: float | None, balance: float) -> Tensor:
+        """`guide_maps` of the ab at this temperature, balanced; the latest are kept."""
         latest = self._maps
-        if latest is None or latest[0] != temperature:
-            ab = self._pipeline._ab(self.prediction, temperature)
+        if latest is None or latest[0] != (temperature, balance):
+            ab = balanced(self._pipeline._ab(self.prediction, temperature), balance)
             # A row of a prediction at a quarter stands for four of the working copy, also where that ends sooner.
-            latest = self._maps = (temperature, guide_maps(_resize(self.lightness, ab.shape[-2:]), ab))
+            latest = self._maps = ((temperature, balance), guide_maps(_resize(self.lightness, ab.shape[-2:]), ab))
         return latest[1]
 
     def _reduced_to(self, max_side: int) -> tuple[Tensor, np.ndarray | None]:
@@ -478,6 +490,26 @@ def stretched(lightness: Tensor) -> Tensor:
     # The middle moves no farther than it takes for both ends to stay within 0..100.
     wide = (middle.clamp(SPAN / 2, 100 - SPAN / 2) + gain * (lightness - middle)).clamp(0, 100)
     return torch.where(gain > 1, wide, lightness)
+
+
+def balanced(ab: Tensor, share: float) -> Tensor:
+    """ab (1, 2, h, w) in Lab units with `share` (0..1) of the tint that lies over the whole picture taken away.
+
+    Whether a picture is warm or cool, in sunlight or in shade, lightness hardly tells, and where a network guesses
+    wrong it does so everywhere at once. Photographs are gray in the mean more often than not (the gray world,
+    Buchsbaum 1980), so what all places of a picture have in common is believed less than what tells them apart. With
+    the mean color m, and u = m / |m|,
+
+        ab - share * min(max(ab . u, 0), |m|) * u
+
+    The mean itself taken away (the gray world's way) would turn white and black blue in a warm picture, and a brown
+    table green beside a red cup. So no place loses more than `share` of what it has of the tint.
+    """
+    mean = ab.mean(dim=(2, 3), keepdim=True)
+    strength = mean.norm(dim=1, keepdim=True)
+    direction = mean / strength.clamp(min=1e-6)
+    tint = (ab * direction).sum(dim=1, keepdim=True).clamp(min=0)
+    return ab - share * torch.minimum(tint, strength) * direction
 
 
 def working_shape(

@@ -125,6 +125,7 @@ def test_a_recipe_of_ones_own_keeps_what_the_rows_leave_out(photos, tmp_path):
         assert resolved(BY_NAME[key], arguments)[key] and not resolved(BY_NAME["flagship"], arguments)[key]
     assert resolved(row, arguments)["optimizer"] == resolved(BY_NAME["muon"], arguments)["optimizer"] == "muon"
     assert resolved(BY_NAME["flagship"], arguments)["optimizer"] == "adamw"
+    assert resolved(BY_NAME["flagship"], arguments)["defaults"] == arena.DIALS
 
 
 def test_only_what_followed_the_protocol_is_told(photos, tmp_path):

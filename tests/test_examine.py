@@ -211,7 +211,8 @@ def test_hints_carry_the_mean_color_below_them():
 def test_dials(truths, bundled, tmp_path):
     found = examine.dials(bundled, truths, tmp_path)
     rows = {(row["dial"], row["value"]): row for row in found["rows"]}
-    assert len(rows) == len(examine.COLORFULNESS_STEPS) + len(examine.TEMPERATURE_STEPS)
+    assert len(rows) == sum(map(len, (examine.COLORFULNESS_STEPS, examine.BALANCE_STEPS, examine.TEMPERATURE_STEPS)))
+    assert rows["balance", 0]["colorfulness_to_truth"] > 1.1 * rows["balance", 1]["colorfulness_to_truth"]
     assert rows["colorfulness", 0]["colorfulness_to_truth"] == pytest.approx(0, abs=0.01)
     assert rows["colorfulness", 0]["rmse_to_gray"] == pytest.approx(0, abs=0.01)
     assert rows["colorfulness", 2]["colorfulness_to_truth"] > 1.3 * rows["colorfulness", 1]["colorfulness_to_truth"]
@@ -299,7 +300,8 @@ def test_gray(bundled, tmp_path):
 def test_models_with_one_color_and_no_hints(truths, regression, tmp_path):
     assert examine.hints(regression, truths, tmp_path) == {"says": "The model alpha takes no hints.", "rows": []}
     assert "no distribution" in examine.calibration(regression, truths, tmp_path)["says"]
-    assert {row["dial"] for row in examine.dials(regression, truths[:1], tmp_path)["rows"]} == {"colorfulness"}
+    rows = examine.dials(regression, truths[:1], tmp_path)["rows"]
+    assert {row["dial"] for row in rows} == {"colorfulness", "balance"}
     assert len(examine.edges(regression, truths[:1], tmp_path)["rows"]) == 3
     painter = ColorizationPipeline(create_model("mnist_cnn"), device="cpu")
     assert "paints whole pictures" in examine.edges(painter, truths[:1], tmp_path)["says"]

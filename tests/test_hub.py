@@ -210,12 +210,19 @@ def test_config_that_is_none(folder, content, says):
         ({"defaults": {"working_size": 256, "temperature": float("nan"), "colorfulness": 1.0}}, "temperature"),
         ({"defaults": {"working_size": 256, "temperature": None, "colorfulness": 1.0}}, "must be a number"),
         ({"defaults": {"working_size": 256, "temperature": 1.0, "colorfulness": "high"}}, "colorfulness"),
+        ({"defaults": {"working_size": 256, "temperature": 1.0, "colorfulness": 1.0, "balance": 2}}, "balance"),
     ],
 )
 def test_config_that_is_wrong(folder, changes, says):
     edit_config(folder, **changes)
     sentence = refusal(folder)
     assert says in sentence and str(folder) in sentence
+
+
+def test_balance_may_be_a_default(folder):
+    dials = {"working_size": 256, "temperature": 1.0, "colorfulness": 1.0, "balance": 0.3}
+    edit_config(folder, defaults=dials)
+    assert hub.load_model(folder).defaults == dials
 
 
 @pytest.mark.parametrize(

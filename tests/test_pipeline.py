@@ -482,6 +482,39 @@ def test_colorfulness_scales_chroma():
         assert (lab(coloring.render(factor))[2] - 8 * factor).abs().max() < 1
 
 
+def test_balance_takes_away_a_part_of_the_tint_and_no_more():
+    # Mean (12, -16), so 20 along (0.6, -0.8). Along that the places have 40, 0, 5, 44 and -9.
+    ab = torch.tensor([[[[24.0, 0.0, 3.0, 44.0, -11.0]], [[-32.0, 0.0, -4.0, -22.0, 3.0]]]])
+    ab[0, :, 0, 4] += torch.tensor([12.0, -16.0]) * 5 - ab.sum(dim=(2, 3))[0]
+    taken = ab - pipeline.balanced(ab, 0.5)
+    # Half of the mean at most, half of what there is where that is less, nothing of the opposite color.
+    along = (0.6 * ab[0, 0] - 0.8 * ab[0, 1]).flatten()
+    expected = 0.5 * along.clamp(0, 20)
+    assert along[0] > 20 and along[1] == 0 and 0 < along[2] < 20
+    assert torch.allclose(taken.flatten(2)[0], torch.stack([0.6 * expected, -0.8 * expected]), atol=1e-4)
+    assert torch.equal(pipeline.balanced(ab, 0.0), ab)
+    assert torch.equal(pipeline.balanced(torch.zeros(1, 2, 3, 3), 1.0), torch.zeros(1, 2, 3, 3))
+
+
+def test_balance_of_a_coloring():
+    """One color over all is all tint; the model's default is taken where none is given."""
+    coloring = ColorizationPipeline(Known(4.0, 24.0), "cpu").prepare(Photo(np.full((40, 40), 120, np.uint8)))
+    for balance, b in ((0.25, 18), (None, 24), (1.0, 0), (0.0, 24)):
+        assert (lab(coloring.render(balance=balance))[2] - b).abs().max() < 1
+    coloring._pipeline.model.defaults["balance"] = 0.5
+    assert (lab(coloring.render())[2] - 12).abs().max() < 1
+
+
+def test_hints_tell_the_tint(tiny):
+    """With n hints 1 / (1 + n) of the balance is left."""
+    photo = gray_photo(90, 120)
+    hinted = tiny.prepare(photo, 64, hints=[Hint(50, 40, a=60, b=-50, radius=20), Hint(100, 9, a=-30, b=30)])
+    maps = hinted._guide_maps(1.0, 0.3)
+    assert not torch.equal(maps, hinted._guide_maps(1.0, 0.0))
+    hinted.render(balance=0.9, temperature=1.0)
+    assert torch.equal(hinted._maps[1], maps)
+
+
 @pytest.mark.parametrize(
     "dials",
     [
@@ -493,6 +526,8 @@ def test_colorfulness_scales_chroma():
         {"temperature": 2.5},
         {"working_size": 31},
         {"working_size": 2049},
+        {"balance": -0.1},
+        {"balance": 1.1},
     ],
 )
 def test_dials_out_of_range(dials, tiny):

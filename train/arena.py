@@ -71,6 +71,7 @@ MEAN_SIZE = 64  # pixels a side at which the mean color is taken
 PROTOCOL = ("views", "resolution", "batch_size", "working_size", "max_train_samples")  # what rows have in common
 PRECISION = {"no": "float32", "bf16": "bfloat16"}
 CURVE_PHOTOS = 100  # of each test set
+DIALS = {"working_size": 192, "temperature": 0.5, "colorfulness": 1.15}  # of the rows after the bundled recipe
 
 # --------------------------------------------------------------------------------------------------------- the rows
 
@@ -383,8 +384,8 @@ def settings_of(row: Row, seed: int, arguments: argparse.Namespace) -> dict[str,
     }
     if row.part != "yours":  # what is for old photographs and documents has rows of its own
         settings |= {"aging": 0.0, "documents": 0.0, "levels": False}
-    if row.recipe == BUNDLED:  # which has Muon by now; most rows are older, and it has a row of its own
-        settings |= {"optimizer": "adamw"}
+    if row.recipe == BUNDLED:  # which has Muon and other dials by now; most rows are older, and Muon has its own
+        settings |= {"optimizer": "adamw", "defaults": DIALS}
     settings |= row.overrides
     if arguments.perceptual and "perceptual" in row.overrides.get("objectives", {}):
         settings |= zip(("perceptual_network", "perceptual_weights"), arguments.perceptual, strict=True)

@@ -50,7 +50,7 @@ from colorizer.pipeline import ColorizationPipeline  # noqa: E402
 from train.data import load_pictures  # noqa: E402
 from train.losses import RebalancedCrossEntropy, bin_prior  # noqa: E402
 
-DIALS = ("colorfulness", "temperature", "working_size")
+DIALS = ("colorfulness", "temperature", "working_size", "balance")
 CURVE_TEMPERATURES = (0.1, 0.2, 0.35, 0.5, 0.7, 1.0, 1.4)
 CURVE_COLORFULNESS = (0.5, 1.0, 1.5, 2.0, 2.5, 3.0)
 REBALANCING_MIX = 0.85  # of the cross-entropy that is measured: that of the bundled model's recipe
@@ -108,6 +108,7 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--colorfulness", type=float, help="instead of the model's default")
     parser.add_argument("--temperature", type=float, help="instead of the model's default")
     parser.add_argument("--working_size", type=int, help="instead of the model's default")
+    parser.add_argument("--balance", type=float, help="instead of the model's default")
     parser.add_argument(
         "--classifier",
         help="folder or Hub id of a model 'classifier': the accuracy on photographs that lie in folders source/class "
@@ -186,7 +187,7 @@ def main(argv: list[str] | None = None) -> None:
         )  # fmt: skip
         if arguments.curve:
             for source, pipe in pipes.items():
-                rows[source]["curve"] = curve(photos, pipe, arguments.curve, given["working_size"], source)
+                rows[source]["curve"] = curve(photos, pipe, arguments.curve, given, source)
         report["data"][photos.name] = {"photographs": photos.total, "labeled": photos.labeled, "rows": rows}
         tables.append(markdown(photos.name, photos.total, rows))
         if state.is_main_process:
@@ -265,7 +266,7 @@ def load_inception(device: str) -> torch.nn.Module:
 
 def dials_of(pipe: ColorizationPipeline, given: dict) -> dict:
     """The dials that the model is run at: those given, or its own defaults."""
-    return {key: pipe.model.defaults[key] if value is None else value for key, value in given.items()}
+    return {key: pipe.model.defaults.get(key, 0.0) if value is None else value for key, value in given.items()}
 
 
 def versions() -> dict[str, str]:
@@ -313,7 +314,7 @@ def judge(
         results, costs = [], []
         for truth in tqdm(truths, desc=f"{photos.name}: {source}", mininterval=5):
             coloring = pipe.prepare(Image.fromarray(truth), dials["working_size"])
-            photo = coloring.render(dials["colorfulness"], dials["temperature"])
+            photo = coloring.render(dials["colorfulness"], dials["temperature"], balance=dials["balance"])
             results.append(np.asarray(photo.to_pil().convert("RGB")))
             if pipe.model.has_distribution:
                 costs.append(cross_entropy(coloring.prediction, truth))
@@ -408,9 +409,7 @@ def figures(
     return row, values["mse"] ** 0.5
 
 
-def curve(
-    photos: PhotoSet, pipe: ColorizationPipeline, count: int, working_size: int | None, label: str
-) -> list[dict[str, float]]:
+def curve(photos: PhotoSet, pipe: ColorizationPipeline, count: int, dials: dict, label: str) -> list[dict[str, float]]:
     """How error and colorfulness go together, over `count` photographs of the set, drawn with seed 0.
 
     A point each of CURVE_TEMPERATURES, at the colorfulness 1 of the dial; for a model without a temperature, of
@@ -428,9 +427,9 @@ def curve(
     for truth in tqdm(own, desc=f"{photos.name}: curve of {label}", mininterval=5):
         true_rgb = to_tensor(truth)
         true_ab = rgb_to_lab(true_rgb)[:, 1:]
-        coloring = pipe.prepare(Image.fromarray(truth), working_size)
+        coloring = pipe.prepare(Image.fromarray(truth), dials["working_size"])
         for place, value in enumerate(values):
-            photo = coloring.render(**({"colorfulness": 1.0} | {dial: value}))
+            photo = coloring.render(**({"colorfulness": 1.0, "balance": dials["balance"]} | {dial: value}))
             rgb = to_tensor(np.asarray(photo.to_pil().convert("RGB")))
             ab = rgb_to_lab(rgb)[:, 1:]
             errors[place].append(metrics.ab_mse(ab, true_ab).item())

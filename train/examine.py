@@ -6,7 +6,7 @@
 The parts, each on the same photographs (the first --photos of a shuffle with seed 0) and at the default dials:
     broken       photographs that nobody would keep: a vivid block where the truth is gray, or a cast over everything
     hints        what hints with the truth's own color gain, and how far a single contrary hint reaches
-    dials        error and colorfulness along both dials, and the largest step between neighbors
+    dials        error and colorfulness along the dials, and the largest step between neighbors
     calibration  whether places where the model is sure are right, and whether it expects the errors that it makes
     aged         photographs with the marks of age: grain, blur, fading, toning ...
     formats      tall and wide strips beside the same regions of the whole photographs, and photographs enlarged
@@ -53,6 +53,7 @@ HINT_COUNTS = (0, 1, 5, 20)
 CONTRARY = 50  # chroma of the contrary hint, in Lab units
 NEAR, FAR = 0.1, 0.3  # of the short side: what counts as around a hint, and as far from it
 COLORFULNESS_STEPS = tuple(step / 4 for step in range(9))
+BALANCE_STEPS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.6, 0.8, 1.0)
 TEMPERATURE_STEPS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0, 1.2, 1.5)
 GROUPS = 10  # of places, by entropy
 AGED_SHOWN = 8  # photographs on the sheet
@@ -355,8 +356,9 @@ def contrary_hint(automatic: Coloring, places: list[Hint]) -> tuple[float, float
 
 
 def dials(pipe: ColorizationPipeline, photos: list[Truth], output: Path) -> dict:
-    """Error and colorfulness along each dial, the other one at its default."""
+    """Error and colorfulness along each dial, the others at their defaults."""
     settings = [("colorfulness", value) for value in COLORFULNESS_STEPS]
+    settings += [("balance", value) for value in BALANCE_STEPS]
     if pipe.model.has_distribution:
         settings += [("temperature", value) for value in TEMPERATURE_STEPS]
     tallies = {setting: Tally() for setting in settings}

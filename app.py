@@ -41,7 +41,7 @@ from colorizer.models import Colorizer, model_class
 MAX_MEGAPIXELS = 50
 PREVIEW_SIDE = 2048
 # The ends of the page's dials; that for the working size reaches further where a model's default lies outside.
-COLORFULNESS, TEMPERATURE, WORKING_SIZE = (0, 2), (0.1, 1), (128, 512)
+COLORFULNESS, TEMPERATURE, BALANCE, WORKING_SIZE = (0, 2), (0.1, 1), (0, 1), (128, 512)
 MAX_WORKING_SIZE = 1024  # through the API; more would keep everyone else waiting
 KEEP_FILES = 60 * 60  # seconds that uploads, previews and downloads stay on the server's disk
 EXAMPLES = ("astronaut", "camera", "chelsea", "coffee", "moon", "rocket")
@@ -157,20 +157,25 @@ def on_lent_gpu(pipeline: ColorizationPipeline) -> ColorizationPipeline:
     return pipeline
 
 
+Dials = tuple[float | None, float | None, float | None]  # colorfulness, temperature and balance; None: the default
+
+
 @dataclasses.dataclass
 class Work:
     """A photo whose colors have been predicted, and by what."""
 
     coloring: Coloring
     has_temperature: bool  # whether the dial for caution means anything
+    has_balance: bool
     model_name: str
 
     @property
     def photo(self) -> Photo:
         return self.coloring.photo
 
-    def render(self, colorfulness: float | None, temperature: float | None, max_side: int | None = None) -> Photo:
-        return self.coloring.render(colorfulness, temperature if self.has_temperature else None, max_side)
+    def render(self, dials: Dials, max_side: int | None = None) -> Photo:
+        colorfulness, temperature, balance = dials
+        return self.coloring.render(colorfulness, temperature if self.has_temperature else None, max_side, balance)
 
 
 class Shelf:
@@ -222,7 +227,7 @@ class Session:
     path: str  # of the photo that was given
     choice: str  # of the model
     working_size: int | None
-    dials: tuple[float | None, float | None]  # colorfulness and temperature of the picture shown
+    dials: Dials  # of the picture shown
     before: str  # path of the gray preview
 
 
@@ -425,14 +430,16 @@ DOWNLOAD = """(file) => {
 }"""
 
 
-def dial_defaults(model: Colorizer) -> tuple[float, float, int]:
-    """Where the dials for colorfulness, caution and working size stand for a model."""
-    defaults = model.defaults
-    wanted = (defaults["colorfulness"], defaults["temperature"] or TEMPERATURE[1], defaults["working_size"])
-    return tuple(
-        min(max(value, low), high)
-        for value, (low, high) in zip(wanted, (COLORFULNESS, TEMPERATURE, size_range(model)), strict=True)
-    )
+def dial_defaults(model: Colorizer) -> tuple[float, float, float, int]:
+    """Where the dials for colorfulness, caution, balance and working size stand for a model."""
+    defaults = {"balance": 0.0} | model.defaults | {"temperature": model.defaults["temperature"] or TEMPERATURE[1]}
+    ranges = {
+        "colorfulness": COLORFULNESS,
+        "temperature": TEMPERATURE,
+        "balance": BALANCE,
+        "working_size": size_range(model),
+    }
+    return tuple(min(max(defaults[name], low), high) for name, (low, high) in ranges.items())
 
 
 def size_range(model: Colorizer) -> tuple[int, int]:
@@ -443,12 +450,13 @@ def size_range(model: Colorizer) -> tuple[int, int]:
 
 def looks_of(model: Colorizer) -> dict[str, dict]:
     """What a model asks of the parts of the page that depend on it: their properties, as gradio calls them."""
-    colorfulness, temperature, working_size = dial_defaults(model)
+    colorfulness, temperature, balance, working_size = dial_defaults(model)
     low, high = size_range(model)
     paints_digits = model.domain == "digits"
     return {
         "colorfulness": {"value": colorfulness},
         "temperature": {"value": temperature, "visible": model.has_distribution},
+        "balance": {"value": balance, "visible": model.keeps_lightness},
         "working_size": {"minimum": low, "maximum": high, "value": working_size},
         "advanced": {"visible": model.input_size is None},
         # Hidden and not absent: what gradio draws anew has lost its name, see NAME_EXAMPLES.
@@ -488,22 +496,26 @@ def build_app(studio: Studio | None = None) -> gr.Blocks:
         photo = Photo.open(path, max_megapixels=MAX_MEGAPIXELS)
         coloring = pipeline.prepare(photo, working_size)
         coloring.embedding = None  # only hints would read it again, and it is the largest part
-        return Work(coloring, pipeline.model.has_distribution, pipeline.model.source)
+        model = pipeline.model
+        return Work(coloring, model.has_distribution, model.keeps_lightness, model.source)
 
-    def color(path: str | None, colorfulness, temperature, working_size, choice, session: Session | None) -> dict:
+    def color(
+        path: str | None, colorfulness, temperature, balance, working_size, choice, session: Session | None
+    ) -> dict:
         """Color a photo that was just given; the result takes the place of the one before."""
         if path is None:
             return {photo_input: None}
         start = time.perf_counter()
+        dials = colorfulness, temperature, balance
         with told(path):
             work = prepare(path, working_size, choice)
-            after = work.render(colorfulness, temperature, PREVIEW_SIDE)
+            after = work.render(dials, PREVIEW_SIDE)
             gray = work.coloring.gray(PREVIEW_SIDE)
         seconds = time.perf_counter() - start
         if session:
             shelf.drop(session.key)
         before = save_preview(gray, "before")
-        session = Session(uuid.uuid4().hex, path, choice, working_size, (colorfulness, temperature), before)
+        session = Session(uuid.uuid4().hex, path, choice, working_size, dials, before)
         shelf.put(session.key, work)
         photo = work.photo
         facts = f"{photo.width} × {photo.height} pixels, colored in {seconds:.1f} s by {work.model_name}"
@@ -513,6 +525,7 @@ def build_app(studio: Studio | None = None) -> gr.Blocks:
             facts_line: paragraph(facts, role="status"),
             download: gr.Button(f"Download full size ({photo.output_format})"),
             temperature_dial: gr.Slider(visible=work.has_temperature),
+            balance_dial: gr.Slider(visible=work.has_balance),
             input_panel: gr.Column(visible=False),
             result_panel: gr.Column(visible=True),
             photo_input: None,
@@ -524,16 +537,16 @@ def build_app(studio: Studio | None = None) -> gr.Blocks:
     def color_digit(index: int, *args) -> dict:
         return color(digit_files[index], *args)
 
-    def again(colorfulness, temperature, working_size, choice, session: Session) -> dict:
+    def again(colorfulness, temperature, balance, working_size, choice, session: Session) -> dict:
         """Color the same photo again; the place for a new one stays as it is."""
-        shown = color(session.path, colorfulness, temperature, working_size, choice, session)
+        shown = color(session.path, colorfulness, temperature, balance, working_size, choice, session)
         return {part: shown[part] for part in result}
 
-    def color_again(colorfulness, temperature, working_size, choice, session: Session | None):
+    def color_again(colorfulness, temperature, balance, working_size, choice, session: Session | None):
         """The same photo, seen by the network at another size."""
         if session is None or session.working_size == working_size:
             return gr.skip()
-        return again(colorfulness, temperature, working_size, choice, session)
+        return again(colorfulness, temperature, balance, working_size, choice, session)
 
     def choose(choice: str, session: Session | None) -> dict:
         """Another model, with its own dials and examples; the photo that is shown is colored by it."""
@@ -556,17 +569,18 @@ def build_app(studio: Studio | None = None) -> gr.Blocks:
             shelf.put(session.key, work)
         return work
 
-    def turn_dial(colorfulness, temperature, session: Session | None):
+    def turn_dial(colorfulness, temperature, balance, session: Session | None):
         """Render the preview again: no network runs."""
-        if session is None or session.dials == (colorfulness, temperature):
+        dials = colorfulness, temperature, balance
+        if session is None or session.dials == dials:
             return gr.skip(), gr.skip()
         with told(session.path):
             work = shelved(session)
-            after = work.render(colorfulness, temperature, PREVIEW_SIDE)
+            after = work.render(dials, PREVIEW_SIDE)
             before = session.before
             if not Path(before).is_file():  # deleted in the meantime, see KEEP_FILES
                 before = save_preview(work.coloring.gray(PREVIEW_SIDE), "before")
-        session = dataclasses.replace(session, dials=(colorfulness, temperature), before=before)
+        session = dataclasses.replace(session, dials=dials, before=before)
         return (session.before, save_preview(after, "after")), session
 
     def make_download(session: Session | None) -> str | None:
@@ -574,7 +588,7 @@ def build_app(studio: Studio | None = None) -> gr.Blocks:
         if session is None:
             return None
         with told(session.path):
-            return save_full_size(shelved(session).render(*session.dials), session.path)
+            return save_full_size(shelved(session).render(session.dials), session.path)
 
     def new_photo():
         return gr.Column(visible=True), None
@@ -605,6 +619,7 @@ def build_app(studio: Studio | None = None) -> gr.Blocks:
         temperature: float | None = None,
         working_size: float | None = None,
         model: str | None = None,
+        balance: float | None = None,
     ):
         """Color a photo. Returns the file at its full size, in its own format, and {model, width, height, seconds}.
 
@@ -614,7 +629,7 @@ def build_app(studio: Studio | None = None) -> gr.Blocks:
         start = time.perf_counter()
         with told(photo or ""):
             work = prepare(photo, working_size, model)
-            path = save_full_size(work.coloring.render(colorfulness, temperature), photo)
+            path = save_full_size(work.coloring.render(colorfulness, temperature, balance=balance), photo)
         info = {
             "model": work.model_name,
             "width": work.photo.width,
@@ -668,6 +683,13 @@ def build_app(studio: Studio | None = None) -> gr.Blocks:
                     info="Low: bold, decided colors. High: soft, safe ones.",
                     **looks["temperature"],
                 )
+                balance_dial = gr.Slider(
+                    *BALANCE,
+                    step=0.05,
+                    label="Balance",
+                    info="Takes away a tint that lies over the whole photo.",
+                    **looks["balance"],
+                )
                 with gr.Accordion("Advanced", open=False, **looks["advanced"]) as advanced:
                     size_dial = gr.Slider(
                         step=32,
@@ -700,12 +722,14 @@ def build_app(studio: Studio | None = None) -> gr.Blocks:
 
         # ---- who calls what; only the API at the end is public
 
-        dials = [colorfulness_dial, temperature_dial, size_dial, menu, state]
-        result = [state, compare, facts_line, download, temperature_dial, result_panel]
+        quick_dials = [colorfulness_dial, temperature_dial, balance_dial]  # which need no network
+        dials = [*quick_dials, size_dial, menu, state]
+        result = [state, compare, facts_line, download, temperature_dial, balance_dial, result_panel]
         new_result = [*result, input_panel, photo_input]
         parts = {  # by the names that looks_of gives them
             "colorfulness": colorfulness_dial,
             "temperature": temperature_dial,
+            "balance": balance_dial,
             "working_size": size_dial,
             "advanced": advanced,
             "photographs": photograph_row,
@@ -752,10 +776,9 @@ def build_app(studio: Studio | None = None) -> gr.Blocks:
         ).success(js=SHOW_CHOICE, **private)
 
         gr.on(
-            [dial.input for dial in (colorfulness_dial, temperature_dial)]
-            + [dial.release for dial in (colorfulness_dial, temperature_dial)],
+            [event for dial in quick_dials for event in (dial.input, dial.release)],
             turn_dial,
-            [colorfulness_dial, temperature_dial, state],
+            [*quick_dials, state],
             [compare, state],
             show_progress="hidden",
             trigger_mode="always_last",
@@ -784,6 +807,7 @@ def build_app(studio: Studio | None = None) -> gr.Blocks:
                     gr.Number(label="temperature"),
                     gr.Number(label="working_size", precision=0),
                     gr.Textbox(label="model"),
+                    gr.Number(label="balance"),
                 ],
                 [gr.File(label="file"), gr.JSON(label="info")],
                 api_name="colorize",

@@ -125,7 +125,7 @@ def test_api_returns_the_full_size_file_in_its_own_format_with_its_metadata(serv
 
 def test_api_takes_every_dial(server, jpeg):
     gray, _ = server.predict(
-        photo=handle_file(jpeg), colorfulness=0, temperature=0.5, working_size=128, api_name="/colorize"
+        photo=handle_file(jpeg), colorfulness=0, temperature=0.5, working_size=128, balance=0.5, api_name="/colorize"
     )
     pixels = np.asarray(Image.open(gray).convert("RGB")).astype(int)
     assert np.ptp(pixels, axis=2).max() <= 2  # at colorfulness 0 what comes out is gray
@@ -150,8 +150,9 @@ def test_only_colorize_is_public(server):
         "temperature",
         "working_size",
         "model",
+        "balance",
     ]
-    assert [p["parameter_has_default"] for p in parameters] == [False, True, True, True, True]
+    assert [p["parameter_has_default"] for p in parameters] == [False, True, True, True, True, True]
 
 
 def test_api_takes_the_name_of_a_bundled_model(server, ladder, tmp_path, monkeypatch):
@@ -196,7 +197,9 @@ def test_more_than_fifty_megapixels_are_refused(server, tmp_path, capfd):
     assert "Traceback" not in capfd.readouterr().err
 
 
-@pytest.mark.parametrize("dials", [{"temperature": -1}, {"working_size": 100_000}, {"colorfulness": -1}])
+@pytest.mark.parametrize(
+    "dials", [{"temperature": -1}, {"working_size": 100_000}, {"colorfulness": -1}, {"balance": 2}]
+)
 def test_impossible_dials_are_refused(server, jpeg, capfd, dials):
     with pytest.raises(AppError):
         server.predict(handle_file(jpeg), **dials, api_name="/colorize")
@@ -210,7 +213,7 @@ def test_the_preview_is_small_and_the_download_is_not(tmp_path):
     path = tmp_path / "wide.png"
     Image.fromarray(data.moon()).resize((2600, 1300)).save(path)
     page = app.build_app()
-    shown = outputs(page, "color", str(path), 1.0, 0.4, 256, app.MAIN, None)
+    shown = outputs(page, "color", str(path), 1.0, 0.4, 0.2, 256, app.MAIN, None)
     for preview in shown["compare"]:
         assert max(Image.open(preview).size) == 2048
     assert "2600 × 1300" in shown["facts"] and "fusion_compact (bundled)" in shown["facts"]
@@ -221,30 +224,34 @@ def test_the_preview_is_small_and_the_download_is_not(tmp_path):
 
 def test_dials_answer_without_the_network(jpeg, monkeypatch):
     page = app.build_app()
-    session = outputs(page, "color", str(jpeg), 1.0, 0.4, 256, app.MAIN, None)["state"]
+    session = outputs(page, "color", str(jpeg), 1.0, 0.4, 0.2, 256, app.MAIN, None)["state"]
     monkeypatch.setattr(ColorizationPipeline, "prepare", None)
     monkeypatch.setattr("colorizer.models.fusion.FusionColorizer.logits", None)
-    (before, after), turned = events(page)["turn_dial"](0, 0.4, session)
+    (before, after), turned = events(page)["turn_dial"](0, 0.4, 0.2, session)
     assert before == session.before
     assert np.ptp(np.asarray(Image.open(after)).astype(int), axis=2).max() <= 4  # gray, as a JPEG is
-    assert turned.dials == (0, 0.4)
+    assert turned.dials == (0, 0.4, 0.2)
+    (_, tinted), turned = events(page)["turn_dial"](1, 0.4, 0, turned)
+    (_, plain), turned = events(page)["turn_dial"](1, 0.4, 1, turned)
+    assert Path(tinted).read_bytes() != Path(plain).read_bytes()
+    assert turned.dials == (1, 0.4, 1)
 
 
 def test_a_coloring_that_left_the_shelf_is_made_again(jpeg, monkeypatch):
     monkeypatch.setattr(app.Shelf, "get", lambda self, key: None)
     page = app.build_app()
-    session = outputs(page, "color", str(jpeg), 1.0, 0.4, 256, app.MAIN, None)["state"]
-    (_, after), _ = events(page)["turn_dial"](1.5, 0.4, session)
+    session = outputs(page, "color", str(jpeg), 1.0, 0.4, 0.2, 256, app.MAIN, None)["state"]
+    (_, after), _ = events(page)["turn_dial"](1.5, 0.4, 0.2, session)
     assert Image.open(after).size == (400, 300)
     jpeg.unlink()
     with pytest.raises(app.gr.Error, match="choose it again"):
-        events(page)["turn_dial"](0.5, 0.4, session)
+        events(page)["turn_dial"](0.5, 0.4, 0.2, session)
 
 
 def test_every_example_colors(monkeypatch):
     page = app.build_app()
     for index, name in enumerate(app.EXAMPLES):
-        shown = outputs(page, "color_photograph", index, 1.0, 0.4, 256, app.MAIN, None)
+        shown = outputs(page, "color_photograph", index, 1.0, 0.4, 0.2, 256, app.MAIN, None)
         assert Path(shown["state"].path).stem == name
         assert Image.open(shown["state"].path).mode == "L"
 
@@ -254,13 +261,13 @@ def test_examples_outlive_the_cleaning_of_old_files():
 
     page = app.build_app()
     delete_files_created_by_app(page, age=None)
-    assert outputs(page, "color_photograph", 0, 1.0, 0.4, 256, app.MAIN, None)["state"]
+    assert outputs(page, "color_photograph", 0, 1.0, 0.4, 0.2, 256, app.MAIN, None)["state"]
 
 
 def test_transparent_photos_have_a_preview(tmp_path):
     path = tmp_path / "cutout.png"
     Image.fromarray(np.dstack([data.camera()[:64, :96], np.zeros((64, 96), np.uint8)])).save(path)
-    shown = outputs(app.build_app(), "color", str(path), 1.0, 0.4, 256, app.MAIN, None)
+    shown = outputs(app.build_app(), "color", str(path), 1.0, 0.4, 0.2, 256, app.MAIN, None)
     assert np.asarray(Image.open(shown["compare"][1])).min() > 250  # all of it shows the white behind
 
 
@@ -271,8 +278,8 @@ def test_temperature_is_hidden_where_it_means_nothing(tiny_model, tmp_path, monk
     page = app.build_app()
     dial = next(block for block in page.blocks.values() if getattr(block, "label", "") == "Caution")
     assert dial.visible is False
-    session = outputs(page, "color", str(jpeg), 1.0, 0.4, 256, app.MAIN, None)["state"]
-    events(page)["turn_dial"](0.5, 0.4, session)
+    session = outputs(page, "color", str(jpeg), 1.0, 0.4, 0.2, 256, app.MAIN, None)["state"]
+    events(page)["turn_dial"](0.5, 0.4, 0.2, session)
     assert events(page)["make_download"](session)
 
 
@@ -282,7 +289,7 @@ def test_the_place_for_a_photo_gets_values_only():
     photo = next(block for block in page.blocks.values() if block.elem_id == "photo")
     senders = {event.fn.__name__ for event in page.fns.values() if event.fn and photo in event.outputs}
     assert senders == {"color", "color_photograph", "color_digit", "new_photo", "<lambda>"}
-    assert events(page)["color"](None, 1.0, 0.4, 256, app.MAIN, None) == {photo: None}
+    assert events(page)["color"](None, 1.0, 0.4, 0.2, 256, app.MAIN, None) == {photo: None}
 
 
 class Sheet:
@@ -392,11 +399,11 @@ def test_one_model_is_a_menu_too():
 
 
 def test_choosing_a_model_colors_the_photo_again_and_sets_the_dials(page, jpeg):
-    first = outputs(page, "color", str(jpeg), 1.3, 0.4, 256, app.MAIN, None)["state"]
+    first = outputs(page, "color", str(jpeg), 1.3, 0.4, 0.2, 256, app.MAIN, None)["state"]
     shown = events(page)["choose"]("two_stage", first)
     dials = {part.label: update for part, update in shown.items() if getattr(part, "label", None)}
     assert dials["Colorfulness"]["value"] == 1
-    assert dials["Caution"]["visible"] is False
+    assert dials["Caution"]["visible"] is False and dials["Balance"]["visible"] is True
     size = dials["Working size"]
     assert (size["minimum"], size["value"], size["maximum"]) == (32, 32, 512)
     named = {part.elem_id: value for part, value in shown.items() if part.elem_id}
@@ -404,17 +411,17 @@ def test_choosing_a_model_colors_the_photo_again_and_sets_the_dials(page, jpeg):
     assert "tiny pictures" in named["model"]
     assert named["photographs"]["visible"] is True and named["digits"]["visible"] == "hidden"
     session = outputs(page, "choose", "two_stage", first)["state"]
-    assert (session.choice, session.working_size, session.dials) == ("two_stage", 32, (1.0, 1))
+    assert (session.choice, session.working_size, session.dials) == ("two_stage", 32, (1.0, 1, 0.0))
     # What follows is of the same model, on the shelf or not.
     assert Path(events(page)["make_download"](session)).is_file()
-    again = outputs(page, "color_again", 1.0, 1, 64, "two_stage", session)
+    again = outputs(page, "color_again", 1.0, 1, 0, 64, "two_stage", session)
     assert "by two_stage (bundled)" in again["facts"] and "photo" not in again
     back = outputs(page, "choose", app.MAIN, again["state"])
     assert "by fusion_compact (bundled)" in back["facts"] and back["model"] == "<p></p>"
 
 
 def test_choosing_what_is_chosen_changes_nothing(page, jpeg):
-    session = outputs(page, "color", str(jpeg), 1.3, 0.4, 256, app.MAIN, None)["state"]
+    session = outputs(page, "color", str(jpeg), 1.3, 0.4, 0.2, 256, app.MAIN, None)["state"]
     assert events(page)["choose"](app.MAIN, session) == app.gr.skip()
 
 
@@ -429,7 +436,7 @@ def test_a_choice_without_a_photo_sets_the_page_up(page):
 def test_a_choice_after_the_photo_is_gone(page, jpeg, monkeypatch):
     warned = []
     monkeypatch.setattr(app.gr, "Warning", warned.append)
-    session = outputs(page, "color", str(jpeg), 1.0, 0.4, 256, app.MAIN, None)["state"]
+    session = outputs(page, "color", str(jpeg), 1.0, 0.4, 0.2, 256, app.MAIN, None)["state"]
     jpeg.unlink()
     shown = outputs(page, "choose", "mnist_cnn_bn", session)
     assert "choose it again" in warned[0]
@@ -447,15 +454,15 @@ def test_models_are_loaded_when_they_are_chosen_and_stay(ladder, monkeypatch):
 
 
 def test_two_visitors_use_two_models(page, jpeg):
-    one = outputs(page, "color", str(jpeg), 1.0, 0.4, 256, app.MAIN, None)["state"]
-    two = outputs(page, "color", str(jpeg), 1.0, 0.4, 256, "plain_autoencoder", None)["state"]
+    one = outputs(page, "color", str(jpeg), 1.0, 0.4, 0.2, 256, app.MAIN, None)["state"]
+    two = outputs(page, "color", str(jpeg), 1.0, 0.4, 0.2, 256, "plain_autoencoder", None)["state"]
     for session, name in ((one, "fusion_compact"), (two, "plain_autoencoder")):
-        assert name in outputs(page, "color_again", 1.0, 0.4, 128, session.choice, session)["facts"]
+        assert name in outputs(page, "color_again", 1.0, 0.4, 0.2, 128, session.choice, session)["facts"]
 
 
 @pytest.mark.parametrize("name", ["mnist_linear", "mnist_cnn_bn"])
 def test_a_digit_is_painted(page, name):
-    shown = outputs(page, "color_digit", 3, 1.0, 1, 32, name, None)
+    shown = outputs(page, "color_digit", 3, 1.0, 1, 0, 32, name, None)
     assert Path(shown["state"].path).stem == "digit-3"
     assert "28 × 28" in shown["facts"] and name in shown["facts"]
     before, after = (np.asarray(Image.open(preview)).astype(int) for preview in shown["compare"])
@@ -464,7 +471,7 @@ def test_a_digit_is_painted(page, name):
     assert np.abs(before[5::11, 5::11, 0] - digit).max() < 24  # the digit itself is what stood before; as a JPEG
     with Image.open(events(page)["make_download"](shown["state"])) as image:
         assert image.size == (28, 28)
-    (_, gray), _ = events(page)["turn_dial"](0, 1, shown["state"])
+    (_, gray), _ = events(page)["turn_dial"](0, 1, 0.2, shown["state"])
     assert np.ptp(np.asarray(Image.open(gray)).astype(int), axis=2).max() <= 4
 
 
@@ -479,11 +486,11 @@ def test_a_revision_can_be_named(hub):
 def test_a_coloring_goes_on_with_the_model_that_it_began_with(hub, monkeypatch, jpeg):
     studio = app.Studio()
     page = app.build_app(studio)
-    session = outputs(page, "color", str(jpeg), 1.0, 0.4, 256, app.MAIN, None)["state"]
+    session = outputs(page, "color", str(jpeg), 1.0, 0.4, 0.2, 256, app.MAIN, None)["state"]
     studio.wanted = "tester/colors"
     studio.fetch()
     monkeypatch.setattr(ColorizationPipeline, "prepare", None)
-    (_, after), _ = events(page)["turn_dial"](1.5, 0.4, session)
+    (_, after), _ = events(page)["turn_dial"](1.5, 0.4, 0.2, session)
     assert Path(after).is_file()
 
 

@@ -281,7 +281,10 @@ def test_dials_change_the_picture(open_page):
     assert chroma(pictures(page)[1]) > first
     vivid = pictures(page)[1]
     turn(page, "Caution", 0.1)
-    assert np.abs(pictures(page)[1] - vivid).max() > 2
+    bold = pictures(page)[1]
+    assert np.abs(bold - vivid).max() > 2
+    turn(page, "Balance", 1)
+    assert np.abs(pictures(page)[1] - bold).max() > 2
     assert chroma(pictures(page)[0]) < 1  # the picture before stays
 
 
@@ -300,7 +303,7 @@ def test_working_size_colors_again(open_page):
     turn(page, "Working size", 128)
     assert np.abs(pictures(page)[1] - first).max() > 2
     # The last of several sizes counts, though the network may still be busy with the first.
-    with page.expect_request(lambda request: "queue/join" in request.url and request.post_data_json["data"][2] == 512):
+    with page.expect_request(lambda request: "queue/join" in request.url and request.post_data_json["data"][3] == 512):
         for size in (320, 512):
             box.fill(str(size))
             box.blur()
@@ -354,6 +357,7 @@ def test_digits_are_painted(open_page, ladder):
     assert before.shape == after.shape == (308, 308, 3)
     assert chroma(before) < 1 < chroma(after)
     assert not page.get_by_role("button", name="Advanced").is_visible()  # there is one size only
+    assert not page.get_by_label("number input for Balance").is_visible()  # digits have no tint over all
     turn(page, "Colorfulness", 0)
     with page.expect_download() as download:
         page.get_by_role("button", name="Download full size (PNG)").click()

@@ -18,7 +18,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from colorizer import __version__
-from colorizer.dials import BALANCE, COLORFULNESS, TEMPERATURE, WORKING_SIZE
+from colorizer.dials import BALANCE, COLORFULNESS, RESTRAINT, TEMPERATURE, WORKING_SIZE
 from colorizer.errors import ColorizerError
 
 # A batch holds at most this many decoded pixels, whatever --batch-size says: larger photos go one at a time.
@@ -214,6 +214,7 @@ class Run:
                 working_size=self.args.working_size,
                 batch_size=len(batch),
                 balance=self.args.balance,
+                restraint=self.args.restraint,
             )
         except Exception as error:
             failure = error.with_traceback(None)  # whose frames hold the memory that was short
@@ -288,6 +289,7 @@ def color_parser() -> Parser:
     add("--colorfulness", type=number(*COLORFULNESS), metavar="X", help="0 gray, 1 as predicted, up to 3")
     add("--temperature", type=number(*TEMPERATURE), metavar="T", help="0.05 (bold) to 2 (muted)")
     add("--balance", type=number(*BALANCE), metavar="B", help="0 to 1: how much of a tint over all is taken away")
+    add("--restraint", type=number(*RESTRAINT), metavar="R", help="0 to 1: how much softer strong colors are read")
     add(
         "--working-size",
         type=number(*WORKING_SIZE, int),

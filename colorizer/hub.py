@@ -22,7 +22,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from colorizer.dials import BALANCE, COLORFULNESS, TEMPERATURE, WORKING_SIZE
+from colorizer.dials import BALANCE, COLORFULNESS, RESTRAINT, TEMPERATURE, WORKING_SIZE
 from colorizer.errors import ColorizerError
 
 if TYPE_CHECKING:
@@ -244,15 +244,16 @@ def _is_plain(value) -> bool:
 
 
 def check_defaults(defaults, where: str) -> dict:
-    """The dials of a config.json: numbers in the ranges that the pipeline takes, of which `balance` may be absent.
+    """The dials of a config.json: numbers in the ranges that the pipeline takes; balance and restraint may be absent.
 
     Raises ColorizerError, beginning with `where`, for any that is none.
     """
     needed = {"working_size": WORKING_SIZE, "temperature": TEMPERATURE, "colorfulness": COLORFULNESS}
-    ranges = needed | {"balance": BALANCE}
+    ranges = needed | {"balance": BALANCE, "restraint": RESTRAINT}
     if not isinstance(defaults, dict) or not needed.keys() <= defaults.keys() <= ranges.keys():
         raise ColorizerError(
-            f"{where}: the defaults in {CONFIG_FILE} must be {', '.join(needed)}, perhaps balance, and no more."
+            f"{where}: the defaults in {CONFIG_FILE} must be {', '.join(needed)}, perhaps balance, perhaps restraint, "
+            "and no more."
         )
     for key, value in defaults.items():
         low, high = ranges[key]

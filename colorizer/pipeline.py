@@ -8,9 +8,10 @@
     coloring.with_hints([Hint(320, 200, a=40, b=20, radius=6)]).render()
 
 The network sees a small copy of the photo's lightness (its short side is the working size), with its levels stretched
-where they have faded, and predicts ab, mostly at a quarter of that. A part of the tint that lies over the whole of it
-is taken away (`balanced`). A guided filter brings ab to the photo's size along the edges of the photo's own lightness,
-which is kept. Everything of the photo's size is computed in horizontal bands, so that memory stays bounded.
+where they have faded, and predicts a distribution over ab, mostly at a quarter of that. Strong colors are read from it
+with more caution than pale ones (`restrained`), and a part of the tint over the whole picture is taken away
+(`balanced`). A guided filter brings ab to the photo's size along the edges of the photo's own lightness, which is
+kept. Everything of the photo's size is computed in horizontal bands, so that memory stays bounded.
 
 Models that paint whole pictures (`keeps_lightness = False`: those of digits) are the exception: the result is what
 they paint, enlarged to the photo's size. White ink can have no color, so a digit's own lightness cannot be kept.
@@ -34,7 +35,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from colorizer import color
-from colorizer.dials import BALANCE, COLORFULNESS, TEMPERATURE, WORKING_SIZE
+from colorizer.dials import BALANCE, COLORFULNESS, RESTRAINT, TEMPERATURE, WORKING_SIZE
 from colorizer.errors import ColorizerError
 from colorizer.images import Photo
 from colorizer.models import Colorizer
@@ -53,6 +54,8 @@ MOST_STRETCHED = 10  # what spans less than SPAN / MOST_STRETCHED shows nothing 
 RADIUS, EPSILON = 1, 49.0
 FINER = 4  # the maps' grid against the prediction's: bicubic there, bilinear from there on
 GRID = 2  # a prediction that comes at the working size itself is reduced by this first
+
+STRONG = 30  # the chroma that gets half of the restraint, see `restrained`
 
 BAND_PIXELS = 2**17  # small enough for a band's tensors to stay in the processor's cache, large enough to keep it busy
 
@@ -126,6 +129,7 @@ class ColorizationPipeline:
         return_dict: bool = False,
         batch_size: int = 8,
         balance: float | None = None,
+        restraint: float | None = None,
     ):
         """Colors one image or a list of them.
 
@@ -138,6 +142,7 @@ class ColorizationPipeline:
             return_dict: return more than the image.
             batch_size: the most photos in one run of the network.
             balance: share of the tint over the whole picture that is taken away, 0 to 1; see `balanced`.
+            restraint: how far strong colors are read at temperature 1 instead, 0 to 1; see `restrained`.
 
         None means the model's own default.
 
@@ -159,7 +164,7 @@ class ColorizationPipeline:
         for index, source in enumerate(images):
             coloring, colorings[index] = colorings[index], None  # the photo may go as soon as it is rendered
             same_kind = (lambda photo: photo) if isinstance(source, Photo) else Photo.to_pil
-            result = same_kind(coloring.render(colorfulness, temperature, balance=balance))
+            result = same_kind(coloring.render(colorfulness, temperature, balance=balance, restraint=restraint))
             if return_dict:
                 result = {
                     "image": result,
@@ -244,10 +249,13 @@ class ColorizationPipeline:
             if embedding is not None:
                 coloring.embedding = tuple(part[index : index + 1].clone() for part in embedding)
 
-    def _ab(self, prediction: Tensor, temperature: float | None) -> Tensor:
+    def _ab(self, prediction: Tensor, temperature: float | None, restraint: float) -> Tensor:
         """ab (1, 2, h, w) in Lab units of one photo's prediction, on the grid where the guided filter is fitted."""
         if self.model.has_distribution:
-            return self._decoder.decode(prediction, temperature).float()
+            ab = self._decoder.decode(prediction, temperature).float()
+            if restraint and temperature < 1:
+                ab = restrained(ab, self._decoder.decode(prediction, 1.0).float(), restraint)
+            return ab
         if self._predicts_on_grid:
             return prediction
         ab = color.rgb_to_lab(prediction.clamp(0, 1))[:, 1:] if self.model.output == "rgb" else prediction
@@ -297,7 +305,7 @@ class Coloring:
         self._pipeline = pipeline
         self._plane = plane
         # The latest of what costs most, replaced as a whole so that threads need no lock.
-        self._maps: tuple[tuple[float | None, float], Tensor] | None = None
+        self._maps: tuple[tuple[float | None, float, float], Tensor] | None = None
         self._preview: tuple[int, Tensor, np.ndarray | None] | None = None
 
     @property
@@ -338,6 +346,7 @@ class Coloring:
         temperature: float | None = None,
         max_side: int | None = None,
         balance: float | None = None,
+        restraint: float | None = None,
     ) -> Photo:
         """The photo in color; no network runs.
 
@@ -348,6 +357,8 @@ class Coloring:
             balance: share of the tint over the whole picture that is taken away, 0 to 1 (see `balanced`); None: the
                 model's default. With n hints a share of 1 / (1 + n) of that: hints tell what the picture's tint is.
                 Nothing for models that paint whole pictures.
+            restraint: how far strong colors are read at temperature 1 instead, 0 to 1 (see `restrained`), for models
+                with a distribution; None: the model's default.
 
         Returns:
             A Photo with RGB pixels of the photo's depth and its lightness (to half a unit of L, what cannot be shown
@@ -370,8 +381,11 @@ class Coloring:
         if balance is None:
             balance = model.defaults.get("balance", 0.0)
         balance = _checked("balance", balance, *BALANCE)
+        if restraint is None:
+            restraint = model.defaults.get("restraint", 0.0)
+        restraint = _checked("restraint", restraint, *RESTRAINT)
         if model.keeps_lightness:
-            maps = self._guide_maps(temperature, balance / (1 + len(self.hints))) if colorfulness else None
+            maps = self._guide_maps(temperature, restraint, balance / (1 + len(self.hints))) if colorfulness else None
             return self._made(max_side, functools.partial(_colored, maps=maps, colorfulness=colorfulness))
         painting = self._painting(colorfulness)
         return self._made(max_side, lambda rows, size, dtype: _enlarged(painting, size, dtype))
@@ -406,13 +420,13 @@ class Coloring:
         rgb = color.lab_to_rgb(lab)
         return rgb if colorfulness else rgb[:1].expand(3, -1, -1)  # rounding must not tint a gray
 
-    def _guide_maps(self, temperature: float | None, balance: float) -> Tensor:
-        """`guide_maps` of the ab at this temperature, balanced; the latest are kept."""
-        latest = self._maps
-        if latest is None or latest[0] != (temperature, balance):
-            ab = balanced(self._pipeline._ab(self.prediction, temperature), balance)
+    def _guide_maps(self, temperature: float | None, restraint: float, balance: float) -> Tensor:
+        """`guide_maps` of the ab at this temperature, restrained and balanced; the latest are kept."""
+        latest, dials = self._maps, (temperature, restraint, balance)
+        if latest is None or latest[0] != dials:
+            ab = balanced(self._pipeline._ab(self.prediction, temperature, restraint), balance)
             # A row of a prediction at a quarter stands for four of the working copy, also where that ends sooner.
-            latest = self._maps = ((temperature, balance), guide_maps(_resize(self.lightness, ab.shape[-2:]), ab))
+            latest = self._maps = (dials, guide_maps(_resize(self.lightness, ab.shape[-2:]), ab))
         return latest[1]
 
     def _reduced_to(self, max_side: int) -> tuple[Tensor, np.ndarray | None]:
@@ -490,6 +504,20 @@ def stretched(lightness: Tensor) -> Tensor:
     # The middle moves no farther than it takes for both ends to stay within 0..100.
     wide = (middle.clamp(SPAN / 2, 100 - SPAN / 2) + gain * (lightness - middle)).clamp(0, 100)
     return torch.where(gain > 1, wide, lightness)
+
+
+def restrained(ab: Tensor, plain: Tensor, restraint: float) -> Tensor:
+    """ab (1, 2, h, w) in Lab units with its strong colors moved towards `plain`, the same distribution's plain mean.
+
+    Below temperature 1 a place gets more of its likeliest colors than their probabilities say. Where those are pale
+    an error does little harm, where they are strong it shows: red cloth out of gray. With the chroma c of a place,
+
+        ab + restraint * c / (c + STRONG) * (plain - ab)
+
+    so that with a restraint of 1 pale colors are read at the temperature itself, and strong ones nearly as at 1.
+    """
+    chroma = ab.norm(dim=1, keepdim=True)
+    return ab + restraint * chroma / (chroma + STRONG) * (plain - ab)
 
 
 def balanced(ab: Tensor, share: float) -> Tensor:

@@ -199,11 +199,12 @@ def test_dials(colorize, tmp_path):
         pixels = np.asarray(Image.open(tmp_path / value / "a.png"), dtype=float)
         chroma[value] = np.ptp(pixels, axis=-1).mean()
     assert chroma["0"] == 0 < chroma["1"] < chroma["2"]
-    pictures = []
-    for value in ("0", "1"):
-        assert colorize("a.png", "-o", f"balanced-{value}", "--balance", value)[0] == 0
-        pictures.append((tmp_path / f"balanced-{value}" / "a.png").read_bytes())
-    assert pictures[0] != pictures[1]
+    for dial in ("--balance", "--restraint"):
+        pictures = []
+        for value in ("0", "1"):
+            assert colorize("a.png", "-o", f"out{dial}{value}", dial, value, "--temperature", "0.2")[0] == 0
+            pictures.append((tmp_path / f"out{dial}{value}" / "a.png").read_bytes())
+        assert pictures[0] != pictures[1]
 
 
 # -- failures of single photos ----------------------------------------------------------------------------------------
@@ -292,6 +293,7 @@ def test_inputs_are_never_overwritten(colorize, no_model, tmp_path):
         (["a.png", "--colorfulness", "nan"], ["--colorfulness", "nan"]),
         (["a.png", "--temperature", "0"], ["--temperature", "0"]),
         (["a.png", "--balance", "1.5"], ["--balance", "1.5"]),
+        (["a.png", "--restraint", "-1"], ["--restraint", "-1"]),
         (["a.png", "--temperature", "warm"], ["--temperature", "warm"]),
         (["a.png", "--working-size", "1.5"], ["--working-size", "1.5"]),
         (["a.png", "--batch-size", "0"], ["--batch-size", "0"]),

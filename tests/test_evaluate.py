@@ -110,7 +110,7 @@ def test_two_processes_find_what_one_finds(photos, tiny_folder, classifier_folde
     assert points[0]["rmse_to_gray"] > points[-1]["rmse_to_gray"]  # an untrained model's boldness is error
     assert many["rows"]["truth"]["rmse"] == 0 and many["rows"]["truth"]["ssim"] == pytest.approx(1)
     assert many["rows"]["gray"]["rmse_to_gray"] == 0 and many["rows"]["gray"]["accuracy"] is not None
-    dials = {"colorfulness": 1.0, "temperature": 1.0, "working_size": 64, "balance": 0.0}
+    dials = {"colorfulness": 1.0, "temperature": 1.0, "working_size": 64, "balance": 0.0, "restraint": 0.0}
     assert single["dials"][str(tiny_folder)] == dials
     assert single["device"] == "cpu" and set(single["versions"]) == {"torch", "timm", "accelerate", "colorizer"}
     assert single["command"].startswith("train/evaluate.py --model")

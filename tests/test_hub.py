@@ -211,6 +211,7 @@ def test_config_that_is_none(folder, content, says):
         ({"defaults": {"working_size": 256, "temperature": None, "colorfulness": 1.0}}, "must be a number"),
         ({"defaults": {"working_size": 256, "temperature": 1.0, "colorfulness": "high"}}, "colorfulness"),
         ({"defaults": {"working_size": 256, "temperature": 1.0, "colorfulness": 1.0, "balance": 2}}, "balance"),
+        ({"defaults": {"working_size": 256, "temperature": 1.0, "colorfulness": 1.0, "restraint": -1}}, "restraint"),
     ],
 )
 def test_config_that_is_wrong(folder, changes, says):
@@ -219,8 +220,9 @@ def test_config_that_is_wrong(folder, changes, says):
     assert says in sentence and str(folder) in sentence
 
 
-def test_balance_may_be_a_default(folder):
-    dials = {"working_size": 256, "temperature": 1.0, "colorfulness": 1.0, "balance": 0.3}
+@pytest.mark.parametrize("more", [{"balance": 0.3}, {"restraint": 0.5}, {"balance": 0.3, "restraint": 0.5}])
+def test_balance_and_restraint_may_be_defaults(more, folder):
+    dials = {"working_size": 256, "temperature": 1.0, "colorfulness": 1.0} | more
     edit_config(folder, defaults=dials)
     assert hub.load_model(folder).defaults == dials
 

@@ -469,10 +469,10 @@ def test_render_does_not_need_the_device(tiny_model):
 
 def test_none_means_the_models_defaults(tiny_model):
     model = create_model("fusion", **tiny_model.config)
-    model.defaults = {"working_size": 64, "temperature": 0.3, "colorfulness": 1.7}
+    model.defaults = {"working_size": 64, "temperature": 0.3, "colorfulness": 1.7, "restraint": 0.6}
     coloring = ColorizationPipeline(model, "cpu").prepare(gray_photo())
     assert coloring.working_size == 64 and min(coloring.lightness.shape[-2:]) == 64
-    expected = coloring.render(colorfulness=1.7, temperature=0.3)
+    expected = coloring.render(colorfulness=1.7, temperature=0.3, restraint=0.6)
     assert np.array_equal(coloring.render().pixels, expected.pixels)
 
 
@@ -502,12 +502,33 @@ def test_balance_of_a_coloring():
     assert (lab(coloring.render())[2] - 12).abs().max() < 1
 
 
+def test_restraint_moves_strong_colors_more_than_pale_ones():
+    ab = torch.tensor([[[[0.0, 6.0, 30.0, -54.0]], [[0.0, 8.0, 0.0, 72.0]]]])  # chroma 0, 10, 30 and 90
+    plain = torch.tensor([[[[8.0, 2.0, 20.0, -6.0]], [[4.0, 4.0, -10.0, 32.0]]]])
+    parts = torch.tensor([0, 1 / 4, 1 / 2, 3 / 4])
+    assert torch.allclose(pipeline.restrained(ab, plain, 1.0), ab + parts * (plain - ab), atol=1e-5)
+    assert torch.allclose(pipeline.restrained(ab, plain, 0.5), ab + parts / 2 * (plain - ab), atol=1e-5)
+
+
+def test_restraint_of_a_coloring(tiny):
+    """The chroma falls towards that of temperature 1, from where on nothing is left to restrain."""
+    coloring = tiny.prepare(gray_photo(90, 120), 64)
+    bold, restrained, most, plain = (
+        lab(coloring.render(temperature=t, restraint=r))[1:].norm(dim=0).mean()
+        for t, r in ((0.1, 0.0), (0.1, 0.5), (0.1, 1.0), (1.0, 0.0))
+    )
+    assert plain < most < restrained < bold
+    for temperature in (1.0, 1.5):
+        pair = [coloring.render(temperature=temperature, restraint=value).pixels for value in (0.0, 1.0)]
+        assert np.array_equal(*pair)
+
+
 def test_hints_tell_the_tint(tiny):
     """With n hints 1 / (1 + n) of the balance is left."""
     photo = gray_photo(90, 120)
     hinted = tiny.prepare(photo, 64, hints=[Hint(50, 40, a=60, b=-50, radius=20), Hint(100, 9, a=-30, b=30)])
-    maps = hinted._guide_maps(1.0, 0.3)
-    assert not torch.equal(maps, hinted._guide_maps(1.0, 0.0))
+    maps = hinted._guide_maps(1.0, 0.0, 0.3)
+    assert not torch.equal(maps, hinted._guide_maps(1.0, 0.0, 0.0))
     hinted.render(balance=0.9, temperature=1.0)
     assert torch.equal(hinted._maps[1], maps)
 
@@ -525,6 +546,8 @@ def test_hints_tell_the_tint(tiny):
         {"working_size": 2049},
         {"balance": -0.1},
         {"balance": 1.1},
+        {"restraint": -0.1},
+        {"restraint": 1.1},
     ],
 )
 def test_dials_out_of_range(dials, tiny):

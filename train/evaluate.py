@@ -50,7 +50,7 @@ from colorizer.pipeline import ColorizationPipeline  # noqa: E402
 from train.data import load_pictures  # noqa: E402
 from train.losses import RebalancedCrossEntropy, bin_prior  # noqa: E402
 
-DIALS = ("colorfulness", "temperature", "working_size", "balance")
+DIALS = ("colorfulness", "temperature", "working_size", "balance", "restraint")
 CURVE_TEMPERATURES = (0.1, 0.2, 0.35, 0.5, 0.7, 1.0, 1.4)
 CURVE_COLORFULNESS = (0.5, 1.0, 1.5, 2.0, 2.5, 3.0)
 REBALANCING_MIX = 0.85  # of the cross-entropy that is measured: that of the bundled model's recipe
@@ -109,6 +109,7 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--temperature", type=float, help="instead of the model's default")
     parser.add_argument("--working_size", type=int, help="instead of the model's default")
     parser.add_argument("--balance", type=float, help="instead of the model's default")
+    parser.add_argument("--restraint", type=float, help="instead of the model's default")
     parser.add_argument(
         "--classifier",
         help="folder or Hub id of a model 'classifier': the accuracy on photographs that lie in folders source/class "
@@ -312,9 +313,10 @@ def judge(
         cross_entropy = CrossEntropy(truths)
     for source, pipe in pipes.items():
         results, costs = [], []
+        shown = {key: value for key, value in dials.items() if key != "working_size"}
         for truth in tqdm(truths, desc=f"{photos.name}: {source}", mininterval=5):
             coloring = pipe.prepare(Image.fromarray(truth), dials["working_size"])
-            photo = coloring.render(dials["colorfulness"], dials["temperature"], balance=dials["balance"])
+            photo = coloring.render(**shown)
             results.append(np.asarray(photo.to_pil().convert("RGB")))
             if pipe.model.has_distribution:
                 costs.append(cross_entropy(coloring.prediction, truth))
@@ -422,6 +424,7 @@ def curve(photos: PhotoSet, pipe: ColorizationPipeline, count: int, dials: dict,
     dial, values = "colorfulness", CURVE_COLORFULNESS
     if pipe.model.has_distribution:
         dial, values = "temperature", CURVE_TEMPERATURES
+    fixed = {"colorfulness": 1.0, "balance": dials["balance"], "restraint": dials["restraint"]}
     errors, colors = ([[] for _ in range(len(values) + 1)] for _ in range(2))  # of each value; of the truth last
     histograms = [0.0] * (len(values) + 1)
     for truth in tqdm(own, desc=f"{photos.name}: curve of {label}", mininterval=5):
@@ -429,7 +432,7 @@ def curve(photos: PhotoSet, pipe: ColorizationPipeline, count: int, dials: dict,
         true_ab = rgb_to_lab(true_rgb)[:, 1:]
         coloring = pipe.prepare(Image.fromarray(truth), dials["working_size"])
         for place, value in enumerate(values):
-            photo = coloring.render(**({"colorfulness": 1.0, "balance": dials["balance"]} | {dial: value}))
+            photo = coloring.render(**(fixed | {dial: value}))
             rgb = to_tensor(np.asarray(photo.to_pil().convert("RGB")))
             ab = rgb_to_lab(rgb)[:, 1:]
             errors[place].append(metrics.ab_mse(ab, true_ab).item())

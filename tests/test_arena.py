@@ -128,6 +128,22 @@ def test_a_recipe_of_ones_own_keeps_what_the_rows_leave_out(photos, tmp_path):
     assert resolved(BY_NAME["flagship"], arguments)["defaults"] == arena.DIALS
 
 
+def test_a_training_that_was_stopped_is_not_taken_for_a_trained_one(photos, tmp_path, monkeypatch):
+    """Someone else may have told train.py alone to stop, which it does in good order."""
+    settings = arena.settings_of(BY_NAME["regression"], 0, arguments_of(photos, tmp_path))
+    monkeypatch.setattr(runs, "run", lambda command: None)
+    status, why = runs.train("fusion_compact", settings)
+    assert status == "failed" and "stopped" in why
+
+    def trained(command):
+        folder = Path(settings["output_dir"]) / "model"
+        folder.mkdir()
+        (folder / "config.json").write_text("{}")
+
+    monkeypatch.setattr(runs, "run", trained)
+    assert runs.train("fusion_compact", settings) == ("trained", "")
+
+
 def test_only_what_followed_the_protocol_is_told(photos, tmp_path):
     """Runs of other views, begun ones, figures of another working size, and folders that only look like a row's."""
     arguments = arguments_of(photos, tmp_path)

@@ -223,6 +223,8 @@ def train(recipe: str, settings: dict[str, Any], **more: Any) -> tuple[str, str]
     command = command_of(recipe, settings, resume=state == "begun")
     print(shlex.join(["python", *command[1:]]), flush=True)
     problem = run(command)
+    if not problem and not (Path(settings["output_dir"]) / "model/config.json").is_file():
+        problem = "it was stopped before its last step; the same command goes on from there."
     return ("failed", problem) if problem else ("trained", "")
 
 

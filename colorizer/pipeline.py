@@ -55,7 +55,9 @@ RADIUS, EPSILON = 1, 49.0
 FINER = 4  # the maps' grid against the prediction's: bicubic there, bilinear from there on
 GRID = 2  # a prediction that comes at the working size itself is reduced by this first
 
-STRONG = 30  # the chroma that gets half of the restraint, see `restrained`
+# Restraint, see `restrained`.
+STRONG = 30  # the chroma that gets half of it
+SOFTER = 5 / 3  # the temperature for strong colors against that for pale ones: 1 at the bundled model's 0.6
 
 BAND_PIXELS = 2**17  # small enough for a band's tensors to stay in the processor's cache, large enough to keep it busy
 
@@ -142,7 +144,7 @@ class ColorizationPipeline:
             return_dict: return more than the image.
             batch_size: the most photos in one run of the network.
             balance: share of the tint over the whole picture that is taken away, 0 to 1; see `balanced`.
-            restraint: how far strong colors are read at temperature 1 instead, 0 to 1; see `restrained`.
+            restraint: how far strong colors are read at a higher temperature, 0 to 1; see `restrained`.
 
         None means the model's own default.
 
@@ -253,8 +255,8 @@ class ColorizationPipeline:
         """ab (1, 2, h, w) in Lab units of one photo's prediction, on the grid where the guided filter is fitted."""
         if self.model.has_distribution:
             ab = self._decoder.decode(prediction, temperature).float()
-            if restraint and temperature < 1:
-                ab = restrained(ab, self._decoder.decode(prediction, 1.0).float(), restraint)
+            if restraint:
+                ab = restrained(ab, self._decoder.decode(prediction, SOFTER * temperature).float(), restraint)
             return ab
         if self._predicts_on_grid:
             return prediction
@@ -357,7 +359,7 @@ class Coloring:
             balance: share of the tint over the whole picture that is taken away, 0 to 1 (see `balanced`); None: the
                 model's default. With n hints a share of 1 / (1 + n) of that: hints tell what the picture's tint is.
                 Nothing for models that paint whole pictures.
-            restraint: how far strong colors are read at temperature 1 instead, 0 to 1 (see `restrained`), for models
+            restraint: how far strong colors are read at a higher temperature, 0 to 1 (see `restrained`), for models
                 with a distribution; None: the model's default.
 
         Returns:
@@ -506,18 +508,19 @@ def stretched(lightness: Tensor) -> Tensor:
     return torch.where(gain > 1, wide, lightness)
 
 
-def restrained(ab: Tensor, plain: Tensor, restraint: float) -> Tensor:
-    """ab (1, 2, h, w) in Lab units with its strong colors moved towards `plain`, the same distribution's plain mean.
+def restrained(ab: Tensor, softer: Tensor, restraint: float) -> Tensor:
+    """ab (1, 2, h, w) in Lab units with its strong colors moved towards `softer`, as a higher temperature gives them.
 
-    Below temperature 1 a place gets more of its likeliest colors than their probabilities say. Where those are pale
+    At a low temperature a place gets more of its likeliest colors than their probabilities say. Where those are pale
     an error does little harm, where they are strong it shows: red cloth out of gray. With the chroma c of a place,
 
-        ab + restraint * c / (c + STRONG) * (plain - ab)
+        ab + restraint * c / (c + STRONG) * (softer - ab)
 
-    so that with a restraint of 1 pale colors are read at the temperature itself, and strong ones nearly as at 1.
+    so that with a restraint of 1 pale colors are read at the temperature itself, and strong ones nearly at that of
+    `softer`, SOFTER times as high.
     """
     chroma = ab.norm(dim=1, keepdim=True)
-    return ab + restraint * chroma / (chroma + STRONG) * (plain - ab)
+    return ab + restraint * chroma / (chroma + STRONG) * (softer - ab)
 
 
 def balanced(ab: Tensor, share: float) -> Tensor:

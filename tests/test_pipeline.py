@@ -504,23 +504,20 @@ def test_balance_of_a_coloring():
 
 def test_restraint_moves_strong_colors_more_than_pale_ones():
     ab = torch.tensor([[[[0.0, 6.0, 30.0, -54.0]], [[0.0, 8.0, 0.0, 72.0]]]])  # chroma 0, 10, 30 and 90
-    plain = torch.tensor([[[[8.0, 2.0, 20.0, -6.0]], [[4.0, 4.0, -10.0, 32.0]]]])
+    softer = torch.tensor([[[[8.0, 2.0, 20.0, -6.0]], [[4.0, 4.0, -10.0, 32.0]]]])
     parts = torch.tensor([0, 1 / 4, 1 / 2, 3 / 4])
-    assert torch.allclose(pipeline.restrained(ab, plain, 1.0), ab + parts * (plain - ab), atol=1e-5)
-    assert torch.allclose(pipeline.restrained(ab, plain, 0.5), ab + parts / 2 * (plain - ab), atol=1e-5)
+    assert torch.allclose(pipeline.restrained(ab, softer, 1.0), ab + parts * (softer - ab), atol=1e-5)
+    assert torch.allclose(pipeline.restrained(ab, softer, 0.5), ab + parts / 2 * (softer - ab), atol=1e-5)
 
 
 def test_restraint_of_a_coloring(tiny):
-    """The chroma falls towards that of temperature 1, from where on nothing is left to restrain."""
+    """Bold colors lose chroma by it, but none that they have at the higher temperature."""
     coloring = tiny.prepare(gray_photo(90, 120), 64)
-    bold, restrained, most, plain = (
+    bold, restrained, most, soft = (
         lab(coloring.render(temperature=t, restraint=r))[1:].norm(dim=0).mean()
-        for t, r in ((0.1, 0.0), (0.1, 0.5), (0.1, 1.0), (1.0, 0.0))
+        for t, r in ((0.3, 0.0), (0.3, 0.5), (0.3, 1.0), (0.5, 0.0))
     )
-    assert plain < most < restrained < bold
-    for temperature in (1.0, 1.5):
-        pair = [coloring.render(temperature=temperature, restraint=value).pixels for value in (0.0, 1.0)]
-        assert np.array_equal(*pair)
+    assert soft < most < restrained < bold
 
 
 def test_hints_tell_the_tint(tiny):

@@ -62,7 +62,7 @@ class Colorizer(nn.Module, PyTorchModelHubMixin):
         defaults: the dials that the pipeline uses unless told otherwise: working_size (pixels of the short side),
             temperature (None without a distribution), colorfulness (factor on the chroma), and where it is not 0
             balance (share of the tint over the whole picture that is taken away, see `pipeline.balanced`) and
-            restraint (how far strong colors are read at temperature 1 instead, see `pipeline.restrained`).
+            restraint (how far strong colors are read at a higher temperature, see `pipeline.restrained`).
         source: where the weights came from, for people; None for a model with random weights.
     """
 

@@ -157,7 +157,7 @@ ROWS = (
         model={"head": "regression"},
         overrides=REGRESSION,
     ),  # fmt: skip
-    field(REFERENCE, "the recipe of the bundled model, without aging and documents"),
+    field(REFERENCE, "the bundled model's network with AdamW, without aging and documents"),
     ablation(
         "no_rebalancing",
         "rebalancing_mix 1 instead of 0.85",

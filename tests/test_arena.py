@@ -232,6 +232,13 @@ def test_rows_of_other_machines_are_added_where_there_is_none_here(photos, tmp_p
         arena.add_others(results, str(path))
 
 
+def test_a_documented_command_tells_folders_of_one_name_apart():
+    words = ["--scenes", "/a/train/scenes", "--scenes_test", "/a/test/scenes/", "--photos", "/b/photos"]
+    command = runs.documented("train/reproduce.py", words)
+    told = "--scenes train/scenes --scenes_test test/scenes --photos photos"
+    assert command == f"python train/reproduce.py {told}"
+
+
 def test_the_mean_color_is_of_the_pictures(tmp_path):
     """Red, which fills two pictures, and blue, which fills one of another size."""
     (tmp_path / "train").mkdir()

@@ -15,6 +15,7 @@ import shlex
 import signal
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -229,5 +230,16 @@ def train(recipe: str, settings: dict[str, Any], **more: Any) -> tuple[str, str]
 
 
 def documented(script: str, words: Sequence[str]) -> str:
-    """A command line for the documentation: of paths the names, since where things lie here is nobody's business."""
-    return shlex.join(["python", script, *(Path(word).name if os.path.isabs(word) else word for word in words)])
+    """A command line for the documentation: of absolute paths the names, since where things lie is nobody's business.
+
+    Where two paths have one name, their parents' names stand before it.
+    """
+    names = Counter(path.name for path in {Path(word) for word in words if os.path.isabs(word)})
+
+    def shown(word: str) -> str:
+        path = Path(word)
+        if not path.is_absolute():
+            return word
+        return path.name if names[path.name] == 1 else f"{path.parent.name}/{path.name}"
+
+    return shlex.join(["python", script, *map(shown, words)])

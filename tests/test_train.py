@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import timm
 import torch
 from accelerate import Accelerator
 from PIL import Image
@@ -29,7 +30,7 @@ from train.documents import draw_documents
 from train.losses import Objective, PatchCritic, RebalancedCrossEntropy, bin_prior, critic_loss
 from train.recipe import make_recipe, parse_recipe
 from train.train import Training
-from train.trainee import Trainee, calibrate
+from train.trainee import Trainee, batch_norms, calibrate, synchronized
 from train.views import (
     age,
     center_boxes,
@@ -662,6 +663,17 @@ def test_frozen_norm_keeps_its_statistics():
     assert before and all(torch.equal(trainee.state_dict()[key], value) for key, value in before.items())
 
 
+def test_synchronized_norm_keeps_its_activation():
+    """timm has networks whose activations are inside their norms; torch's own conversion loses them."""
+    network = timm.create_model("test_efficientnet", pretrained=False).eval()
+    images = torch.rand(1, 3, 64, 64)
+    with torch.no_grad():
+        plain = network(images)
+        together = synchronized(network)
+        assert torch.equal(together(images), plain)
+    assert all(isinstance(norm, torch.nn.SyncBatchNorm) for norm in batch_norms(together))
+
+
 def test_calibration_gives_the_statistics_of_the_data():
     model = create_model("fusion", **TINY)
     batches = [torch.rand(4, 1, 64, 64) * 100 for _ in range(3)]
@@ -813,6 +825,22 @@ def test_cached_embeddings_change_nothing(photos, tmp_path, small_network):
     assert [line["loss"] for line in cached if "loss" in line] == pytest.approx(
         [line["loss"] for line in plain if "loss" in line], rel=1e-4
     )
+
+
+def test_a_frozen_embedder_is_saved_as_it_was_given(photos, tmp_path, small_network):
+    """Also its batch norm's statistics, which those of the averaged weights are measured anew beside."""
+    recipe = recipe_of(
+        photos, output_dir=tmp_path, model="{name: fusion, embedder: test_resnet, width: 4}", ema_decay=0.9,
+        embedder_weights=small_network, freeze_embedder="true", objectives="{mse: 1}", resolutions="{0.0: 64}",
+    )  # fmt: skip
+    training = Training(recipe)
+    given = {key: value.clone() for key, value in training.model.embedder.state_dict().items()}
+    own = training.model.encoder[0][0][1].running_mean.clone()
+    training.fit()
+    saved = training.finished_model()
+    assert any("running_mean" in key for key in given)
+    assert all(torch.equal(value, given[key]) for key, value in saved.embedder.state_dict().items())
+    assert not torch.equal(saved.encoder[0][0][1].running_mean, own)
 
 
 def test_adversarial_phase_comes_late(photos, tmp_path, small_network):

@@ -84,6 +84,7 @@ from train.trainee import (  # noqa: E402
     Trainee,
     calibrate,
     checkpoint_gradients,
+    synchronized,
 )
 from train.views import age, draw, simulate_hints, to_lab, training_views, with_documents  # noqa: E402
 from train.weights import load_decoder_weights, load_embedder_weights  # noqa: E402
@@ -288,7 +289,7 @@ class Training:
         if recipe.gradient_checkpointing:
             checkpoint_gradients(colorizer)
         if accelerator.num_processes > 1 and accelerator.device.type == "cuda":
-            trainee = nn.SyncBatchNorm.convert_sync_batchnorm(trainee)
+            trainee = synchronized(trainee)
         if recipe.torch_compile:
             trainee.compile(dynamic=False)  # one program for each resolution: dynamic ones fail to compile
         self.bare = trainee  # the same weights, without what couples the processes
@@ -667,7 +668,8 @@ class Training:
         else:
             model = copy.deepcopy(self.averaged.module if self.averaged else self.model)
         if self.averaged and not self.norm_is_frozen(self.progress.step - 1):
-            calibrate(model, self.sample_inputs(1152))
+            frozen = model.embedder if self.recipe.freeze_embedder else None
+            calibrate(model, self.sample_inputs(1152), frozen)
         self.finished = self.progress.step, model.eval()
         return model
 
@@ -717,7 +719,7 @@ class Training:
         columns = {}
         if self.is_classifier:
             label = truth["label"]
-            columns["right"] = (result.argmax(1) == label).double()
+            columns["right"] = (result.argmax(1) == label).float()
             columns["loss"] = nn.functional.cross_entropy(result, label, ignore_index=NO_LABEL, reduction="none")
         elif model.output == "rgb" or "mse" in self.objective.terms:
             columns["loss"] = squared_error({model.output: result}, truth, model.ab_unit)
@@ -733,7 +735,7 @@ class Training:
                 "colorfulness": metrics.colorfulness(lab_to_rgb(torch.cat([lightness, colored], dim=1))),
                 "true_colorfulness": metrics.colorfulness(truth["rgb"]),
             }
-        lists = {name: values.double().tolist() for name, values in columns.items()}
+        lists = {name: values.cpu().double().tolist() for name, values in columns.items()}
         return [dict(zip(lists, row, strict=True)) for row in zip(*lists.values(), strict=True)]
 
     def look(self, model: Colorizer, batch: dict[str, Tensor]) -> tuple[dict[str, Tensor], Tensor]:

@@ -6,6 +6,7 @@ import functools
 from collections.abc import Iterator
 
 import torch
+from timm.layers import convert_sync_batchnorm
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
@@ -129,21 +130,33 @@ def checkpoint_gradients(colorizer: nn.Module) -> None:
         stage.forward = functools.partial(checkpoint, stage.forward, use_reentrant=False)
 
 
+def synchronized(module: nn.Module) -> nn.Module:
+    """The same module with batch norm that takes its statistics over all processes; its weights are shared.
+
+    timm's conversion and not torch's, which drops the activation that is one module with the norm in many of timm's
+    networks, Inception-ResNet-v2 among them.
+    """
+    return convert_sync_batchnorm(module)
+
+
 @torch.no_grad()
-def calibrate(model: nn.Module, batches: Iterator[tuple[Tensor | None, ...]]) -> None:
+def calibrate(model: nn.Module, batches: Iterator[tuple[Tensor | None, ...]], frozen: nn.Module | None = None) -> None:
     """Gives averaged weights the batch-norm statistics that belong to them, and leaves the model in eval mode.
 
     The average of the statistics is not the statistics of the average: while the weights still move, it gives one
     brown for everything. `batches` are what the model is called with, hinted and aged as often as in training:
-    without that the statistics are others again.
+    without that the statistics are others again. A part that is `frozen` keeps its own and stays in eval mode.
     """
-    norms = list(batch_norms(model))
+    kept = set(batch_norms(frozen)) if frozen is not None else set()
+    norms = [norm for norm in batch_norms(model) if norm not in kept]
     if norms:
         momenta = [norm.momentum for norm in norms]
         for norm in norms:
             norm.reset_running_stats()
             norm.momentum = None  # the plain mean over the batches
         model.train()
+        if frozen is not None:
+            frozen.eval()
         for inputs in batches:
             model(*inputs)
         for norm, momentum in zip(norms, momenta, strict=True):

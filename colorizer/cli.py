@@ -97,7 +97,8 @@ def plan(words: list[str], output: Path | None) -> list[Job]:
         other = taken.setdefault(os.path.normcase(job.target.absolute()), job)
         if other is not job:
             raise ColorizerError(
-                f"{other.source} and {job.source} would both be written to {job.target}; color them in two runs"
+                f"{other.source} and {job.source} would both be written to {job.target}; "
+                "color them in two runs, each with its own -o"
             )
     return jobs
 

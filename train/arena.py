@@ -321,7 +321,7 @@ def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--batch_size", type=int, help="views in a step (%(default)s)")
     parser.add_argument("--working_size", type=int, help="at which every row is measured (%(default)s)")
     parser.add_argument("--mixed_precision", choices=("no", "bf16"), help="of the trainings (%(default)s)")
-    parser.add_argument("--max_train_samples", type=int, help="only the first so many photographs")
+    parser.add_argument("--max_train_samples", type=int, help="only so many photographs, drawn with the row's seed")
     parser.add_argument(
         "--also",
         nargs="+",

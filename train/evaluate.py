@@ -539,7 +539,7 @@ def features(pictures: list[np.ndarray], network: torch.nn.Module) -> np.ndarray
     """The network's features (photographs, F) in float64, of the whole set; `pictures` are this process's share."""
     device = next(network.parameters()).device
     tensors = (torch.from_numpy(np.array(picture)).permute(2, 0, 1)[None].to(device) for picture in pictures)
-    return np.stack(gathered([network(tensor)[0].double().cpu().numpy() for tensor in tensors]))
+    return np.stack(gathered([network(tensor)[0].cpu().double().numpy() for tensor in tensors]))
 
 
 def frechet_distance(results: np.ndarray, truths: np.ndarray) -> float:

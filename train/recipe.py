@@ -44,7 +44,7 @@ class Recipe:
     validation_data_dir: list[str] = dataclasses.field(default_factory=list)  # instead of a part of the training data
     validation_share: float = 0.02  # of the pictures, never trained on; 0: validate on those trained on, to overfit
     max_validation_pictures: int = 1000
-    max_train_samples: int | None = None  # the first so many pictures of the data
+    max_train_samples: int | None = None  # so many pictures of the data, drawn with the seed
     min_colorfulness: float = 15.0  # less colorful pictures (Hasler and Suesstrunk) are dropped; 0 keeps all
     min_side: int = 32  # pixels; smaller pictures are dropped
     min_class_size: int = 20  # classes of fewer pictures count as no class

@@ -25,6 +25,7 @@ from colorizer.pipeline import (
     stretched,
     working_shape,
 )
+from tests.conftest import TINY
 
 
 class Known(Colorizer):
@@ -287,6 +288,18 @@ def test_working_shape(photo, working, shape):
 )
 def test_sides_are_multiples(photo, shape):
     assert working_shape(*photo, 192, multiple=32) == shape
+
+
+@pytest.fixture(scope="module")
+def inception():
+    return ColorizationPipeline(create_model("fusion", **TINY | {"embedder": "inception_v3"}).eval(), "cpu")
+
+
+@pytest.mark.parametrize("size", [(1, 1), (20, 20), (30, 40), (60, 1000)])
+def test_an_embedder_that_needs_larger_pictures(size, inception):
+    """Inception networks make no maps of 32 or 64 pixels, which small and long photos are reduced to."""
+    photo = Photo(np.random.default_rng(0).integers(0, 256, size, np.uint8))
+    assert inception.prepare(photo, 256).render().pixels.shape == (*size, 3)
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 50), (50, 1), (7, 5), (2, 3), (33, 65), (900, 9), (3, 1200)])

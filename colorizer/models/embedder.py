@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import torch
 from torch import Tensor, nn
 
@@ -20,13 +22,38 @@ def check_embedder_name(name: str, role: str = "embedder") -> None:
         raise ColorizerError(f"The {role} must be a plain timm architecture such as 'resnet18', not {name!r}.")
 
 
+LARGEST_LEAST_SIDE = 128  # pixels; pictures from here on are not asked whether they are too small for a network
+
+
+@torch.compiler.assume_constant_result
+@functools.cache
+def least_side(name: str) -> int:
+    """The least side in pixels, a multiple of 32, from which on a timm network makes feature maps.
+
+    Inception networks take no 32 or 64 pixels: their convolutions without padding leave nothing of them. Tried with
+    shapes alone (the meta device), once for each network. LARGEST_LEAST_SIDE for one that takes none of the sizes.
+    """
+    import timm
+
+    with torch.device("meta"), torch.no_grad():
+        network = timm.create_model(name, features_only=True, pretrained=False).eval()
+        for side in range(32, LARGEST_LEAST_SIDE, 32):
+            try:
+                network(torch.empty(1, 3, side, side))
+                return side
+            except (RuntimeError, ValueError, AssertionError):
+                pass
+    return LARGEST_LEAST_SIDE
+
+
 class Embedder(nn.Module):
     """Any timm network on the gray picture, scaled as timm says for it (its mean, std and, for vectors, size).
 
     Args:
         name: a timm architecture.
         embedding: "logits" (N, classes), "pooled" (N, features), or "maps": pooled features and the feature maps.
-        size: side of the square input; None: the network's own for vectors, the picture's for maps.
+        size: side of the square input; None: the network's own for vectors, the picture's for maps (where a side is
+            too short for the network, it is enlarged).
 
     Attributes:
         channels: length of the vector.
@@ -39,6 +66,7 @@ class Embedder(nn.Module):
         check_embedder_name(name)
         if embedding not in EMBEDDINGS:
             raise ColorizerError(f"embedding must be one of {', '.join(EMBEDDINGS)}, not {embedding!r}.")
+        self.name = name
         self.embedding = embedding
         if embedding == "maps":
             self.network = timm.create_model(name, features_only=True, pretrained=False)
@@ -69,6 +97,9 @@ class Embedder(nn.Module):
         gray = lightness_to_gray(lightness)
         if self.size:
             gray = resize(gray, (self.size, self.size))
+        elif min(gray.shape[-2:]) < LARGEST_LEAST_SIDE:
+            least = least_side(self.name)
+            gray = resize(gray, tuple(max(side, least) for side in gray.shape[-2:]))
         mean, std = (gray.new_tensor(v)[:, None, None] for v in (self.mean, self.std))
         out = self.network((gray - mean) / std)
         return (out[-1].mean((2, 3)), *out) if self.embedding == "maps" else (out,)

@@ -77,6 +77,7 @@ _LOSSY = {
 }
 
 _BAND = 1 << 22  # pixels converted at a time
+_MOST_PIXEL_BYTES = 16  # of a picture at the limit of pixels, such as four floats; smaller ones may have more
 
 
 @dataclasses.dataclass(eq=False)
@@ -103,7 +104,8 @@ class Photo:
         """Reads a picture from a path, bytes or a binary file (from its beginning; it stays open).
 
         The size is compared with `max_megapixels` before pixels are decoded. Of several pages or frames the first
-        is read. Bits beyond 16 are cut, float TIFF must lie in 0..1 and becomes 16-bit.
+        is read. Bits beyond 16 are cut, float TIFF must lie in 0..1 and becomes 16-bit; a TIFF with more than 16 bytes
+        a pixel must be smaller in proportion.
         Raises ColorizerError, one sentence that names the picture.
         """
         with _stream(source) as (name, stream), _plain_errors(name):
@@ -111,11 +113,15 @@ class Photo:
             stream.seek(0)
             format = _sniff(name, head)
 
-            def check(width: int, height: int) -> None:
+            def check(width: int, height: int, pixel_bytes: float = 0) -> None:
+                size = f"{name} has {width * height / 1e6:.0f} megapixels ({width} x {height})"
                 if width * height > max_megapixels * 1e6:
                     raise ColorizerError(
-                        f"{name} has {width * height / 1e6:.0f} megapixels ({width} x {height}), and "
-                        f"{max_megapixels:g} is the limit: reduce the picture or raise the limit"
+                        f"{size}, and {max_megapixels:g} is the limit: reduce the picture or raise the limit"
+                    )
+                if width * height * pixel_bytes > max_megapixels * 1e6 * _MOST_PIXEL_BYTES:
+                    raise ColorizerError(
+                        f"{size} of {pixel_bytes:g} bytes each: save it as 8 or 16-bit RGB, or raise the limit"
                     )
 
             if format == "TIFF":
@@ -338,7 +344,9 @@ def _channels(name: str, image: Image.Image) -> tuple[Image.Image | np.ndarray, 
     if mode.startswith("I;16"):
         return np.asarray(image).astype(np.uint16), 1, False
     if mode in ("I", "F"):
-        return _fit_16_bit(name, np.asarray(image), 65535 if mode == "I" else 1), 1, False
+        array, full = np.asarray(image), 65535 if mode == "I" else 1
+        _check_range(name, array, full)
+        return _to_16_bit(array, full), 1, False
     gray = mode in ("1", "L", "LA", "La")
     if image.has_transparency_data:
         target = "LA" if gray else "RGBA"
@@ -358,13 +366,17 @@ def _deep_png(data: bytes) -> tuple[np.ndarray, int, bool]:
     return array, 1 if channels < 3 else 3, channels in (2, 4)
 
 
-def _fit_16_bit(name: str, array: np.ndarray, full: float) -> np.ndarray:
-    """Numbers in 0..full to uint16."""
+def _check_range(name: str, array: np.ndarray, full: float) -> None:
+    """Refuses numbers outside of 0..full, and what is none."""
     low, high = array.min(), array.max()
     if not (low >= 0 and high <= full):
         raise ColorizerError(
             f"{name} holds numbers from {low:g} to {high:g} where 0 to {full:g} is right: save it as 16-bit"
         )
+
+
+def _to_16_bit(array: np.ndarray, full: float) -> np.ndarray:
+    """Numbers in 0..full to uint16."""
     return (array * (65535 / full) + 0.5).astype(np.uint16)
 
 
@@ -385,6 +397,7 @@ def _read_tiff(name: str, stream: BinaryIO, check: Callable[[int, int], None]) -
         # Before anything is decoded: samples and depths multiply what a small file can ask for.
         if page.axes not in ("YX", "YXS", "SYX") or page.samplesperpixel > colors + 8:
             raise ColorizerError(f"{name} is a TIFF with {page.axes} axes: save one flat picture")
+        check(page.imagewidth, page.imagelength, page.samplesperpixel * page.bitspersample / 8)
         array = page.asarray()
         array = np.moveaxis(array, 0, -1) if page.axes == "SYX" else array
         info = {"icc_profile": page.iccprofile, "xmp": page.tags.valueof(700)}
@@ -395,29 +408,65 @@ def _read_tiff(name: str, stream: BinaryIO, check: Callable[[int, int], None]) -
 
     array = array.reshape(*array.shape[:2], -1)
     alphas = [i for i, sample in enumerate(kinds) if sample in (1, 2)]
-    extra = array[..., colors + alphas[0]][..., None] if alphas else None
-    array = array[..., :colors]
-    if kind == "PALETTE":
-        array, colors = (colormap.T[array[..., 0]] >> 8).astype(np.uint8), 3
-    else:
-        array = _whole_depth(name, array, sample_bits)
-    if kind == "MINISWHITE":
-        array = np.iinfo(array.dtype).max - array
-    if extra is not None:
-        extra = _whole_depth(name, extra, sample_bits)
-        if kinds[alphas[0]] == 1:  # colors were multiplied by alpha
-            full = np.iinfo(array.dtype).max
-            array = np.minimum(array * float(full) / np.maximum(extra, 1) + 0.5, full).astype(array.dtype)
-        array = np.concatenate((array, extra), axis=2)
-    return _finish(array, colors, extra is not None, "TIFF", exif, info)
+    samples = _TiffSamples(
+        name,
+        array[..., :colors],
+        array[..., colors + alphas[0], None] if alphas else None,
+        sample_bits,
+        colormap=colormap if kind == "PALETTE" else None,
+        inverted=kind == "MINISWHITE",
+        multiplied=bool(alphas) and kinds[alphas[0]] == 1,
+    )
+    return _finish(samples, 3 if kind == "PALETTE" else colors, bool(alphas), "TIFF", exif, info)
 
 
-def _whole_depth(name: str, array: np.ndarray, bits: int) -> np.ndarray:
+class _TiffSamples:
+    """A TIFF's samples of any type as an array (H, W, channels) of uint8 or uint16 would be: colors, then alpha.
+
+    They are converted a few rows at a time, when these are asked for: doubles take four times the memory of 16 bits.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        color: np.ndarray,
+        alpha: np.ndarray | None,
+        bits: int,
+        colormap: np.ndarray | None,
+        inverted: bool,
+        multiplied: bool,
+    ):
+        parts = [color] if alpha is None else [color, alpha]
+        if color.dtype.kind not in "buf":
+            raise ColorizerError(f"{name} holds signed or complex numbers: save it as 8 or 16-bit")
+        if color.dtype.kind == "f":
+            for part in parts:
+                _check_range(name, part, 1)
+        self.color, self.alpha, self.bits, self.colormap = color, alpha, bits, colormap
+        self.inverted, self.multiplied = inverted, multiplied
+        first = self[:1]
+        self.shape, self.dtype = (len(color), *first.shape[1:]), first.dtype
+
+    def __getitem__(self, rows: slice) -> np.ndarray:
+        if self.colormap is not None:
+            color = (self.colormap.T[self.color[rows][..., 0]] >> 8).astype(np.uint8)
+        else:
+            color = _whole_depth(self.color[rows], self.bits)
+        full = np.iinfo(color.dtype).max
+        if self.inverted:
+            color = full - color
+        if self.alpha is None:
+            return color
+        alpha = _whole_depth(self.alpha[rows], self.bits)
+        if self.multiplied:  # the file has the colors times alpha
+            color = np.minimum(color * float(full) / np.maximum(alpha, 1) + 0.5, full).astype(color.dtype)
+        return np.concatenate((color, alpha), axis=2)
+
+
+def _whole_depth(array: np.ndarray, bits: int) -> np.ndarray:
     """TIFF samples of any type to uint8 (at most 8 bits) or uint16 (more), over its whole range."""
     if array.dtype.kind == "f":
-        return _fit_16_bit(name, array, 1)
-    if array.dtype.kind not in "bu":
-        raise ColorizerError(f"{name} holds signed or complex numbers: save it as 8 or 16-bit")
+        return _to_16_bit(array, 1)
     if bits in (8, 16):
         return array.astype(f"u{bits // 8}", copy=False)  # in the machine's byte order
     if bits > 16:
@@ -429,7 +478,12 @@ def _whole_depth(name: str, array: np.ndarray, bits: int) -> np.ndarray:
 
 
 def _finish(
-    source: Image.Image | np.ndarray, colors: int, has_alpha: bool, format: str, exif: Image.Exif, info: dict
+    source: Image.Image | np.ndarray | _TiffSamples,
+    colors: int,
+    has_alpha: bool,
+    format: str,
+    exif: Image.Exif,
+    info: dict,
 ) -> tuple[np.ndarray, np.ndarray | None, str, bytes | None, bytes | None, tuple[float, float] | None]:
     """Photo's arguments from decoded channels: upright, sRGB, with the metadata that still holds."""
     orientation = exif.get(ExifTags.Base.Orientation, 1)
@@ -442,7 +496,11 @@ def _finish(
 
 
 def _upright(
-    source: Image.Image | np.ndarray, colors: int, has_alpha: bool, orientation: int, icc: bytes | None
+    source: Image.Image | np.ndarray | _TiffSamples,
+    colors: int,
+    has_alpha: bool,
+    orientation: int,
+    icc: bytes | None,
 ) -> tuple[np.ndarray, np.ndarray | None]:
     """Pixels and alpha, upright and in sRGB, written band by band to where they belong: one full-size array each."""
     image = source if isinstance(source, Image.Image) else None

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+import tracemalloc
 import warnings
 import zlib
 
@@ -19,6 +20,7 @@ import tifffile
 from PIL import ExifTags, Image, ImageCms, ImageOps, PngImagePlugin, TiffImagePlugin, features
 from skimage.color import rgb2lab
 
+from colorizer import images
 from colorizer.errors import ColorizerError
 from colorizer.images import SUFFIXES, Photo
 
@@ -246,6 +248,34 @@ def test_tiff_samples_of_other_kinds():
     multiplied = np.concatenate((color, alpha), axis=2)
     photo = Photo.open(tiff_of(multiplied, photometric="rgb", extrasamples=["assocalpha"]))
     assert abs(int(photo.pixels[4, 4, 0]) - 40000) < 3 and photo.alpha[4, 4] == 32768 and photo.pixels[0, 0, 0] == 0
+
+
+def peak(data):
+    """Bytes a pixel of what opening the file takes at once, what is returned included."""
+    tracemalloc.start()
+    try:
+        photo = Photo.open(data)
+        return tracemalloc.get_traced_memory()[1] / (photo.width * photo.height)
+    finally:
+        tracemalloc.stop()
+
+
+def test_unusual_tiffs_take_little_more_memory_than_they_hold(monkeypatch):
+    """At once there are what the file holds, the photo, and a band."""
+    monkeypatch.setattr(images, "_BAND", 1 << 14)
+    color, alpha = np.full((600, 800, 3), 20000, np.uint16), np.full((600, 800, 1), 32768, np.uint16)
+    multiplied = tiff_of(np.concatenate((color, alpha), 2), photometric="rgb", extrasamples=["assocalpha"])
+    doubles = tiff_of(np.full((600, 800, 3), 0.25), photometric="rgb")
+    many = tiff_of(np.full((600, 800, 11), 0.25), photometric="rgb", extrasamples=["unspecified"] * 8)
+    for data, held, returned in ((multiplied, 8, 8), (doubles, 24, 6), (many, 88, 6)):
+        assert peak(data) < held * 1.1 + returned + 8
+
+
+def test_many_samples_count_against_the_limit():
+    many = tiff_of(np.zeros((50, 50, 11)), photometric="rgb", extrasamples=["unspecified"] * 8)
+    assert Photo.open(many, max_megapixels=0.0025 * 88 / 16).pixels.max() == 0
+    with pytest.raises(ColorizerError, match=r"has 0 megapixels \(50 x 50\) of 88 bytes each: save it as 8 or 16-bit"):
+        Photo.open(many, max_megapixels=0.0025 * 87 / 16)
 
 
 def test_16_bit_png_with_a_transparent_color():

@@ -45,6 +45,9 @@ def main(argv: list[str] | None = None) -> int:
 
 def color(argv: list[str]) -> int:
     start = time.perf_counter()
+    if "--" in argv:  # what follows are files, which argparse would still take for flags where they begin like some
+        at = argv.index("--")
+        argv = argv[:at] + [os.path.join(".", word) for word in argv[at + 1 :]]
     args = color_parser().parse_intermixed_args(argv)
     jobs = plan(args.paths, args.output)
     todo = [job for job in jobs if args.overwrite or not job.target.exists()]
@@ -87,10 +90,10 @@ def plan(words: list[str], output: Path | None) -> list[Job]:
     # `colorizer *.jpg` a second time: the shell also names the first run's results, which are no inputs.
     results = {os.path.abspath(target_of(source, inside, None)) for source, inside in found.values()}
     jobs = [Job(s, target_of(s, inside, output)) for path, (s, inside) in found.items() if path not in results]
-    inputs = {job.source.resolve() for job in jobs}
+    inputs = {os.path.realpath(job.source) for job in jobs}  # pathlib's would end at a link to itself
     taken = {}
     for job in jobs:
-        if job.target.resolve() in inputs:
+        if os.path.realpath(job.target) in inputs:
             raise ColorizerError(
                 f"{job.source} would be written over the input {job.target}; name another folder with -o"
             )
@@ -133,7 +136,7 @@ def find(word: str, output: Path | None):
             picture.suffix.lower() in SUFFIXES
             and not picture.stem.lower().endswith(".color")
             and not any(part.startswith(".") for part in inside.parts)
-            and excluded not in picture.resolve().parents
+            and excluded not in Path(os.path.realpath(picture)).parents
             and not picture.is_dir()
         ):
             yield picture, inside

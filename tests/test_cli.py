@@ -163,6 +163,15 @@ def test_named_twice_is_colored_once(colorize, tmp_path):
     assert (code, out.split(" in ")[0]) == (0, "1 colored")
 
 
+def test_files_that_are_named_like_flags(tiny_model, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    picture(tmp_path / "-a.png")
+    picture(tmp_path / "b.png")
+    options = ["--model", str(tiny_model), "--working-size", "64", "--device", "cpu", "--quiet"]
+    assert cli.main([*options, "--", "-a.png", str(tmp_path / "b.png")]) == 0
+    assert files(tmp_path) == ["-a.color.png", "-a.png", "b.color.png", "b.png"]
+
+
 def test_options_between_paths(colorize, tmp_path):
     picture(tmp_path / "a.png")
     picture(tmp_path / "b.png")
@@ -215,11 +224,12 @@ def test_bad_files_do_not_stop_the_others(colorize, tmp_path):
     (tmp_path / "in/b.jpg").write_text("no picture")
     whole = picture(tmp_path / "in/c.jpg", (200, 200)).read_bytes()
     (tmp_path / "in/c.jpg").write_bytes(whole[: len(whole) // 2])
-    (tmp_path / "in/d.png").touch()
+    (tmp_path / "in/d.png").symlink_to("d.png")
     picture(tmp_path / "in/e.png")
+    (tmp_path / "in/f.png").touch()
     code, out, err = colorize("in", "-o", "out")
-    assert (code, out.split(" in ")[0]) == (1, "2 colored, 3 failed")
-    assert [re.match(r"in.([\w.]+)\b", line)[1] for line in err.splitlines()] == ["b.jpg", "c.jpg", "d.png"]
+    assert (code, out.split(" in ")[0]) == (1, "2 colored, 4 failed")
+    assert [re.match(r"in.([\w.]+)\b", line)[1] for line in err.splitlines()] == ["b.jpg", "c.jpg", "d.png", "f.png"]
     assert "Traceback" not in err
     assert files(tmp_path / "out") == ["a.png", "e.png"]
 
@@ -319,6 +329,7 @@ def test_misuse(colorize, no_model, tmp_path, args, words):
         (["--model", "no-such-model"], ["no-such-model"]),
         (["--model", "no/such-model"], ["no/such-model"]),
         (["--model", "."], ["."]),
+        (["--model", "~nobody-of-this-name/x"], ["~nobody-of-this-name/x"]),
     ],
 )
 def test_misuse_that_only_the_model_can_tell(colorize, tiny_model, tmp_path, monkeypatch, capsys, args, words):

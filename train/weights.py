@@ -6,6 +6,7 @@ a classifier's network, or another colorizer's embedder. Nothing falls back to r
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import timm
@@ -94,7 +95,7 @@ def _pretrained(name: str, options: dict) -> dict[str, Tensor]:
 
 def _read(weights: str) -> dict[str, Tensor]:
     """The tensors of a safetensors file, or of the network in a model's folder."""
-    path = Path(weights).expanduser()
+    path = Path(os.path.expanduser(weights))  # pathlib's would raise a RuntimeError for another's ~
     if path.is_dir():
         model = load_model(str(path))
         network = model if model.kind == "classifier" else getattr(model, "embedder", None)

@@ -121,6 +121,36 @@ class ColorizationPipeline:
             raise ColorizerError(f"The device {str(device)!r} cannot be used here; 'cpu' always can.") from error
         return self
 
+    def dials(
+        self,
+        *,
+        working_size: int | None = None,
+        temperature: float | None = None,
+        colorfulness: float | None = None,
+        balance: float | None = None,
+        restraint: float | None = None,
+    ) -> dict[str, float | None]:
+        """The dials that a photo is colored at: those given, and the model's defaults where they are None.
+
+        Their meanings are those of `Coloring.render`, and working_size is that of the pipeline's call. The temperature
+        of a model without a distribution is None. ColorizerError for one that is out of its range, or means nothing.
+        """
+        if temperature is not None and not self.model.has_distribution:
+            raise ColorizerError(
+                f"The model {self.model.name} predicts one color, not a distribution: it has no temperature."
+            )
+        found = {}
+        for name, value, limits in (
+            ("working_size", working_size, WORKING_SIZE),
+            ("temperature", temperature, TEMPERATURE),
+            ("colorfulness", colorfulness, COLORFULNESS),
+            ("balance", balance, BALANCE),
+            ("restraint", restraint, RESTRAINT),
+        ):
+            value = self.model.defaults.get(name, 0.0) if value is None else value
+            found[name] = None if value is None else _checked(name, value, *limits)
+        return found | {"working_size": int(found["working_size"])}
+
     def __call__(
         self,
         image: Image.Image | Photo | str | os.PathLike | Sequence,
@@ -184,9 +214,7 @@ class ColorizationPipeline:
         """
         if not isinstance(image, (list, tuple)):
             return self.prepare([image], working_size, None if hints is None else [hints], batch_size)[0]
-        if working_size is None:
-            working_size = self.model.defaults["working_size"]
-        working_size = int(_checked("working_size", working_size, *WORKING_SIZE))
+        working_size = self.dials(working_size=working_size)["working_size"]
         hints = [None] * len(image) if hints is None else hints
         if len(hints) != len(image):
             raise ColorizerError(f"There are {len(image)} images but hints for {len(hints)}; give one list for each.")
@@ -368,26 +396,16 @@ class Coloring:
             on black) the pixels are what it painted, enlarged bilinearly: the photo's own lightness is not kept, and
             without colorfulness they are gray of the painting's lightness.
         """
-        model = self._pipeline.model
-        if colorfulness is None:
-            colorfulness = model.defaults["colorfulness"]
-        colorfulness = _checked("colorfulness", colorfulness, *COLORFULNESS)
-        if temperature is not None and not model.has_distribution:
-            raise ColorizerError(
-                f"The model {model.name} predicts one color, not a distribution: it has no temperature."
-            )
-        if model.has_distribution:
-            if temperature is None:
-                temperature = model.defaults["temperature"]
-            temperature = _checked("temperature", temperature, *TEMPERATURE)
-        if balance is None:
-            balance = model.defaults.get("balance", 0.0)
-        balance = _checked("balance", balance, *BALANCE)
-        if restraint is None:
-            restraint = model.defaults.get("restraint", 0.0)
-        restraint = _checked("restraint", restraint, *RESTRAINT)
-        if model.keeps_lightness:
-            maps = self._guide_maps(temperature, restraint, balance / (1 + len(self.hints))) if colorfulness else None
+        pipeline = self._pipeline
+        dials = pipeline.dials(
+            colorfulness=colorfulness, temperature=temperature, balance=balance, restraint=restraint
+        )
+        colorfulness = dials["colorfulness"]
+        if pipeline.model.keeps_lightness:
+            maps = None
+            if colorfulness:
+                balance = dials["balance"] / (1 + len(self.hints))
+                maps = self._guide_maps(dials["temperature"], dials["restraint"], balance)
             return self._made(max_side, functools.partial(_colored, maps=maps, colorfulness=colorfulness))
         painting = self._painting(colorfulness)
         return self._made(max_side, lambda rows, size, dtype: _enlarged(painting, size, dtype))

@@ -177,7 +177,7 @@ def main(argv: list[str] | None = None) -> None:
         "processes": state.num_processes,
         "device": device,
         "short_side": arguments.short_side,
-        "dials": {source: dials_of(pipe, given) for source, pipe in pipes.items()},
+        "dials": {source: pipe.dials(**given) for source, pipe in pipes.items()},
         "data": {},
     }
     tables = []
@@ -219,7 +219,8 @@ class PhotoSet:
 
 def read_sets(folders: list[str], short_side: int, limit: int | None) -> list[PhotoSet]:
     """The photographs of each folder, or at most `limit` of them, the same in every run."""
-    names = [Path(folder).stem for folder in folders]
+    paths = [Path(os.path.abspath(folder)) for folder in folders]  # that of `.` has a name, too
+    names = [path.name if path.is_dir() else path.stem for path in paths]
     if len(set(names)) < len(names):
         raise ColorizerError(f"The data folders must have different names, unlike {', '.join(names)}.")
     state = PartialState()
@@ -263,11 +264,6 @@ def load_inception(device: str) -> torch.nn.Module:
         raise ColorizerError("--fid needs torchmetrics and torch-fidelity: pip install 'colorizer[fid]'.") from error
     except (OSError, RuntimeError) as error:  # no way there, or a file that is cut short
         raise ColorizerError(f"The feature network of FID cannot be had ({error}); leave --fid out.") from error
-
-
-def dials_of(pipe: ColorizationPipeline, given: dict) -> dict:
-    """The dials that the model is run at: those given, or its own defaults."""
-    return {key: pipe.model.defaults.get(key, 0.0) if value is None else value for key, value in given.items()}
 
 
 def versions() -> dict[str, str]:

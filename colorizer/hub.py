@@ -16,6 +16,7 @@ import json
 import logging
 import math
 import os
+import shlex
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -75,7 +76,7 @@ def load_model(
         ColorizerError: in one sentence, for everything that can be wrong with the source.
     """
     name = DEFAULT_MODEL if source is None else os.fspath(source)
-    folder = Path(name).expanduser()
+    folder = _folder(name)
     if name in bundled_models():
         folder, label = WEIGHTS / name, f"{name} (bundled)"
     elif folder.is_dir():
@@ -131,11 +132,11 @@ def push(
             folder, again = Path(scratch), "the model is as it was"
             return _upload(folder, "The model", repo_id, private, token, revision, commit_message, again, extra_files)
     name = os.fspath(folder_or_model)
-    folder = WEIGHTS / name if name in bundled_models() else Path(name).expanduser()
+    folder = WEIGHTS / name if name in bundled_models() else _folder(name)
     if not folder.is_dir():
         raise ColorizerError(f"There is no folder {name} to push.")
-    command = f"`colorizer push {name} {repo_id}`"
-    again = f"{name} is as it was, and {command} repeats it"
+    flags = (["--private"] if private else []) + ([] if revision is None else ["--revision", revision])
+    again = f"{name} is as it was, and `{shlex.join(['colorizer', 'push', name, repo_id, *flags])}` repeats it"
     return _upload(folder, name, repo_id, private, token, revision, commit_message, again, extra_files)
 
 
@@ -159,6 +160,11 @@ def check_token(repo_id: str, token: str | None = None) -> None:
 
 
 # ---------------------------------------------------------------------------------------------- a folder, strictly
+
+
+def _folder(name: str) -> Path:
+    """The path, with ~ as the home folder; as it is where that is nobody's (pathlib would raise RuntimeError)."""
+    return Path(os.path.expanduser(name))
 
 
 def _load_folder(folder: Path, where: str, label: str) -> Colorizer:

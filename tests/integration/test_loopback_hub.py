@@ -164,6 +164,8 @@ def test_push_that_fails_says_how_to_repeat_it(loopback, folder, monkeypatch):
     loopback.die()
     sentence = refusal(hub.push, folder, REPO, token=TOKEN)
     assert "cannot be reached" in sentence and again in sentence
+    branch = refusal(hub.push, folder, REPO, token=TOKEN, private=True, revision="step-500")
+    assert f"`colorizer push {folder} {REPO} --private --revision step-500` repeats it" in branch
     assert hub.load_model(folder)
 
 

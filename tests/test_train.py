@@ -97,6 +97,10 @@ GOOD = {"model": {"name": "fusion"}, "train_data_dir": ["x"], "max_train_steps":
         ({"max_train_steps": "many"}, "max_train_steps must be of type int"),
         ({"max_train_steps": None}, "max_train_steps or num_train_epochs"),
         ({"max_train_steps": 0}, "max_train_steps must be more than 0"),
+        ({"train_data_dir": [2019, 2020]}, r"train_data_dir must be of type list\[str\], not \[2019, 2020\]"),
+        ({"model": {"name": "fusion", 5: 1}}, "model must be of type dict"),
+        ({5: 1}, "no key 5: its keys are"),
+        ({"seed": 2**32}, "seed must be less than 2 to the 32nd"),
         ({"learning_rate": "fast"}, "learning_rate must be of type float"),
         ({"resolutions": {0.5: 64}}, "beginning with 0"),
         ({"resolutions": {0: "abc"}}, "pixels"),
@@ -778,13 +782,46 @@ def test_going_back_leaves_the_other_branch(photos, tmp_path):
     assert f"| {lines[-1]['validation_ab_rmse']:.4g} |" in (tmp_path / "model/README.md").read_text()
 
 
+def test_an_embedder_whose_maps_need_larger_pictures_trains(photos, tmp_path):
+    model = "{name: fusion, embedder: inception_v3, embedding: maps, width: 4, decoder_widths: [16, 12, 8]}"
+    lines = train(recipe_of(photos, output_dir=tmp_path, model=model, max_train_steps=1))
+    assert np.isfinite(lines[-1]["validation_ab_rmse"])
+
+
+def test_going_back_to_the_branch_that_was_left(photos, tmp_path):
+    train(recipe_of(photos, output_dir=tmp_path))
+    earlier = {"output_dir": tmp_path, "checkpointing_steps": 2, "max_train_steps": 8}
+    train(recipe_of(photos, **earlier, resume_from_checkpoint=tmp_path / "checkpoint-3"))
+    lines = train(recipe_of(photos, **earlier, resume_from_checkpoint=tmp_path / "abandoned-checkpoint-6"))
+    assert [line["step"] for line in lines if "loss" in line] == [1, 2, 3, 4, 5, 6, 7, 8]
+    # The other branch's eighth step is set aside in its turn, and this one's stands in its place.
+    assert {"abandoned-checkpoint-6", "abandoned-checkpoint-8", "checkpoint-8"} <= set(os.listdir(tmp_path))
+
+
+def test_a_checkpoint_from_elsewhere_wants_a_folder_of_its_own(photos, tmp_path):
+    for name in ("one", "other"):
+        train(recipe_of(photos, output_dir=tmp_path / name))
+    before = sorted(os.listdir(tmp_path / "other"))
+    elsewhere = {"resume_from_checkpoint": tmp_path / "one/checkpoint-3", "checkpoints_total_limit": 1}
+    with pytest.raises(ColorizerError, match="other holds another run than .*: give an output_dir that holds none"):
+        Training(recipe_of(photos, output_dir=tmp_path / "other", **elsewhere))
+    assert sorted(os.listdir(tmp_path / "other")) == before
+    train(recipe_of(photos, output_dir=tmp_path / "new", **elsewhere))
+    assert "checkpoint-6" in os.listdir(tmp_path / "new")
+
+
+def test_metrics_of_an_attempt_that_crashed_are_not_gone_on_with(photos, tmp_path):
+    (tmp_path / "metrics.jsonl").write_text('{"step": 2, "loss": 5}\n')
+    assert train(recipe_of(photos, output_dir=tmp_path))[0].get("loss") != 5
+
+
 def test_a_loss_that_is_no_number_ends_the_run(photos, tmp_path):
     with pytest.raises(ColorizerError, match="The loss at step [0-9] is no number: lower learning_rate"):
         train(recipe_of(photos, output_dir=tmp_path, learning_rate=1e30, max_grad_norm="null"))
 
 
 def test_what_watches_the_run_may_fail(photos, tmp_path, capsys):
-    (tmp_path / "metrics.jsonl").symlink_to("/dev/full")
+    (tmp_path / "metrics.jsonl").mkdir()
     Training(recipe_of(photos, output_dir=tmp_path)).fit()
     assert capsys.readouterr().err.count("metrics and samples cannot be written") == 1
     assert (tmp_path / "model/model.safetensors").is_file()
@@ -931,8 +968,12 @@ def test_resumed_equals_left_alone_for_all_kinds(photos, shards, small_network, 
         ({"defaults": "{temperature: null}"}, "default temperature must be a number"),
         ({"model": "{name: fusion, width: -4}"}, "cannot be built"),
         (
-            {"model": "{name: fusion, embedder: inception_resnet_v2, embedding: maps, width: 4}"},
-            "cannot be trained on .* at 32 pixels",
+            {"model": "{name: fusion, embedder: vit_tiny_patch16_224, embedding: maps, width: 4}"},
+            "cannot be trained on .* at 32 pixels",  # it takes 224 alone
+        ),
+        (
+            {"model": "{name: fusion, embedder: inception_resnet_v2, width: 4}", "gradient_checkpointing": "true"},
+            "The embedder inception_resnet_v2 cannot recompute its activations",
         ),
         ({"train_batch_size": "1", "resolutions": "{0: 32}"}, "cannot be trained on batches of 1 at 32 pixels"),
         ({"output_dir": "pyproject.toml"}, "cannot be written to"),
@@ -996,3 +1037,13 @@ def test_a_mistake_is_one_sentence_and_exit_code_2(tmp_path):
     assert result.returncode == 2 and "Traceback" not in result.stderr
     assert "train.py: " in result.stderr and "nothing" in result.stderr
     assert not (tmp_path / "run").exists()
+
+
+def test_a_cpu_refuses_fp16(photos, tmp_path):
+    """accelerate would train in float32 and call it fp16."""
+    flags = ("--recipe", SMOKE, "--train_data_dir", photos, "--output_dir", tmp_path / "run")
+    result = run(ROOT / "train/train.py", *flags, "--mixed_precision", "fp16", cwd=tmp_path)
+    assert result.returncode == 2
+    assert result.stderr.endswith(
+        "train.py: mixed_precision fp16 needs a GPU, and there is none here: give bf16 or no.\n"
+    )

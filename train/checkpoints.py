@@ -35,7 +35,11 @@ FREE = (
 def list_checkpoints(output: Path) -> list[Path]:
     """The complete checkpoints in a run's folder, oldest first."""
     found = [path for path in output.glob("checkpoint-*") if path.name.removeprefix("checkpoint-").isdecimal()]
-    return sorted(found, key=lambda path: int(path.name.removeprefix("checkpoint-")))
+    return sorted(found, key=_step_of)
+
+
+def _step_of(checkpoint: Path) -> int:
+    return int(checkpoint.name.removeprefix("checkpoint-"))
 
 
 def find_checkpoint(wanted: str, output: Path) -> Path:
@@ -49,6 +53,8 @@ def find_checkpoint(wanted: str, output: Path) -> Path:
     folder = Path(wanted)
     if not (folder / STATE / RUN_FILE).is_file():
         raise ColorizerError(f"{wanted} is no checkpoint of this trainer: it has no {STATE}/{RUN_FILE}.")
+    if folder.resolve().parent != output.resolve() and list_checkpoints(output):
+        raise ColorizerError(f"{output} holds another run than {wanted}: give an output_dir that holds none.")
     return folder
 
 
@@ -83,15 +89,14 @@ def check_same_run(folder: Path, run: dict) -> list[str]:
     return told
 
 
-def set_aside_later(folder: Path, output: Path) -> list[Path]:
-    """Renames the checkpoints of a run that are later than the one it goes on from, so that none is taken for its own.
+def set_aside_later(output: Path, step: int) -> list[Path]:
+    """Renames a run's checkpoints later than the step that it goes on from, so that none is taken for its own.
 
     Returns their new places.
     """
     moved = []
-    if folder.resolve().parent == output.resolve():
-        checkpoints = list_checkpoints(output)
-        for later in checkpoints[checkpoints.index(output / folder.name) + 1 :]:
+    for later in list_checkpoints(output):
+        if _step_of(later) > step:
             aside = later.with_name(f"abandoned-{later.name}")
             shutil.rmtree(aside, ignore_errors=True)
             moved.append(later.rename(aside))

@@ -104,7 +104,7 @@ class Recipe:
     # The Hub
     push_to_hub: bool = False
     hub_model_id: str | None = None
-    hub_private_repo: bool = False
+    hub_private_repo: bool | None = None  # of a new repository; null: as the account's or organization's setting is
     push_checkpoints: bool = False  # each one as it is made, to a branch of its name
     push_samples: bool = False  # the last sample sheet: it shows people's photos
 
@@ -155,7 +155,9 @@ def parse_recipe(arguments: list[str] | None = None, description: str | None = N
     parser.add_argument("--recipe", help="a YAML file, such as train/recipes/fusion_compact.yaml")
     for name, field in FIELDS.items():
         # A flag that stands alone is true; lists take several values.
-        values = {"list[str]": {"nargs": "+"}, "bool": {"nargs": "?", "const": "true"}}.get(field.type, {})
+        values = {"list[str]": {"nargs": "+"}, "bool": {"nargs": "?", "const": "true"}}.get(
+            field.type.removesuffix(" | None"), {}
+        )
         parser.add_argument(f"--{name}", help=f"overrides the recipe's ({field.type})", **values)
     flags = vars(parser.parse_args(arguments))
 
@@ -170,7 +172,7 @@ def make_recipe(values: dict[str, Any]) -> Recipe:
     """A checked recipe of these keys; ColorizerError, in one sentence, for what it cannot be."""
     for name in values:
         if name not in FIELDS:
-            close = difflib.get_close_matches(name, FIELDS, n=1)
+            close = difflib.get_close_matches(str(name), FIELDS, n=1)
             hint = f"did you mean {close[0]}?" if close else f"its keys are {', '.join(FIELDS)}."
             raise ColorizerError(f"The recipe has no key {name!r}: {hint}")
     recipe = Recipe(**{name: _coerce(name, value) for name, value in values.items()})
@@ -216,7 +218,10 @@ def _coerce(name: str, value: Any) -> Any:
             return float(value)  # YAML reads 1e-3 as text
         except ValueError:
             pass
-    if type(value).__name__ != kind:
+    fits = type(value).__name__ == kind
+    if fits and kind in ("list", "dict"):  # both are of texts, but for the shares of resolutions
+        fits = name == "resolutions" or all(isinstance(item, str) for item in value)
+    if not fits:
         raise ColorizerError(f"The recipe's {name} must be of type {wanted}, not {value!r}.")
     return value
 
@@ -244,6 +249,7 @@ def _check(recipe: Recipe) -> None:
     for name in NOT_NEGATIVE:
         value = getattr(recipe, name)
         require(value >= 0, f"{name} must be 0 or more, not {value}.")
+    require(recipe.seed < 2**32, f"seed must be less than 2 to the 32nd, not {recipe.seed}.")
     for name in SHARES:
         value = getattr(recipe, name)
         require(0 <= value <= 1, f"{name} is a share and must be from 0 to 1, not {value}.")

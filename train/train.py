@@ -342,7 +342,7 @@ class Training:
             try:
                 with torch.no_grad():
                     trial(torch.full((pictures, 3 if self.reads_color else 1, size, size), 0.5))
-            except (RuntimeError, ValueError) as error:
+            except (RuntimeError, ValueError, AssertionError) as error:  # the last from timm's networks of one size
                 raise ColorizerError(
                     f"This model cannot be trained on batches of {self.recipe.train_batch_size} at {size} pixels "
                     f"({' '.join(str(error).split())[:150]}): raise resolutions or train_batch_size."
@@ -354,19 +354,14 @@ class Training:
     def resume(self, folder: Path) -> None:
         changed = check_same_run(folder, self.describe())
         check_same_sharding(folder, folder / STATE, self.is_sharded)
-        if self.accelerator.is_main_process:
-            for aside in set_aside_later(folder, self.output):
-                print(f"a later checkpoint than that is now {aside.name}")
-        self.accelerator.wait_for_everyone()
         self.accelerator.load_state(str(folder / STATE))
+        if self.accelerator.is_main_process:
+            for aside in set_aside_later(self.output, self.progress.step):
+                print(f"a later checkpoint than that is now {aside.name}")
         self.accelerator.print(f"resumed from {folder} at step {self.progress.step}")
         for change in changed:
             self.accelerator.print(f"changed since: {change}")
-        path = self.output / "metrics.jsonl"
-        if self.accelerator.is_main_process and path.exists():
-            # What was measured after the checkpoint will be measured again.
-            lines = [line for line in path.read_text().splitlines() if _step_of(line) <= self.progress.step]
-            _write(path, "".join(line + "\n" for line in lines))
+        self.accelerator.wait_for_everyone()
 
     @property
     def model(self) -> Colorizer:
@@ -394,6 +389,7 @@ class Training:
             for unfinished in self.output.glob("*.partial"):
                 shutil.rmtree(unfinished, ignore_errors=True)
             (self.output / "recipe.yaml").write_text(yaml.safe_dump(as_plain(recipe), sort_keys=False))
+            self.cut_metrics()
         self.start_trackers()
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, self.ask_to_stop)
@@ -648,6 +644,14 @@ class Training:
                 line |= values
                 with open(self.output / "metrics.jsonl", "a") as file:
                     file.write(json.dumps(line) + "\n")
+
+    def cut_metrics(self) -> None:
+        """Leaves the lines up to this step: later ones will be measured again, or are of an attempt that is gone."""
+        path = self.output / "metrics.jsonl"
+        with self.going_on():
+            if path.exists():
+                lines = [line for line in path.read_text().splitlines() if _step_of(line) <= self.progress.step]
+                _write(path, "".join(line + "\n" for line in lines))
 
     @contextlib.contextmanager
     def going_on(self) -> Iterator[None]:
@@ -932,6 +936,8 @@ def make_accelerator(recipe: Recipe, output: Path) -> Accelerator:
         # The first process decodes all pictures while the others wait.
         kwargs_handlers=[InitProcessGroupKwargs(timeout=datetime.timedelta(hours=4))],
     )
+    if recipe.mixed_precision == "fp16" and accelerator.device.type == "cpu":  # accelerate would take float32
+        raise ColorizerError("mixed_precision fp16 needs a GPU, and there is none here: give bf16 or no.")
     if is_sharded(accelerator):
         check_sharding(accelerator, recipe)
     return accelerator

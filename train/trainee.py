@@ -123,7 +123,12 @@ def checkpoint_gradients(colorizer: nn.Module) -> None:
         if not isinstance(part, Embedder):
             stages += part
         elif hasattr(part.network, "set_grad_checkpointing"):  # timm's networks have their own way
-            part.network.set_grad_checkpointing()
+            try:
+                part.network.set_grad_checkpointing()
+            except AssertionError:
+                raise ColorizerError(
+                    f"The embedder {part.name} cannot recompute its activations: leave out gradient_checkpointing."
+                ) from None
     if not stages:
         raise ColorizerError(f"A {colorizer.name} model has no stages whose gradients could be checkpointed.")
     for stage in stages:

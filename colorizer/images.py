@@ -377,7 +377,8 @@ def _check_range(name: str, array: np.ndarray, full: float) -> None:
 
 def _to_16_bit(array: np.ndarray, full: float) -> np.ndarray:
     """Numbers in 0..full to uint16."""
-    return (array * (65535 / full) + 0.5).astype(np.uint16)
+    exact = np.result_type(array, np.float32)  # half floats end at 65504
+    return (array * exact.type(65535 / full) + exact.type(0.5)).astype(np.uint16)
 
 
 def _read_tiff(name: str, stream: BinaryIO, check: Callable[[int, int], None]) -> tuple:

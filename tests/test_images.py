@@ -240,6 +240,8 @@ def test_tiff_samples_of_other_kinds():
     np.testing.assert_array_equal(Photo.open(tiff_of(gray, photometric="miniswhite")).pixels, 65535 - gray)
     np.testing.assert_array_equal(Photo.open(tiff_of(gray.astype(np.uint32) << 16)).pixels, gray)
     np.testing.assert_array_equal(Photo.open(tiff_of((gray / 65535).astype(np.float32))).pixels, gray)
+    half = (gray / 65535).astype(np.float16)
+    np.testing.assert_allclose(Photo.open(tiff_of(half)).pixels, half.astype(float) * 65535, atol=0.6)
     twelve = Photo.open(tiff_of(gray >> 4, bitspersample=12))
     np.testing.assert_allclose(twelve.pixels.astype(int), gray, atol=16)
 

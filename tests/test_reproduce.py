@@ -16,7 +16,7 @@ from PIL import Image
 
 from colorizer.errors import ColorizerError
 from colorizer.models import create_model
-from colorizer.models.embedder import least_side
+from colorizer.models.embedder import _tried_least_side
 from tests.conftest import TINY
 from train import ladder_figures, ladder_results, reproduce, runs
 from train.recipe import parse_recipe
@@ -261,7 +261,7 @@ def test_costs():
     autoencoder = create_model("color_autoencoder")
     assert ladder_results.cost(autoencoder, 32)["flops"] * 4 == ladder_results.cost(autoencoder, 64)["flops"]
     fusion = create_model("fusion", **TINY)
-    least_side.cache_clear()  # what is found out once costs no picture anything
+    _tried_least_side.cache_clear()  # what is found out once costs no picture anything
     assert ladder_results.cost(fusion, 64) == ladder_results.cost(fusion, 64)
     planned = ladder_results.planned_cost({"model": {"name": "alpha"}, "defaults": {"working_size": 64}})
     model = create_model("alpha")

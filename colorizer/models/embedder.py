@@ -25,14 +25,18 @@ def check_embedder_name(name: str, role: str = "embedder") -> None:
 LARGEST_LEAST_SIDE = 128  # pixels; pictures from here on are not asked whether they are too small for a network
 
 
-@torch.compiler.assume_constant_result
-@functools.cache
+@torch.compiler.assume_constant_result  # which does not see through a cache, so that this is a function of its own
 def least_side(name: str) -> int:
     """The least side in pixels, a multiple of 32, from which on a timm network makes feature maps.
 
     Inception networks take no 32 or 64 pixels: their convolutions without padding leave nothing of them. Tried with
     shapes alone (the meta device), once for each network. LARGEST_LEAST_SIDE for one that takes none of the sizes.
     """
+    return _tried_least_side(name)
+
+
+@functools.cache
+def _tried_least_side(name: str) -> int:
     import timm
 
     with torch.device("meta"), torch.no_grad():

@@ -138,8 +138,6 @@ def test_mistakes_are_one_sentence_and_exit_code_2(photos, tmp_path):
         ({"--classifier": ["{tiny}"]}, "--classifier takes a model 'classifier'"),
         ({"--classifier": ["{classifier}"], "--data": ["{rocket}"]}, "No photograph lies in a folder source/class"),
         ({"--limit": ["0"]}, "--limit must be 1 or more, not 0"),
-        ({"--temperature": ["9"]}, "temperature must be a number from 0.05 to 2"),
-        ({"--temperature": ["1"], "--model": ["{tiny}", "{regression}"]}, "predicts one color, not a distribution"),
         ({"--short_side": ["8"]}, "--short_side must be 32 or more"),
         ({"--sheet_photos": ["-1"]}, "--sheet_photos must be 0 or more"),
         ({"--data": ["{gray}"]}, "are gray"),
@@ -150,7 +148,7 @@ def test_mistakes_are_one_sentence_and_exit_code_2(photos, tmp_path):
 def test_what_cannot_be_judged(photos, tiny_folder, classifier_folder, tmp_path, options, words):
     places = {"photos": photos / "many", "rocket": photos / "many/skimage/rocket", "tiny": tiny_folder}
     places |= {"classifier": classifier_folder} | {
-        name: tmp_path / name for name in ("empty", "gray", "file", "tiny_photo", "regression")
+        name: tmp_path / name for name in ("empty", "gray", "file", "tiny_photo")
     }
     (tmp_path / "empty").mkdir()
     (tmp_path / "gray/skimage/camera").mkdir(parents=True)
@@ -158,13 +156,20 @@ def test_what_cannot_be_judged(photos, tiny_folder, classifier_folder, tmp_path,
     (tmp_path / "tiny_photo").mkdir()
     Image.fromarray(data.coffee()[:20, :64]).save(tmp_path / "tiny_photo/0.png")
     (tmp_path / "file").write_text("")
-    create_model("lab_cnn", width=4).save_pretrained(tmp_path / "regression")
     given = {"--data": ["{photos}"], "--model": ["{tiny}"], "--output_dir": [str(tmp_path / "out")]} | options
     argv = [word for option, values in given.items() for word in (option, *(v.format(**places) for v in values))]
     with pytest.raises(ColorizerError, match=words) as caught:
         evaluate.main(argv)
     assert "\n" not in str(caught.value)
-    assert not (tmp_path / "out/results.json").exists()
+
+
+@pytest.mark.parametrize("temperature, words", [("9", "a number from 0.05 to 2"), ("1", "predicts one color")])
+def test_dials_are_checked_before_the_first_photograph(photos, tiny_folder, tmp_path, monkeypatch, temperature, words):
+    create_model("lab_cnn", width=4).save_pretrained(tmp_path / "regression")
+    monkeypatch.setattr(evaluate, "judge", lambda *args, **options: pytest.fail("photographs were colored"))
+    models = ["--model", str(tiny_folder), str(tmp_path / "regression"), "--temperature", temperature]
+    with pytest.raises(ColorizerError, match=words):
+        evaluate.main([*models, "--data", str(photos / "many"), "--output_dir", str(tmp_path / "out")])
 
 
 def test_folders_are_told_apart_by_their_whole_names(photos, tmp_path, monkeypatch):

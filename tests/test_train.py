@@ -70,6 +70,11 @@ def test_flags_override_the_file(photos):
     assert recipe.mixed_precision == "no" and recipe.max_grad_norm is None
     assert recipe_of(photos, model="{name: fusion, norm: none}").model == {"name": "fusion", "norm": "none"}
     assert parse_recipe(["--recipe", str(SMOKE), "--train_data_dir", "x", "--dry_run"]).dry_run
+    private = [
+        parse_recipe(["--recipe", str(SMOKE), "--train_data_dir", "x", *flag]).hub_private_repo
+        for flag in ([], ["--hub_private_repo"], ["--hub_private_repo", "false"])
+    ]
+    assert private == [None, True, False]  # None: as the account has it
 
 
 @pytest.mark.parametrize("recipe", RECIPES, ids=lambda path: path.name)

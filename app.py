@@ -831,7 +831,7 @@ def build_app(studio: Studio | None = None) -> gr.Blocks:
             **private,
         )
 
-        chosen = menu.input(
+        chosen = menu.change(  # not input, which a click on a choice fires twice
             choose,
             [menu, state],
             [*dict.fromkeys([*result, *parts.values(), model_line, menu])],

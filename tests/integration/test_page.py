@@ -76,6 +76,8 @@ def ladder(tiny_model, tmp_path_factory):
     torch.manual_seed(0)
     for name in ("two_stage", "mnist_linear"):
         create_model(name).save_pretrained(folder / name)
+    create_model("lab_cnn", width=4).save_pretrained(folder / "damaged")
+    (folder / "damaged/model.safetensors").write_bytes(b"")
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("COLORIZER_MODEL", raising=False)
         patch.setattr(colorizer.hub, "WEIGHTS", folder)
@@ -402,6 +404,29 @@ def test_another_model_colors_the_photo_that_is_shown(open_page, ladder):
     wait_for_dial(page, "Caution", started["Caution"])
     turn(page, "Caution", 0.2)
     assert dial(page, "Colorfulness") == started["Colorfulness"]
+
+
+def test_a_choice_that_fails_leaves_what_is_shown(open_page, ladder):
+    def choose_the_damaged_one(page):
+        page.get_by_label("Model", exact=True).click()
+        page.get_by_role("option", name="damaged").click()
+        wait_for_toast(page, "damaged or cut short")
+        page.wait_for_timeout(1000)  # one click was once two events, and two sentences
+        assert page.locator(".toast-body").inner_text().count("damaged or cut short") == 1
+        assert page.get_by_label("Model", exact=True).input_value().startswith("fusion_compact")
+
+    page = open_page(ladder)
+    page.get_by_label("Color the example: coffee").click()
+    wait_for_result(page, "by fusion_compact (bundled)")
+    first = shown(page)
+    choose_the_damaged_one(page)
+    assert shown(page) == first
+
+    page = open_page(ladder)
+    choose(page, "mnist_linear — digits")
+    page.get_by_label("Color the example: coffee").wait_for(state="hidden")
+    choose_the_damaged_one(page)
+    page.get_by_label("Color the example: coffee").wait_for()  # the page is the default model's again
 
 
 def test_digits_are_painted(open_page, ladder):

@@ -547,10 +547,28 @@ def build_app(studio: Studio | None = None) -> gr.Blocks:
         """Color a photo that was just given; the result takes the place of the one before."""
         if path is None:
             return {photo_input: None}
+        with told(""):
+            pipeline = studio.pipeline_of(choice)
+        dials, updates = (colorfulness, temperature, balance, working_size), {}
+        if session and session.choice == choice and session.pipeline is not pipeline:
+            # A fetched model has taken over since the last photo: the dials on the page are the former one's.
+            dials, updates = dial_defaults(pipeline.model), updates_for(pipeline.model)
+        return colored(path, *dials, choice, session, pipeline) | updates
+
+    def colored(
+        path: str,
+        colorfulness,
+        temperature,
+        balance,
+        working_size,
+        choice: str,
+        session: Session | None,
+        pipeline: ColorizationPipeline,
+    ) -> dict:
+        """What the page shows of a photo that this pipeline colors, which the choice may no longer stand for."""
         start = time.perf_counter()
         dials = colorfulness, temperature, balance
         with told(path):
-            pipeline = studio.pipeline_of(choice)
             work = prepare(path, working_size, pipeline)
             after = work.render(dials, PREVIEW_SIDE)
             gray = work.coloring.gray(PREVIEW_SIDE)
@@ -581,16 +599,19 @@ def build_app(studio: Studio | None = None) -> gr.Blocks:
     def color_digit(index: int, *args) -> dict:
         return color(digit_files[index], *args)
 
-    def again(colorfulness, temperature, balance, working_size, choice, session: Session) -> dict:
+    def again(colorfulness, temperature, balance, working_size, choice, session: Session, pipeline) -> dict:
         """Color the same photo again; the place for a new one stays as it is."""
-        shown = color(session.path, colorfulness, temperature, balance, working_size, choice, session)
+        shown = colored(session.path, colorfulness, temperature, balance, working_size, choice, session, pipeline)
         return {part: shown[part] for part in result}
+
+    def updates_for(model: Colorizer) -> dict:
+        return {parts[name]: gr.update(**look) for name, look in looks_of(model).items()}
 
     def color_again(colorfulness, temperature, balance, working_size, choice, session: Session | None):
         """The same photo, seen by the network at another size."""
         if session is None or session.working_size == working_size:
             return gr.skip()
-        return again(colorfulness, temperature, balance, working_size, choice, session)
+        return again(colorfulness, temperature, balance, working_size, choice, session, session.pipeline)
 
     def choose(choice: str, session: Session | None) -> dict:
         """Another model, with its own dials and examples; the photo that is shown is colored by it."""
@@ -600,11 +621,11 @@ def build_app(studio: Studio | None = None) -> gr.Blocks:
             gr.Warning("The photo is no longer on the server: please choose it again before another model.")
             return {menu: session.choice}
         with told(""):
-            model = studio.pipeline_of(choice).model
+            pipeline = studio.pipeline_of(choice)
         updates = {model_line: paragraph(studio.note(choice))}
         if session:
-            updates |= again(*dial_defaults(model), choice, session)
-        return updates | {parts[name]: gr.update(**look) for name, look in looks_of(model).items()}
+            updates |= again(*dial_defaults(pipeline.model), choice, session, pipeline)
+        return updates | updates_for(pipeline.model)
 
     def shelved(session: Session) -> Work:
         work = shelf.get(session.key)
@@ -790,7 +811,6 @@ def build_app(studio: Studio | None = None) -> gr.Blocks:
         quick_dials = [colorfulness_dial, temperature_dial, balance_dial]  # which need no network
         dials = [*quick_dials, size_dial, menu, state]
         result = [state, dials_of, compare, facts_line, download, temperature_dial, balance_dial, result_panel]
-        new_result = [*result, input_panel, photo_input]
         parts = {  # by the names that looks_of gives them
             "colorfulness": colorfulness_dial,
             "temperature": temperature_dial,
@@ -800,6 +820,7 @@ def build_app(studio: Studio | None = None) -> gr.Blocks:
             "photographs": photograph_row,
             "digits": digit_row,
         }
+        new_result = [*dict.fromkeys([*result, input_panel, photo_input, *parts.values()])]
         private = {"api_visibility": "private"}
 
         given = photo_input.upload(

@@ -374,6 +374,27 @@ def test_a_page_sends_its_dials_no_value_that_they_have():
     assert sent("fusion_compact") == {}  # the dials are those of what was chosen
 
 
+def test_the_next_photo_has_the_dials_of_the_model_that_took_over(tiny_model, jpeg, monkeypatch):
+    monkeypatch.setattr(tiny_model, "defaults", tiny_model.defaults | {"colorfulness": 0.5, "working_size": 128})
+    studio = app.Studio()
+    page = app.build_app(studio)
+    dials = app.dial_defaults(studio.pipeline.model)
+    session = outputs(page, "color", str(jpeg), *dials, app.MAIN, None)["state"]
+    studio.pipeline = app.ColorizationPipeline(tiny_model, "cpu")
+
+    smaller = outputs(page, "color_again", *dials[:3], 96, app.MAIN, session)
+    assert "fusion_compact (bundled)" in smaller["facts"]  # the photo that is shown stays the former model's
+
+    shown = events(page)["color"](str(jpeg), *dials, app.MAIN, session)
+    updates = {part.label: update for part, update in shown.items() if isinstance(part, app.gr.Slider)}
+    own = app.dial_defaults(tiny_model)
+    assert tuple(updates[name]["value"] for name in ("Colorfulness", "Caution", "Balance", "Working size")) == own
+    after = next(value for part, value in shown.items() if isinstance(part, app.gr.State))
+    assert after.dials == own[:3] != session.dials and after.working_size == own[3]
+    again = events(page)["color"](str(jpeg), 0.7, *own[1:], app.MAIN, after)  # from then on the page's dials count
+    assert next(value for part, value in again.items() if isinstance(part, app.gr.State)).dials[0] == 0.7
+
+
 # ---------------------------------------------------------------------------------------------------- the menu
 
 

@@ -562,13 +562,19 @@ def test_fetched_model_takes_over_on_the_open_page(open_page, tiny_model, tiny_f
         try:
             page = open_page(blocks.local_url)
             page.locator("#model", has_text="bundled; fetching tester/colors").wait_for()
+            page.get_by_label("Color the example: coffee").click()
+            wait_for_result(page, "by fusion_compact (bundled)")
+            former = dial(page, "Colorfulness")
             told.set()
             page.wait_for_function(
                 "(name) => document.querySelector('#menu input').value == name",
                 arg=f"tester/colors @ {sha[:7]} — photos (default)",
             )
+            ask_for_new_photo(page)
             page.get_by_label("Color the example: camera").click()
             wait_for_result(page, f"tester/colors @ {sha[:7]}")
+            assert tiny_model.defaults["colorfulness"] != former
+            wait_for_dial(page, "Colorfulness", tiny_model.defaults["colorfulness"])
             choose(page, "fusion_compact — photos")  # the bundled one is still there
             wait_for_result(page, "by fusion_compact (bundled)")
         finally:

@@ -157,28 +157,32 @@ def test_a_cast_breaks_a_photograph():
     assert found["tint"] == pytest.approx(np.hypot(23, 13)) and found["true_tint"] == pytest.approx(np.hypot(5, 5))
 
 
-class Reddened:
-    """A pipeline that gives everything a cast."""
+class Repainted:
+    """A pipeline whose results are painted over, by a function of sRGB (H, W, 3) uint8."""
 
-    def __init__(self, pipe):
-        self.pipe, self.model = pipe, pipe.model
+    def __init__(self, pipe, paint):
+        self.pipe, self.model, self.paint = pipe, pipe.model, paint
 
     def prepare(self, image):
-        return RedColoring(self.pipe.prepare(image))
+        return RepaintedColoring(self.pipe.prepare(image), self.paint)
 
 
-class RedColoring:
-    def __init__(self, coloring):
-        self.coloring = coloring
+class RepaintedColoring:
+    def __init__(self, coloring, paint):
+        self.coloring, self.paint = coloring, paint
 
     def render(self, **dials):
         photo = self.coloring.render(**dials)
-        return photo.replace((photo.pixels * [1.0, 0.4, 0.4]).astype(np.uint8))
+        return photo.replace(self.paint(photo.pixels))
+
+
+def reddened(pixels):
+    return (pixels * [1.0, 0.4, 0.4]).astype(np.uint8)
 
 
 def test_broken_photographs_are_named_and_marked(truths, bundled, tmp_path, monkeypatch):
     monkeypatch.setattr(examine, "PAGE", 3)
-    found = examine.broken(Reddened(bundled), truths, tmp_path)
+    found = examine.broken(Repainted(bundled, reddened), truths, tmp_path)
     assert found["broken"] == len(found["rows"]) > 0 and found["photographs"] == 4
     assert [row["name"] for row in found["measured"]] == [truth.name for truth in truths]
     assert {row["name"] for row in found["rows"]} <= {truth.name for truth in truths}
@@ -188,6 +192,14 @@ def test_broken_photographs_are_named_and_marked(truths, bundled, tmp_path, monk
     broken = {row["name"] for row in found["rows"]}
     for first, (red, green, _) in zip((truths[0], truths[3]), corner, strict=True):
         assert (red - green > 120) == (first.name in broken)
+
+
+def test_broken_says_what_leaving_them_gray_would_break(truths, bundled, tmp_path):
+    photos = [*truths, examine.Truth("sunset", reddened(truths[0].pixels))]
+    found = examine.broken(Repainted(bundled, examine.to_gray), photos, tmp_path)
+    assert found["broken"] == found["broken_if_gray"] and found["rows"][-1]["name"] == "sunset"
+    assert found["says"].endswith(f"Left gray, {found['broken']} would be.")
+    assert examine.broken(Repainted(bundled, reddened), photos, tmp_path)["broken_if_gray"] == found["broken"]
 
 
 def test_hints_with_the_truth_help_and_stay_where_they_are(truths, bundled, tmp_path):

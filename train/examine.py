@@ -254,12 +254,14 @@ def broken(pipe: ColorizationPipeline, photos: list[Truth], output: Path) -> dic
         save_sheet(sheet, output / f"broken-{page}.jpg")
     rows = [row for row in measured if row["why"]]
     paler = sum(row["tint"] < row["true_tint"] for row in rows)
+    left_gray = sum(row["true_tint"] > CAST for row in measured)  # a gray picture has no block, and no mean ab
     return {
         "says": f"{len(rows)} of {len(photos)} photographs are broken: a block of over {SHARE:.0%} of the picture "
         f"with chroma over {VIVID} where the truth's is under {DULL}, or a mean ab that is off by more than {CAST}. "
-        f"In {paler} of them the truth has the stronger tint of the two.",
+        f"In {paler} of them the truth has the stronger tint of the two. Left gray, {left_gray} would be.",
         "rows": rows,
         "broken": len(rows),
+        "broken_if_gray": left_gray,
         "photographs": len(photos),
         "measured": measured,
     }

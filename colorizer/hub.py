@@ -83,7 +83,7 @@ def load_model(
         label = str(folder)
     elif folder.is_file():
         raise ColorizerError(f"{name} is a file; name the folder that holds {CONFIG_FILE} and {WEIGHTS_FILE}.")
-    elif isinstance(source, str) and _is_repo_id(source):
+    elif isinstance(source, str) and is_repo_id(source):
         folder, sha = _fetch(source, revision, token)
         return _load_folder(folder, source, f"{source} @ {sha[:7]}")
     else:
@@ -124,7 +124,7 @@ def push(
     Raises:
         ColorizerError: in one sentence; if the upload failed, it says how to repeat it.
     """
-    if not _is_repo_id(repo_id):
+    if not is_repo_id(repo_id):
         raise ColorizerError(f"{repo_id!r} is no name for a Hub repository: it looks like 'user/repo'.")
     if not isinstance(folder_or_model, (str, os.PathLike)):
         with tempfile.TemporaryDirectory() as scratch:
@@ -147,7 +147,7 @@ def check_token(repo_id: str, token: str | None = None) -> None:
     """
     from huggingface_hub import HfApi, get_token
 
-    if not _is_repo_id(repo_id):
+    if not is_repo_id(repo_id):
         raise ColorizerError(f"{repo_id!r} is no name for a Hub repository: it looks like 'user/repo'.")
     if not (token or get_token()):
         raise ColorizerError(f"Pushing to {repo_id} needs a token: log in with `hf auth login`, or set HF_TOKEN.")
@@ -425,7 +425,8 @@ def _cached(repo_id: str, revision: str | None) -> tuple[Path, str] | None:
     return (folder, folder.name) if (folder / WEIGHTS_FILE).is_file() else None
 
 
-def _is_repo_id(name: str) -> bool:
+def is_repo_id(name: str) -> bool:
+    """Whether this is the name of a Hub repository with its owner, "user/repo"."""
     from huggingface_hub.utils import HFValidationError, validate_repo_id
 
     try:

@@ -115,12 +115,13 @@ def test_which_rows_are_run(photos, tmp_path):
 
 
 def test_a_recipe_of_ones_own_keeps_what_the_rows_leave_out(photos, tmp_path):
-    """Aging, for one, which the rows are compared without."""
+    """Aging, for one, which the rows are compared without; but not steps of more views."""
     mine = tmp_path / "mine.yaml"
-    mine.write_text((ROOT / "train/recipes/fusion_compact.yaml").read_text())
+    mine.write_text((ROOT / "train/recipes/fusion_compact.yaml").read_text() + "gradient_accumulation_steps: 4\n")
     arguments = arguments_of(photos, tmp_path, "--recipes", str(mine))
     (row,) = arena.chosen_rows(arguments)
     assert resolved(row, arguments)["aging"] == 0.4
+    assert resolved(row, arguments)["gradient_accumulation_steps"] == 1
     for key in ("aging", "documents", "levels"):
         assert resolved(BY_NAME[key], arguments)[key] and not resolved(BY_NAME["flagship"], arguments)[key]
     assert resolved(row, arguments)["optimizer"] == resolved(BY_NAME["muon"], arguments)["optimizer"] == "muon"

@@ -14,9 +14,10 @@ import numpy as np
 import pytest
 import timm
 import torch
+import yaml
 from accelerate import Accelerator
 from PIL import Image
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from skimage import data
 
 from colorizer.color import AbBins, lab_to_rgb, rgb_to_lab
@@ -25,6 +26,7 @@ from colorizer.models import create_model
 from colorizer.pipeline import stretched
 from tests.conftest import TINY
 from train import views
+from train.card import write_card
 from train.data import NO_LABEL, Stream, load_data, load_pictures
 from train.documents import draw_documents
 from train.losses import Objective, PatchCritic, RebalancedCrossEntropy, bin_prior, critic_loss
@@ -263,6 +265,25 @@ def test_a_stream_goes_on_and_leaves_the_held_out(shards, accelerator):
     assert first == again
     held_out = {bytes(rgb.numpy().tobytes()) for rgb in validation.rgb}
     assert not held_out & set(first)
+
+
+@pytest.mark.parametrize(
+    "changes, same",
+    [
+        ({}, True),
+        ({"max_train_steps": 9, "learning_rate": 0.1}, True),
+        ({"train_shards": ["elsewhere/{0..1}.tar"]}, True),  # moved
+        ({"train_shards": ["a/{0..9}.tar"]}, False),
+        ({"seed": 1}, False),
+        ({"validation_share": 0.2}, False),
+        ({"validation_data_dir": "b"}, False),
+    ],
+)
+def test_a_stream_is_known_by_what_decides_who_is_held_out(changes, same):
+    """So that no checkpoint goes on where pictures that it was trained on are held out."""
+    settings = {"model": {"name": "fusion"}, "train_shards": ["a/{0..1}.tar"], "max_train_steps": 1}
+    before, now = (Stream(make_recipe(settings | more), 0, 1).digest for more in ({}, changes))
+    assert (before == now) is same
 
 
 def all_hashes(stream):
@@ -867,6 +888,56 @@ def test_cached_embeddings_change_nothing(photos, tmp_path, small_network):
     assert [line["loss"] for line in cached if "loss" in line] == pytest.approx(
         [line["loss"] for line in plain if "loss" in line], rel=1e-4
     )
+
+
+def test_cached_embeddings_are_of_the_checkpoints_embedder(photos, tmp_path, small_network):
+    """Not of other weights that lie at embedder_weights by then."""
+    weights = shutil.copy(small_network, tmp_path / "weights.safetensors")
+    changes = {
+        "model": "{name: fusion_paper, embedder: test_resnet}", "embedder_weights": weights, "output_dir": tmp_path,
+        "freeze_embedder": "true", "augment": "false", "objectives": "{mse: 1}", "hint_share": 0,
+        "resolutions": "{0.0: 32}", "cache_embeddings": "true",
+    }  # fmt: skip
+    before = Training(recipe_of(photos, **changes))
+    before.fit()
+    save_file({key: value * 2 for key, value in load_file(weights).items()}, weights)
+    resumed = Training(recipe_of(photos, **changes, resume_from_checkpoint="latest"))
+    assert torch.allclose(resumed.embeddings, before.embeddings, atol=1e-6)
+
+
+def test_weights_that_bring_their_embedder_leave_out_others(photos, tmp_path, small_network, capsys):
+    own = tmp_path / "own"
+    create_model("fusion", embedder="test_resnet", width=4).save_pretrained(own)
+    recipe = recipe_of(
+        photos, output_dir=tmp_path / "run", model="null", pretrained_model_name_or_path=own,
+        embedder_weights=small_network, objectives="{mse: 1}", defaults="{}",
+    )  # fmt: skip
+    Training(recipe)
+    assert f"embedder_weights is left out: {own} has an embedder's own" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "name, listed, shown",
+    [
+        ("user/photos", ["user/photos"], "user/photos"),
+        ("home/parquet", None, "parquet"),
+        ("a/*.parquet", None, "*.parquet"),
+    ],
+)
+def test_a_card_names_datasets_of_the_hub_alone(photos, tmp_path, monkeypatch, name, listed, shown):
+    """The Hub refuses the card of a model whose dataset is a path, and a relative one may be a stranger's."""
+    (tmp_path / "home/parquet").mkdir(parents=True)
+    training = Training(recipe_of(photos, output_dir=tmp_path / "run", max_train_steps=1))
+    training.fit()
+    monkeypatch.chdir(tmp_path)
+    training.recipe.dataset_name, training.recipe.train_data_dir = name, []
+    write_card(tmp_path / "README.md", training)
+    text = (tmp_path / "README.md").read_text()
+    front_matter = yaml.safe_load(text.split("---")[1])
+    assert front_matter.get("datasets") == listed
+    (results,) = front_matter["model-index"][0]["results"]
+    assert results["dataset"]["type"] == (name if listed else "imagefolder")
+    assert f" of {shown}; " in text and (listed or name not in text)
 
 
 def test_a_frozen_embedder_is_saved_as_it_was_given(photos, tmp_path, small_network):

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import yaml
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
+from colorizer.hub import is_repo_id
 from train.checkpoints import as_plain
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 LIBRARIES = ("torch", "timm", "accelerate", "huggingface-hub", "safetensors")
 # What the card's table of settings leaves out: it says nothing of the model, or names folders of a person's machine.
-NOT_SHOWN = ("output_dir", "train_data_dir", "validation_data_dir", "resume_from_checkpoint")
+NOT_SHOWN = ("output_dir", "train_data_dir", "validation_data_dir", "resume_from_checkpoint", "dataset_name")
 
 TEMPLATE = """---
 {{ card_data }}
@@ -88,11 +89,11 @@ def write_card(path: Path, run: Training) -> None:
         tags=["image-colorization"] if colors else [],
         library_name="colorizer",
         license="apache-2.0",
-        datasets=[recipe.dataset_name] if recipe.dataset_name and "/" in recipe.dataset_name else None,
+        datasets=[recipe.dataset_name] if _is_of_the_hub(recipe.dataset_name) else None,
         eval_results=[
             EvalResult(
                 task_type=task,
-                dataset_type=recipe.dataset_name or "imagefolder",
+                dataset_type=recipe.dataset_name if _is_of_the_hub(recipe.dataset_name) else "imagefolder",
                 dataset_name="pictures held out from the training data" if held_out else "the training pictures",
                 metric_type=key,
                 metric_name=key.replace("_", " "),
@@ -131,6 +132,11 @@ def write_card(path: Path, run: Training) -> None:
     path.write_text(card.content)
 
 
+def _is_of_the_hub(dataset: str | None) -> bool:
+    """Whether a dataset_name is an id of the Hub, not a place of files: the Hub refuses cards that name a path."""
+    return bool(dataset) and is_repo_id(dataset) and not dataset.endswith(".parquet") and not Path(dataset).exists()
+
+
 def _has_held_out(recipe: Recipe) -> bool:
     return bool(recipe.validation_share or recipe.validation_data_dir)
 
@@ -138,7 +144,10 @@ def _has_held_out(recipe: Recipe) -> bool:
 def _data(run: Training) -> str:
     recipe = run.recipe
     folders = ", ".join(Path(place).name for place in recipe.train_data_dir)
-    source = recipe.dataset_name or folders or f"{len(recipe.train_shards)} pattern(s) of shards"
+    dataset = recipe.dataset_name
+    if dataset and not _is_of_the_hub(dataset):
+        dataset = Path(dataset).name  # the folders above are of a person's machine
+    source = dataset or folders or f"{len(recipe.train_shards)} pattern(s) of shards"
     if run.is_stream:
         return f"Streamed from {source}."
     classes = f" in {len(run.training.classes)} classes" if run.training.classes else ""

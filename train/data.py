@@ -12,6 +12,7 @@ import hashlib
 import math
 import os
 import shutil
+import signal
 import tempfile
 import uuid
 import zlib
@@ -54,9 +55,11 @@ def read_picture(item: Item) -> Image.Image:
 
 
 def difference_hash(image: Image.Image) -> int:
-    """64 bits that copies of a picture share, also at another size or quality: which of two neighbors is brighter.
+    """64 bits that say which of two neighbors is brighter.
 
-    Copies of a picture below HASHED_SIDE pixels share them only if they are exact.
+    Exact copies of a picture share them, many of those at another quality and some of those at another size; of
+    copies below HASHED_SIDE pixels only exact ones do. Hashes of a few differing bits are no sign of a copy: seas and
+    skies of thousands of photographs have such, too.
     """
     if min(image.size) < HASHED_SIDE:
         return int.from_bytes(hashlib.blake2b(image.tobytes(), digest_size=8).digest(), "big")
@@ -306,10 +309,12 @@ class Stream(IterableDataset):
     """
 
     classes: list[str] = []  # nobody has seen all labels of a stream
-    digest = "a stream"
 
     def __init__(self, recipe: Recipe, rank: int, world_size: int) -> None:
         self.recipe, self.rank, self.world_size = recipe, rank, world_size
+        shards = [shard.rsplit("/", 1)[-1] for shard in recipe.train_shards]  # they may have moved
+        split = (recipe.seed, recipe.validation_share, bool(recipe.validation_data_dir))
+        self.digest = f"a stream, {zlib.crc32(repr((recipe.dataset, shards, split)).encode()):08x}"
 
     def __iter__(self) -> Iterator[dict]:
         info = get_worker_info()
@@ -389,7 +394,8 @@ def training_loader(data: Pictures | Stream, recipe: Recipe, accelerator: Accele
     """Batches of train_batch_size for this process. Of Pictures, each epoch gives another order (set_epoch)."""
     if isinstance(data, Stream):
         # Each process reads its own part; accelerate would hand all that the first one reads to the others.
-        return DataLoader(data, recipe.train_batch_size, num_workers=recipe.dataloader_num_workers)
+        workers = recipe.dataloader_num_workers
+        return DataLoader(data, recipe.train_batch_size, num_workers=workers, worker_init_fn=_outlive_one_sigterm)
     batch = recipe.train_batch_size * accelerator.num_processes * recipe.gradient_accumulation_steps
     if len(data) < batch:
         raise ColorizerError(
@@ -404,8 +410,14 @@ def training_loader(data: Pictures | Stream, recipe: Recipe, accelerator: Accele
         drop_last=True,
         collate_fn=_as_it_is,
         num_workers=recipe.dataloader_num_workers if data.rgb is None else 0,
+        worker_init_fn=_outlive_one_sigterm,
     )
     return accelerator.prepare_data_loader(loader, device_placement=False)  # the indices are wanted on the CPU
+
+
+def _outlive_one_sigterm(worker: int) -> None:
+    """Of a SIGTERM to the whole group of processes a worker dies too late, when the run has saved its checkpoint."""
+    signal.signal(signal.SIGTERM, lambda *_: signal.signal(signal.SIGTERM, signal.SIG_DFL))
 
 
 def _as_it_is(batch):

@@ -180,6 +180,8 @@ class Training:
             self.output.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise ColorizerError(f"The folder {self.output} cannot be made: {error.strerror}.") from None
+        # Last, by the embedder that the run goes on with: a checkpoint brings its own.
+        self.embeddings = self.embed_all() if recipe.cache_embeddings else None
 
     # ------------------------------------------------------------------------------------------------------ building
 
@@ -190,6 +192,8 @@ class Training:
         # One process of a machine downloads, the others find it in the cache.
         with self.accelerator.local_main_process_first():
             if source:
+                if recipe.embedder_weights != "none" and not recipe.resume_from_checkpoint:
+                    self.accelerator.print(f"embedder_weights is left out: {source} has an embedder's own")
                 model = load_model(source)
                 found = {"name": model.name, **model.config}
                 for key, value in config.items():
@@ -309,7 +313,6 @@ class Training:
             )
         kept = [self.progress] + ([self.averaged] if self.averaged else [])
         accelerator.register_for_checkpointing(*kept)
-        self.embeddings = self.embed_all() if recipe.cache_embeddings else None
 
     def keep_labeled(self, classes: list[str]) -> None:
         """Leaves the pictures that have a class; the model's `classes` must be those of the data, in their order."""
@@ -797,9 +800,8 @@ class Training:
     @torch.no_grad()
     def embed_all(self) -> Tensor:
         """The frozen embedder's vectors (P, E) of all training pictures; the processes share the work."""
-        model, resolution = self.model.eval(), self.recipe.resolution_at(0)
-        if self.is_sharded:  # the embedder is frozen, so it is still what it was before
-            model = copy.deepcopy(self.whole).to(self.accelerator.device).eval()
+        model = self.gather_model() if self.is_sharded else self.model
+        model, resolution = model.eval(), self.recipe.resolution_at(0)
         rank, world = self.accelerator.process_index, self.accelerator.num_processes
         rows = []
         mine = range(rank, len(self.training), world)

@@ -10,6 +10,9 @@ import sys
 from pathlib import Path
 
 import pytest
+import timm
+import torch
+from safetensors.torch import load_file, save_file
 
 from colorizer.hub import load_model
 
@@ -128,6 +131,30 @@ def test_sharded_equals_whole_and_resumes(optimizer, tolerance, photos, tmp_path
     assert load_model(str(sharded / "model")).name == "fusion"
 
     # A run that was killed after its third step leaves this.
+    resumed.mkdir()
+    shutil.copytree(sharded / "checkpoint-3", resumed / "checkpoint-3")
+    code, output = launch(tmp_path, *options, "--output_dir", resumed, "--resume_from_checkpoint", "latest", fsdp=2)
+    assert code == 0 and "at step 3" in output, output
+    assert checksum(resumed) == checksum(sharded)
+
+
+def test_cached_embeddings_are_those_of_whole_weights(photos, tmp_path):
+    """Also after a checkpoint is gone on from, whose embedder is not what lies at embedder_weights by then."""
+    weights = tmp_path / "weights.safetensors"
+    torch.manual_seed(5)
+    save_file(timm.create_model("test_resnet").state_dict(), weights)
+    options = [
+        "--recipe", SMOKE, "--train_data_dir", photos, "--channels_last", "false", "--model",
+        "{name: fusion, embedder: test_resnet, width: 4}", "--embedder_weights", weights, "--freeze_embedder", "true",
+        "--cache_embeddings", "true", "--augment", "false", "--hint_share", "0", "--resolutions", "{0.0: 64}",
+        "--objectives", "{rebalanced_cross_entropy: 1}",
+    ]  # fmt: skip
+    whole, sharded, resumed = (tmp_path / name for name in ("whole", "sharded", "resumed"))
+    for run, fsdp in ((whole, None), (sharded, 2)):
+        code, output = launch(tmp_path, *options, "--output_dir", run, fsdp=fsdp)
+        assert code == 0, output
+    assert figures(sharded, "loss") == pytest.approx(figures(whole, "loss"), rel=1e-3)
+    save_file({key: value * 2 for key, value in load_file(weights).items()}, weights)
     resumed.mkdir()
     shutil.copytree(sharded / "checkpoint-3", resumed / "checkpoint-3")
     code, output = launch(tmp_path, *options, "--output_dir", resumed, "--resume_from_checkpoint", "latest", fsdp=2)

@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tarfile
 import time
 from pathlib import Path
 
@@ -148,14 +149,25 @@ def test_no_thread_of_the_group_outlives_the_run(photos, tmp_path, kind):
     assert {path.name: path.read_text() for path in tmp_path.glob("gloo-*")} == {"gloo-0": "[]", "gloo-1": "[]"}
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["SIGINT", "SIGTERM"])
-def test_a_signal_saves_and_ends_the_run(photos, tmp_path, number):
-    options = [
-        "--recipe", SMOKE, "--train_data_dir", photos, "--output_dir", tmp_path, "--checkpointing_steps", "1000",
-    ]  # fmt: skip
+@pytest.mark.parametrize(
+    "number, workers", [(signal.SIGINT, 0), (signal.SIGTERM, 0), (signal.SIGTERM, 2)],
+    ids=["SIGINT", "SIGTERM", "SIGTERM to workers too"],
+)  # fmt: skip
+def test_a_signal_saves_and_ends_the_run(photos, tmp_path, number, workers):
+    source = ["--train_data_dir", photos]
+    for worker in range(workers):  # of a stream they live as long as the run
+        with tarfile.open(tmp_path / f"{worker}.tar", "w") as shard:
+            for place, path in enumerate(sorted(photos.rglob("*.png"))):
+                shard.add(path, f"{worker}-{place}.png")
+        source = ["--train_shards", tmp_path / "*.tar", "--dataloader_num_workers", workers]
+    options = ["--recipe", SMOKE, *source, "--output_dir", tmp_path, "--checkpointing_steps", "1000"]
     process = start(*options, "--max_train_steps", "1000")
     wait_for_step(process, tmp_path, 3)
-    os.killpg(process.pid, number)
+    launcher = psutil.Process(process.pid)
+    # As to the whole group; the workers first, who must not take the run with them.
+    for one in reversed([launcher, *launcher.children(recursive=True)]):
+        one.send_signal(number)
+        time.sleep(0.1)
     output, _ = process.communicate()
     (checkpoint,) = tmp_path.glob("checkpoint-*")
     step = int(checkpoint.name.removeprefix("checkpoint-"))

@@ -50,7 +50,7 @@ def color(argv: list[str]) -> int:
         argv = argv[:at] + [os.path.join(".", word) for word in argv[at + 1 :]]
     args = color_parser().parse_intermixed_args(argv)
     jobs = plan(args.paths, args.output)
-    todo = [job for job in jobs if args.overwrite or not job.target.exists()]
+    todo = [job for job in jobs if args.overwrite or not os.path.exists(job.target)]  # False for a name too long
     for folder in {job.target.parent for job in todo}:
         check_writable(folder)
     run = Run(args, len(todo))

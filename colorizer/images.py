@@ -39,6 +39,9 @@ from PIL import (
 
 from colorizer.errors import ColorizerError
 
+# Of what a PNG has compressed beside its pixels, in bytes; the profiles of scanners are larger than Pillow's 1 MB.
+PngImagePlugin.MAX_TEXT_CHUNK = max(PngImagePlugin.MAX_TEXT_CHUNK, 16 << 20)
+
 # tifffile tells of every odd tag; what matters arrives here as an error.
 logging.getLogger("tifffile").addHandler(logging.NullHandler())
 
@@ -135,6 +138,8 @@ class Photo:
                 stream.seek(0)
                 channels = _deep_png(stream.read())
             else:
+                if format == "PNG" and head[25] == 0 and head[24] in (2, 4) and "transparency" in image.info:
+                    image.info["transparency"] *= 255 // (2 ** head[24] - 1)  # Pillow scales the samples alone
                 channels = _channels(name, image)
             return cls(*_finish(*channels, format, image.getexif(), image.info), name=name)
 
@@ -600,6 +605,7 @@ _STORAGE_TAGS = {
 }  # fmt: skip
 # Tags of the Exif part: component layout, color space, width, height, interoperability (Adobe RGB), gamma.
 _STALE_EXIF_TAGS = {37121, 37122, 40961, 40962, 40963, 40965, 42240}
+_UNDEFINED_GPS_TAGS = {27, 28}  # processing method and area, which begin with their code; the Exif part has no BYTE
 
 _STALE_XMP = (
     rb"(?:tiff:(?:Orientation|ImageWidth|ImageLength)|exif:(?:PixelXDimension|PixelYDimension|ColorSpace)"
@@ -611,6 +617,25 @@ _STALE_XMP = re.compile(
 )
 
 
+class _ExifText(str):
+    """EXIF text as Pillow reads it, a character for a byte, written so again: Pillow writes "?" beyond ASCII."""
+
+    def encode(self, *_) -> bytes:
+        try:
+            return super().encode("latin-1")
+        except UnicodeEncodeError:  # not read from a file
+            return super().encode("utf-8")
+
+
+def _as_read(part: int | None, tag: int, value):
+    """The value of a tag so that Pillow writes what it has read: text, and bytes by the type that EXIF has for it."""
+    if isinstance(value, str):
+        return _ExifText(value)
+    is_undefined = part == ExifTags.IFD.Exif or (part == ExifTags.IFD.GPSInfo and tag in _UNDEFINED_GPS_TAGS)
+    # What is no number, text or bytes is UNDEFINED to Pillow; bytes would be BYTE, and a comment's text unreadable.
+    return (bytearray(value),) if is_undefined and isinstance(value, bytes) else value
+
+
 def _clean_exif(exif: Image.Exif) -> bytes | None:
     """The block to write: upright, sRGB, no thumbnail, nothing about storage. What cannot be written is left out."""
     clean = Image.Exif()
@@ -619,7 +644,7 @@ def _clean_exif(exif: Image.Exif) -> bytes | None:
         if tag in _STORAGE_TAGS or tag in (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo):
             continue
         with contextlib.suppress(Exception):
-            value = exif[tag]
+            value = _as_read(None, tag, exif[tag])
             _check_writable({tag: value})
             clean[tag] = value
     for part in (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo):
@@ -629,6 +654,7 @@ def _clean_exif(exif: Image.Exif) -> bytes | None:
                 if part == ExifTags.IFD.Exif and tag in _STALE_EXIF_TAGS:
                     continue
                 with contextlib.suppress(Exception):
+                    value = _as_read(part, tag, value)
                     _check_writable({part: {tag: value}})
                     kept[tag] = value
         if kept and part == ExifTags.IFD.Exif:
@@ -670,6 +696,11 @@ def _with_dpi(photo: Photo) -> Image.Exif:
     exif = Image.Exif()
     exif.endian = "<"
     exif.load(photo.exif or b"")
+    for tag in exif:
+        if tag in (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo):
+            exif[tag] = {inner: _as_read(tag, inner, value) for inner, value in exif.get_ifd(tag).items()}
+        else:
+            exif[tag] = _as_read(None, tag, exif[tag])
     if photo.dpi:
         exif[ExifTags.Base.XResolution], exif[ExifTags.Base.YResolution] = photo.dpi
         exif[ExifTags.Base.ResolutionUnit] = 2  # inch

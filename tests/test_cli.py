@@ -234,6 +234,14 @@ def test_bad_files_do_not_stop_the_others(colorize, tmp_path):
     assert files(tmp_path / "out") == ["a.png", "e.png"]
 
 
+def test_a_name_too_long_for_its_result_does_not_stop_the_others(colorize, tmp_path):
+    picture(tmp_path / "album/a.png")
+    long = picture(tmp_path / f"album/{'日' * 83}.png")  # 253 bytes of 255, without ".color"
+    code, _, err = colorize("album")
+    assert code == 1 and (tmp_path / "album/a.color.png").is_file()
+    assert f"{long.stem}.color.png" in err and "Traceback" not in err
+
+
 def test_failing_photo_does_not_take_its_batch_along(colorize, tmp_path, monkeypatch):
     from colorizer import ColorizationPipeline
 

@@ -421,6 +421,106 @@ def test_resolution_turns_with_the_picture():
     assert Photo.open(data).dpi == pytest.approx((100, 200), rel=1e-3)
 
 
+def exif_block(parts):
+    """An EXIF block, little-endian, of {part: {tag: (type, bytes)}}; part 0 is the first."""
+
+    def directory(tags, at):
+        entries, values = b"", b""
+        for tag, (kind, value) in sorted(tags.items()):
+            place = struct.pack("<I", at + 2 + 12 * len(tags) + 4 + len(values)) if len(value) > 4 else value
+            values += value if len(value) > 4 else b""
+            entries += struct.pack("<HHI", tag, kind, len(value) if kind in (1, 2, 7) else 1) + place.ljust(4, b"\0")
+        return struct.pack("<H", len(tags)) + entries + bytes(4) + values
+
+    inner = {part: tags for part, tags in parts.items() if part}
+    pointers = {part: (4, bytes(4)) for part in inner}
+    block, at = b"", 8 + len(directory(parts[0] | pointers, 8))
+    for part, tags in inner.items():
+        pointers[part] = (4, struct.pack("<I", at + len(block)))
+        block += directory(tags, at + len(block))
+    return b"Exif\0\0II*\0" + struct.pack("<I", 8) + directory(parts[0] | pointers, 8) + block
+
+
+def exif_entries(block, at=None, part=0):
+    """What an EXIF block of little-endian holds of text and bytes: {(part, tag): (type, bytes)}."""
+    tiff, found = block.removeprefix(b"Exif\0\0"), {}
+    at = at or struct.unpack_from("<I", tiff, 4)[0]
+    for entry in range(at + 2, at + 2 + 12 * struct.unpack_from("<H", tiff, at)[0], 12):
+        tag, kind, count, place = struct.unpack_from("<HHII", tiff, entry)
+        if tag in (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo):
+            found |= exif_entries(block, place, tag)
+        elif kind in (1, 2, 7):
+            start = place if count > 4 else entry + 8
+            found[part, tag] = (kind, tiff[start : start + count])
+    return found
+
+
+@pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP", "TIFF", "AVIF", "HEIF"])
+def test_text_and_types_of_exif_come_back_byte_for_byte(format):
+    """Text beyond ASCII in whatever encoding, and what EXIF has as UNDEFINED, such as a comment with its code."""
+    block = exif_block(
+        {
+            0: {
+                ExifTags.Base.Artist: (2, "José Núñez\0".encode()),
+                ExifTags.Base.Copyright: (2, "© 1931 Müller\0".encode("latin-1")),
+                ExifTags.Base.XPTitle: (1, "日本\0".encode("utf-16-le")),
+            },
+            ExifTags.IFD.Exif: {
+                ExifTags.Base.UserComment: (7, b"UNICODE\0" + "héllo!".encode("utf-16-le")),
+                ExifTags.Base.MakerNote: (7, b"maker's own \xff\0"),
+                ExifTags.Base.FileSource: (7, b"\3"),
+                ExifTags.Base.BodySerialNumber: (2, "Sérial\0".encode()),
+            },
+            ExifTags.IFD.GPSInfo: {
+                ExifTags.GPS.GPSLatitudeRef: (2, b"N\0"),
+                ExifTags.GPS.GPSAltitudeRef: (1, b"\0"),
+                ExifTags.GPS.GPSProcessingMethod: (7, "ASCII\0\0\0réseau".encode()),
+            },
+        }
+    )
+    photo = Photo.open(file_of(scene(), "JPEG", exif=block))
+    wanted = exif_entries(block)
+    assert len(wanted) == 10
+    for _ in range(2):  # and once more from what was written
+        photo = Photo.open(photo.encode(format))
+        found = exif_entries(photo.exif)
+        assert {key: found.get(key) for key in wanted} == wanted
+
+
+def test_text_of_exif_that_is_set_by_hand_is_utf_8():
+    image = Image.fromarray(scene())
+    image.getexif()[ExifTags.Base.Artist] = "東京"
+    assert exif_entries(Photo.from_pil(image).exif)[0, ExifTags.Base.Artist] == (2, "東京\0".encode())
+
+
+@pytest.mark.parametrize("bits, clear", [(2, 3), (2, 1), (4, 15), (4, 0), (8, 200)])
+def test_a_transparent_gray_of_few_bits_becomes_alpha(bits, clear):
+    """PNG names the sample as it is stored: 3 is white in 2 bits."""
+    samples = np.arange(8).reshape(1, 8) % 2**bits
+    samples[0, 2] = clear
+    row = np.packbits([bit for sample in samples[0] for bit in map(int, f"{sample:0{bits}b}")]).tobytes()
+
+    def chunk(kind, payload):
+        return struct.pack(">I", len(payload)) + kind + payload + struct.pack(">I", zlib.crc32(kind + payload))
+
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", 8, 1, bits, 0, 0, 0, 0))
+    pixels = (
+        chunk(b"tRNS", struct.pack(">H", clear)) + chunk(b"IDAT", zlib.compress(b"\0" + row)) + chunk(b"IEND", b"")
+    )
+    photo = Photo.open(b"\x89PNG\r\n\x1a\n" + header + pixels)
+    assert ((photo.alpha == 0) == (samples == clear)).all() and (photo.alpha[samples != clear] == 255).all()
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_png_with_a_large_profile(dtype):
+    """Of more than Pillow's megabyte, as scanners' have: a header of ours, filled up."""
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    profile = struct.pack(">I", 1_200_000) + profile[4:] + bytes(1_200_000 - len(profile))
+    data = imagecodecs.png_encode(scene(dtype=dtype))
+    photo = Photo.open(png_with_chunk(data, b"iCCP", b"large\0\0" + zlib.compress(profile)))
+    assert (photo.pixels == scene(dtype=dtype)).all()
+
+
 def test_the_thumbnail_is_dropped():
     exif = exif_of()
     block = exif.tobytes()[6:]

@@ -30,6 +30,7 @@ except ImportError:
 
 
 import gradio as gr
+import gradio.route_utils
 from gradio.utils import get_upload_folder
 from PIL import Image
 from skimage import data
@@ -311,6 +312,26 @@ def nearest_on_the_dial(dial: gr.Slider, payload: float | None) -> float:
 
 
 gr.Slider.preprocess = nearest_on_the_dial
+
+
+def delete_old_files(blocks: gr.Blocks, age: float | None) -> None:
+    """Delete what visitors left on the disk over `age` seconds ago (None: all of it), with the folders that empties.
+
+    gradio's own walks through its lists of files while requests add to them: that is an error in Python, after which
+    no file is ever deleted again. And it leaves a folder for each. It takes that one's place in the module.
+    """
+    kept = set().union(*(getattr(component, "keep_in_cache", ()) for component in blocks.blocks.values()))
+    for files in blocks.temp_file_sets:
+        for file in files.copy():  # at once, which no other thread can come between
+            with contextlib.suppress(OSError):
+                if file not in kept and (age is None or time.time() - os.lstat(file).st_ctime > age):
+                    os.remove(file)
+                    os.rmdir(os.path.dirname(file))
+            if not os.path.lexists(file):
+                files.discard(file)
+
+
+gradio.route_utils.delete_files_created_by_app = delete_old_files
 
 
 def hand_over_as_it_came(component: gr.Image) -> None:

@@ -11,6 +11,7 @@ import time
 import types
 from pathlib import Path
 
+import gradio.route_utils
 import numpy as np
 import pytest
 import torch
@@ -660,3 +661,32 @@ def test_nothing_is_asked_of_the_network_and_the_port_is_gradios_own(weights, jp
     assert result["asked"] == []
     assert result["info"]["width"] == 400
     assert result["port"] == unused_port
+
+
+class Writing(set):
+    """A list of files that grows while it is walked through, as where requests are answered meanwhile."""
+
+    def __iter__(self):
+        for file in super().__iter__():
+            yield file
+            self.add(f"{file}+")
+
+
+def test_old_files_and_their_folders_go_while_requests_add_more(tmp_path):
+    """By gradio's own schedule: through its module, with the page's lists."""
+    old, new, kept = (tmp_path / name / "photo.jpg" for name in ("old", "new", "kept"))
+    beside = tmp_path / "beside"
+    for path in (old, new, kept, beside / "old.jpg", beside / "other.jpg"):
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(b"")
+    files = Writing(map(str, (old, kept, beside / "old.jpg", tmp_path / "gone/photo.jpg")))
+    component = types.SimpleNamespace(keep_in_cache={str(kept)})
+    blocks = types.SimpleNamespace(blocks={1: component}, temp_file_sets=[files, {str(new)}])
+    time.sleep(1.1)
+    new.write_bytes(b"new")
+    gradio.route_utils.delete_files_created_by_app(blocks, 1)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["beside", "kept", "new"]
+    assert [path.name for path in beside.iterdir()] == ["other.jpg"]
+    assert list(set.__iter__(files)) == [str(kept)] and new.exists()
+    gradio.route_utils.delete_files_created_by_app(blocks, None)
+    assert kept.exists() and not new.parent.exists()

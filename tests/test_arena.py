@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -145,10 +146,9 @@ def test_a_training_that_was_stopped_is_not_taken_for_a_trained_one(photos, tmp_
     assert runs.train("fusion_compact", settings) == ("trained", "")
 
 
-def test_only_what_followed_the_protocol_is_told(photos, tmp_path):
+def test_only_what_followed_the_protocol_is_told(photos, tmp_path, capsys):
     """Runs of other views, begun ones, figures of another working size, and folders that only look like a row's."""
     arguments = arguments_of(photos, tmp_path)
-    (tmp_path / "mean_color.json").write_text(json.dumps({"key": [["train"], None], "ab": [1.0, 2.0]}))
     rows = [BY_NAME[name] for name in ("regression", "no_hints", "no_skips")]
     for row, changed in zip(rows, ({}, {"max_train_steps": 7}, {}), strict=True):
         settings = arena.settings_of(row, 0, arguments) | changed
@@ -181,9 +181,10 @@ def test_only_what_followed_the_protocol_is_told(photos, tmp_path):
     moved = {"dials": {"/elsewhere/model": {}}, "data": {"test": {"photographs": 4, "rows": labels}}}
     measured.mkdir()
     runs.write_json(measured / "results.json", moved)
-    runs.write_json(measured / arena.KEY_FILE, arena.measurement(source, arguments, working_size=64))
-    assert not told()[1]
-    runs.write_json(measured / arena.KEY_FILE, arena.measurement(source, arguments, arguments.working_size))
+    pictures = arena.pictures_of(arguments)
+    runs.write_json(measured / arena.KEY_FILE, arena.measurement(source, pictures, working_size=64))
+    assert not told()[1] and "of other weights, photographs or settings" in capsys.readouterr().out
+    runs.write_json(measured / arena.KEY_FILE, arena.measurement(source, pictures, arguments.working_size))
     entries, judged, table = told()
     assert (
         set(judged) == {"gray", "one color", "regression"}
@@ -194,10 +195,42 @@ def test_only_what_followed_the_protocol_is_told(photos, tmp_path):
     results = arena.collect(arguments, {"regression": "no room"})
     assert results["rows"]["regression"]["status"] == "failed" and not results["sets"]
 
+    (tmp_path / "bundled").mkdir()  # whose figures are of more photographs, whatever its key says
+    moved["data"]["test"]["photographs"] = 5
+    runs.write_json(tmp_path / "bundled/results.json", moved)
+    runs.write_json(tmp_path / "bundled" / arena.KEY_FILE, arena.measurement(arena.BUNDLED, pictures, None))
+    with pytest.raises(ColorizerError, match="bundled has 5 photographs of test where other rows have 4"):
+        told()
+
+
+def test_what_was_measured_on_other_photographs_is_measured_again(photos, tiny_folder, tmp_path, monkeypatch):
+    """Of a folder of the same name, or one that gained or lost some; but not where the same ones lie elsewhere."""
+    started = []
+    monkeypatch.setattr(arena, "run", started.append)  # which fails not
+
+    def measured_again(root):
+        before = len(started)
+        arguments = arguments_of(root, tmp_path)
+        assert arena.measure(str(tiny_folder), tmp_path / "evaluation", arguments, 64) is None
+        return len(started) > before
+
+    (tmp_path / "evaluation").mkdir()
+    assert measured_again(photos) and not measured_again(photos)
+    shutil.copytree(photos, tmp_path / "moved")
+    assert not measured_again(tmp_path / "moved")
+    one, other = sorted((tmp_path / "moved/test").iterdir())[:2]
+    shutil.copy(one, one.with_name("more.png"))
+    assert measured_again(tmp_path / "moved")
+    one.with_name("more.png").unlink()
+    assert measured_again(tmp_path / "moved")
+    shutil.copy(one, other)
+    assert measured_again(tmp_path / "moved") and not measured_again(tmp_path / "moved")
+    (tmp_path / "moved/train/coffee-0.png").unlink()  # the mean color is another
+    assert measured_again(tmp_path / "moved")
+
 
 def test_rows_of_other_machines_are_added_where_there_is_none_here(photos, tmp_path):
     arguments = arguments_of(photos, tmp_path)
-    (tmp_path / "mean_color.json").write_text(json.dumps({"key": [["train"], None], "ab": [1.0, 2.0]}))
     elsewhere = arena.collect(arguments, {})
     figures = {"rmse_to_gray": -0.123, "colorfulness_to_truth": 0.5, "gain": None, "curve": []}
     trained = {"status": "trained", "machine": "on another", "parameters": 10, "flops": 20, "minutes": 3.0}
@@ -240,7 +273,7 @@ def test_a_documented_command_tells_folders_of_one_name_apart():
     assert command == f"python train/reproduce.py {told}"
 
 
-def test_the_mean_color_is_of_the_pictures(tmp_path):
+def test_the_mean_color_is_of_the_pictures(tmp_path, monkeypatch):
     """Red, which fills two pictures, and blue, which fills one of another size."""
     (tmp_path / "train").mkdir()
     colors = {"red": (200, 40, 40), "redder": (210, 40, 40), "blue": (30, 60, 180)}
@@ -254,8 +287,14 @@ def test_the_mean_color_is_of_the_pictures(tmp_path):
     found = arena.mean_color(arguments)
     wanted = torch.stack([rgb_to_lab(torch.tensor(c).reshape(1, 3, 1, 1) / 255)[0, 1:, 0, 0] for c in colors.values()])
     assert found == pytest.approx(wanted.mean(0).tolist(), abs=3)
+    with monkeypatch.context() as patch:
+        patch.setattr(arena, "prepare_pictures", lambda *_: pytest.fail("decoded again"))
+        assert arena.mean_color(arguments) == found  # kept beside the rows
     (tmp_path / "train/blue.png").unlink()
-    assert arena.mean_color(arguments) == found  # kept beside the rows
+    wanted = wanted[:2]
+    assert arena.mean_color(arguments) == pytest.approx(wanted.mean(0).tolist(), abs=3)
+    runs.write_json(tmp_path / "mean_color.json", {"key": [["train"], None], "ab": [0.0, 0.0]})  # an older version's
+    assert arena.mean_color(arguments) == pytest.approx(wanted.mean(0).tolist(), abs=3)
 
 
 def run(*arguments, cwd):

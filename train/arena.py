@@ -33,6 +33,7 @@ from accelerate import Accelerator  # noqa: E402
 from colorizer import load_model  # noqa: E402
 from colorizer.errors import ColorizerError  # noqa: E402
 from colorizer.models.base import written_aside  # noqa: E402
+from train import evaluate  # noqa: E402
 from train.arena_results import BUNDLED, REFERENCE, draw_curves, drawn_parts, markdown  # noqa: E402
 from train.checkpoints import FREE, as_plain  # noqa: E402
 from train.data import batches_of, prepare_pictures, some  # noqa: E402
@@ -51,7 +52,7 @@ from train.runs import (  # noqa: E402
     train,
     write_json,
 )
-from train.sources import list_items  # noqa: E402
+from train.sources import checksum, list_items  # noqa: E402
 from train.views import to_lab, training_views  # noqa: E402
 
 DOCS = ROOT / "docs"
@@ -405,8 +406,9 @@ def folder_of(row: Row, seed: int, arguments: argparse.Namespace) -> Path:
 def mean_color(arguments: argparse.Namespace) -> list[float]:
     """The mean ab (Lab units) of the training pictures, every picture counting the same; kept beside the rows."""
     path = Path(arguments.output_dir) / "mean_color.json"
-    key = [sorted(Path(name).name for name in arguments.train_data_dir), arguments.max_train_samples]
-    kept = read_json(path)
+    items = list_items(arguments.train_data_dir)
+    items = [items[i] for i in some(len(items), arguments.max_train_samples, seed=0)]  # as the trainer takes them
+    key, kept = checksum(items), read_json(path)
     if kept and kept["key"] == key:
         return kept["ab"]
     recipe = make_recipe(
@@ -418,8 +420,6 @@ def mean_color(arguments: argparse.Namespace) -> list[float]:
             "max_train_steps": 1,
         }
     )
-    items = list_items(arguments.train_data_dir)
-    items = [items[i] for i in some(len(items), arguments.max_train_samples, seed=0)]  # as the trainer takes them
     pictures = prepare_pictures(items, recipe, Accelerator(cpu=True), [])
     total = torch.zeros(2, dtype=torch.float64)
     for batch in batches_of(pictures, 256):
@@ -430,15 +430,19 @@ def mean_color(arguments: argparse.Namespace) -> list[float]:
     return ab
 
 
-def measurement(source: str, arguments: argparse.Namespace, working_size: int | None) -> dict[str, Any]:
-    """What must be the same for figures to be of this model, these photographs and this way of measuring."""
+def pictures_of(arguments: argparse.Namespace) -> dict[str, Any]:
+    """What figures depend on besides the model: the test photographs, and the color of the row 'one color'."""
+    folders = zip(evaluate.set_names(arguments.data), arguments.data, strict=True)
     return {
-        "model": digest(load_model(source)),
-        "data": [Path(path).name for path in arguments.data],
-        "working_size": working_size,
+        "photographs": {name: checksum(list_items([folder])) for name, folder in folders},
         "one_color": mean_color(arguments),
         "curve_photos": CURVE_PHOTOS,
     }
+
+
+def measurement(source: str, pictures: dict[str, Any], working_size: int | None) -> dict[str, Any]:
+    """What must be the same for figures to be of this model, these `pictures_of` and this way of measuring."""
+    return {"model": digest(load_model(source)), "working_size": working_size, **pictures}
 
 
 def measure(source: str, folder: Path, arguments: argparse.Namespace, working_size: int | None) -> str | None:
@@ -447,7 +451,7 @@ def measure(source: str, folder: Path, arguments: argparse.Namespace, working_si
     `working_size`: None for the model's own. Returns None, or why it failed, in one sentence.
     """
     try:
-        key = measurement(source, arguments, working_size)
+        key = measurement(source, pictures_of(arguments), working_size)
     except ColorizerError as error:
         return str(error)
     if read_json(folder / KEY_FILE) == key:
@@ -496,9 +500,26 @@ def collect(arguments: argparse.Namespace, outcomes: dict[str, str]) -> dict[str
         evaluation = read_json(folder / "results.json") if folder else None
         for photos, judged in (evaluation or {"data": {}})["data"].items():
             known = results["sets"].setdefault(photos, {"photographs": judged["photographs"], "rows": {}})
+            if known["photographs"] != judged["photographs"]:
+                raise ColorizerError(
+                    f"{folder} has {judged['photographs']} photographs of {photos} where other rows have "
+                    f"{known['photographs']}: remove its {KEY_FILE}, and the row is measured again."
+                )
             (source,) = evaluation["dials"]
             for label, figures in judged["rows"].items():
                 known["rows"][name if label == source else label] = figures
+
+    pictures: dict[str, Any] = {}  # of all photographs, once, and only where there are figures
+
+    def is_measured(source: str, folder: Path, working_size: int | None) -> bool:
+        key = read_json(folder / KEY_FILE)
+        if key is None:
+            return False
+        pictures.update(pictures or pictures_of(arguments))
+        if key == measurement(source, pictures, working_size):
+            return True
+        print(f"{folder} has figures of other weights, photographs or settings, which are left out")
+        return False
 
     ours = {row.name for row in ROWS}
     kept = [read_json(path) for path in sorted(output.glob(f"*/{ROW_FILE}"))]
@@ -521,13 +542,12 @@ def collect(arguments: argparse.Namespace, outcomes: dict[str, str]) -> dict[str
                 entry |= {"status": "trained", "machine": f"{saved['machine']}, {precision}"}
                 entry |= cost(load_model(source), arguments.resolution)
                 entry |= {key: figures_of_run(folder, saved_recipe(saved))[key] for key in ("images", "minutes")}
-                if read_json(measured / KEY_FILE) == measurement(source, arguments, arguments.working_size):
+                if is_measured(source, measured, arguments.working_size):
                     add(folder.name, entry, measured)
                     continue
             add(folder.name, entry)
     bundled = {"part": "bundled", "shows": "the weights that come with the package", "status": "bundled"}
-    is_measured = read_json(output / "bundled" / KEY_FILE) == measurement(BUNDLED, arguments, None)
-    add(BUNDLED, bundled, output / "bundled" if is_measured else None)
+    add(BUNDLED, bundled, output / "bundled" if is_measured(BUNDLED, output / "bundled", None) else None)
     return results
 
 

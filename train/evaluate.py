@@ -217,12 +217,18 @@ class PhotoSet:
     labeled: int | None = None
 
 
-def read_sets(folders: list[str], short_side: int, limit: int | None) -> list[PhotoSet]:
-    """The photographs of each folder, or at most `limit` of them, the same in every run."""
+def set_names(folders: list[str]) -> list[str]:
+    """What the sets of these folders (or tar files) are called. ColorizerError where two have one name."""
     paths = [Path(os.path.abspath(folder)) for folder in folders]  # that of `.` has a name, too
     names = [path.name if path.is_dir() else path.stem for path in paths]
     if len(set(names)) < len(names):
         raise ColorizerError(f"The data folders must have different names, unlike {', '.join(names)}.")
+    return names
+
+
+def read_sets(folders: list[str], short_side: int, limit: int | None) -> list[PhotoSet]:
+    """The photographs of each folder, or at most `limit` of them, the same in every run."""
+    names = set_names(folders)
     state = PartialState()
     sets = []
     for name, folder in zip(names, folders, strict=True):

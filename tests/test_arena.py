@@ -344,6 +344,25 @@ def test_a_recipe_goes_all_the_way_and_is_not_trained_twice(photos, tmp_path):
 @pytest.mark.parametrize(
     ("flags", "sentence"),
     [
+        (["--max_train_samples", "-5"], "--max_train_samples must be 1 or more, not -5."),
+        (["--seeds", "0", "-1"], "--seeds must be 0 or more, not -1."),
+        (["--working_size", "8"], "--working_size must be 32 to 2048 pixels, not 8."),
+        (["--working_size", "4096"], "--working_size must be 32 to 2048 pixels, not 4096."),
+        (["--data", "{a}/test", "{b}/test"], "--data: the folders must have different names, unlike test, test."),
+        (["--data", "{empty}"], ".*empty holds no pictures"),
+    ],
+)
+def test_what_would_fail_after_a_training_is_refused_before(flags, sentence, photos, tmp_path):
+    (tmp_path / "empty").mkdir()
+    shutil.copytree(photos / "test", tmp_path / "b/test")
+    places = {"a": photos, "b": tmp_path / "b", "empty": tmp_path / "empty"}
+    with pytest.raises(ColorizerError, match=f"^{sentence}"):
+        arguments_of(photos, tmp_path, *(flag.format(**places) for flag in flags))
+
+
+@pytest.mark.parametrize(
+    ("flags", "sentence"),
+    [
         (["--rows", "flagshp"], "--rows has no row 'flagshp'; there are "),
         (["--views", "0"], "--views must be 1 or more, not 0."),
         (["--recipes", "none.yaml"], "--recipes: there is no "),

@@ -388,6 +388,18 @@ def test_mistakes_are_one_sentence(tmp_path):
         reproduce.parse_arguments(["--photos", str(tmp_path / "nowhere")])
 
 
+def test_photographs_that_cannot_be_measured_are_told_before_the_first_training(tmp_path):
+    folders = [tmp_path / name / "val" for name in ("a", "b")]
+    for folder in folders:
+        reproduce.write_pictures(folder, {"one": np.zeros((40, 40, 3), np.uint8)})
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ColorizerError, match="--photos_test: the folders must have different names, unlike val, val"):
+        reproduce.parse_arguments(["--photos_test", *map(str, folders)])
+    with pytest.raises(ColorizerError, match="empty holds no pictures"):
+        reproduce.parse_arguments(["--photos_test", str(folders[0]), str(tmp_path / "empty")])
+    assert reproduce.parse_arguments(["--photos_test", str(folders[0])]).photos_test == [str(folders[0])]
+
+
 def test_a_row_that_cannot_be_does_not_stop_the_others(tmp_path, monkeypatch, capsys):
     """A recipe that is refused: the row has failed, in its sentence, and the next one is looked at."""
     broken = Row("broken", "digits", "", "mnist_single", "digits", {"learning_rate": -1.0})

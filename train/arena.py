@@ -31,6 +31,7 @@ import torch  # noqa: E402
 from accelerate import Accelerator  # noqa: E402
 
 from colorizer import load_model  # noqa: E402
+from colorizer.dials import WORKING_SIZE  # noqa: E402
 from colorizer.errors import ColorizerError  # noqa: E402
 from colorizer.models.base import written_aside  # noqa: E402
 from train import evaluate  # noqa: E402
@@ -337,9 +338,15 @@ def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     for name in arguments.rows or []:
         if name not in names:
             raise ColorizerError(f"--rows has no row {name!r}; there are {', '.join(names)}.")
-    for name in ("views", "resolution", "batch_size", "working_size"):
-        if getattr(arguments, name) < 1:
-            raise ColorizerError(f"--{name} must be 1 or more, not {getattr(arguments, name)}.")
+    for name in ("views", "resolution", "batch_size", "max_train_samples"):
+        value = getattr(arguments, name)
+        if value is not None and value < 1:
+            raise ColorizerError(f"--{name} must be 1 or more, not {value}.")
+    if min(arguments.seeds) < 0:
+        raise ColorizerError(f"--seeds must be 0 or more, not {min(arguments.seeds)}.")
+    least, most = WORKING_SIZE
+    if not least <= arguments.working_size <= most:
+        raise ColorizerError(f"--working_size must be {least} to {most} pixels, not {arguments.working_size}.")
     for name in ("train_data_dir", "data", "recipes", "also"):
         paths = [os.path.abspath(path) for path in getattr(arguments, name)]
         for path in paths:
@@ -348,6 +355,7 @@ def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
         setattr(arguments, name, paths)
     for path in [*arguments.train_data_dir, *arguments.data]:
         list_items([path])  # what has no pictures is told now, and not after the first training
+    evaluate.set_names(arguments.data)
     return arguments
 
 

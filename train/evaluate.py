@@ -217,12 +217,12 @@ class PhotoSet:
     labeled: int | None = None
 
 
-def set_names(folders: list[str]) -> list[str]:
-    """What the sets of these folders (or tar files) are called. ColorizerError where two have one name."""
+def set_names(folders: list[str], flag: str = "--data") -> list[str]:
+    """What the sets of a flag's folders (or tar files) are called. ColorizerError where two have one name."""
     paths = [Path(os.path.abspath(folder)) for folder in folders]  # that of `.` has a name, too
     names = [path.name if path.is_dir() else path.stem for path in paths]
     if len(set(names)) < len(names):
-        raise ColorizerError(f"The data folders must have different names, unlike {', '.join(names)}.")
+        raise ColorizerError(f"{flag}: the folders must have different names, unlike {', '.join(names)}.")
     return names
 
 

@@ -31,8 +31,9 @@ from PIL import Image  # noqa: E402
 from colorizer.drawing import draw_digits  # noqa: E402
 from colorizer.errors import ColorizerError  # noqa: E402
 from colorizer.models.base import written_aside  # noqa: E402
-from train import ladder_figures, ladder_results  # noqa: E402
+from train import evaluate, ladder_figures, ladder_results  # noqa: E402
 from train.runs import RECIPES, ROOT, Stopped, documented, fingerprint, make_folder, train  # noqa: E402
+from train.sources import list_items  # noqa: E402
 
 DOCS = ROOT / "docs"
 
@@ -275,6 +276,9 @@ def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
             if not os.path.exists(path):
                 raise ColorizerError(f"--{name}: there is no {path}.")
         setattr(arguments, name, paths)
+    for path in arguments.photos_test:
+        list_items([path])  # what cannot be measured is told now, and not after the last training
+    evaluate.set_names(arguments.photos_test, "--photos_test")
     return arguments
 
 

@@ -313,6 +313,28 @@ def test_photographs_stand_between_gray_and_truth():
     assert "| 14.00 |" in rows[-2] and "950 held-out photographs" in ladder_results.markdown(results)
 
 
+def test_photographs_figures_stay_where_nothing_is_measured(tmp_path, monkeypatch):
+    """In a later command without --photos_test; so does the command in the heading, where nothing is trained."""
+    monkeypatch.setattr(reproduce, "ROWS", (BY_NAME["fusion_compact"],))
+    monkeypatch.setattr(ladder_figures, "draw_all", lambda *_: [])
+    picture = np.random.default_rng(0).integers(0, 256, (40, 40, 3), np.uint8)
+    reproduce.write_pictures(tmp_path / "held-out", {"one": picture})
+
+    def after(*flags):
+        assert reproduce.main(["--output_dir", str(tmp_path / "ladder"), *flags]) == 0
+        return json.loads((tmp_path / "ladder/results.json").read_text())
+
+    first = after("--photos_test", str(tmp_path / "held-out"))
+    assert list(first["photographs"]["rows"]) == ["gray", "fusion_compact", "truth"]
+    assert after("--report_only") == first
+    later = after("--rows", "fusion_compact")
+    assert later["photographs"] == first["photographs"] and "--rows fusion_compact" in later["command"]
+    path = tmp_path / "ladder/fusion_compact/evaluation.json"
+    measured = json.loads(path.read_text())
+    runs.write_json(path, measured | {"key": [measured["key"][0], 1]})  # as if there were other weights now
+    assert list(after("--report_only")["photographs"]["rows"]) == ["gray", "truth"]
+
+
 # ----------------------------------------------------------------------------------------------- made data and figures
 
 

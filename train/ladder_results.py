@@ -204,6 +204,16 @@ def judge_photos(
     return {"photographs": len(truths), "rows": rows}
 
 
+def still_true(judged: dict[str, Any], models: dict[str, str], output: Path) -> dict[str, Any]:
+    """What judge_photos gave an earlier time, of the rows whose models (row: source) are still those of then."""
+
+    def is_same(row: str) -> bool:
+        measured = read_json(evaluation_file(output, row))
+        return row in models and measured is not None and measured["key"][1] == digest(load_model(models[row]))
+
+    return judged | {"rows": {row: f for row, f in judged["rows"].items() if row in ("gray", "truth") or is_same(row)}}
+
+
 def evaluation_file(output: Path, row: str) -> Path:
     """Where the figures of a row on the test photographs are kept; gray and truth have no folders of rows."""
     return output / "data" / f"evaluation-{row}.json" if row in ("gray", "truth") else output / row / "evaluation.json"
@@ -234,6 +244,7 @@ def collect(
 
     outcomes: {"status", "reason"} of the rows of this run, by name; of others, what an earlier run said is kept.
     fresh: rows to be measured on the photographs `photos_test`; of others, earlier figures are kept.
+    photos_test: where it is empty, nothing is measured, and the earlier figures of all rows are kept.
     """
     earlier = read_json(output / "results.json") or {"rows": {}}
     results = {"command": command, "scale": scale, "rows": {}}
@@ -274,6 +285,8 @@ def collect(
     if photos_test:
         limit = SMOKE_PHOTOS if scale == "smoke" else None
         results["photographs"] = judge_photos(photo_rows, fresh, photos_test, output, limit)
+    elif earlier.get("photographs") and earlier.get("scale") == scale:
+        results["photographs"] = still_true(earlier["photographs"], photo_rows, output)
     write_json(output / "results.json", results)
     with written_aside(output / "results.md") as partial:
         partial.write_text(markdown(results))

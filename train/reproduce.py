@@ -32,7 +32,7 @@ from colorizer.drawing import draw_digits  # noqa: E402
 from colorizer.errors import ColorizerError  # noqa: E402
 from colorizer.models.base import written_aside  # noqa: E402
 from train import evaluate, ladder_figures, ladder_results  # noqa: E402
-from train.runs import RECIPES, ROOT, Stopped, documented, fingerprint, make_folder, train  # noqa: E402
+from train.runs import RECIPES, ROOT, Stopped, documented, fingerprint, make_folder, read_json, train  # noqa: E402
 from train.sources import list_items  # noqa: E402
 
 DOCS = ROOT / "docs"
@@ -448,10 +448,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         if reason:
             print(f"{row.name}: {status}: {reason}", file=sys.stderr if status == "failed" else sys.stdout, flush=True)
 
-    # What trains the table, also where it is only brought up to date.
     words = sys.argv[1:] if argv is None else argv
     words = [word for word in words if word not in ("--report_only", "--write_docs")]
     command = documented("train/reproduce.py", words)
+    earlier = read_json(output / "results.json") or {}
+    if arguments.report_only and earlier.get("scale") == arguments.scale:
+        command = earlier["command"]  # which trained the table; this one only brings it up to date
     fresh = [row.name for row in ROWS] if arguments.report_only else list(outcomes)
     results = ladder_results.collect(
         ROWS, RECIPES, output, outcomes, fresh, data["photos"].test, arguments.scale, command

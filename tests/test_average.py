@@ -63,3 +63,9 @@ def test_another_network_is_refused(folders, tmp_path):
 def test_one_that_is_not_there(folders):
     with pytest.raises(ColorizerError, match="There is no model 'nowhere'"):
         average([folders[0], "nowhere"])
+
+
+def test_a_folder_that_cannot_be_written_is_told_before_the_models_are_read(monkeypatch):
+    monkeypatch.setattr("train.average.average", lambda sources: pytest.fail("models were read"))
+    with pytest.raises(ColorizerError, match="output_dir /proc cannot be written to"):
+        main(["fusion_compact", "--output_dir", "/proc"])

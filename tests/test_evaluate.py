@@ -142,7 +142,8 @@ def test_mistakes_are_one_sentence_and_exit_code_2(photos, tmp_path):
         ({"--sheet_photos": ["-1"]}, "--sheet_photos must be 0 or more"),
         ({"--data": ["{gray}"]}, "are gray"),
         ({"--data": ["{tiny_photo}"]}, "can be read|32 pixels or more"),
-        ({"--output_dir": ["{file}"]}, "cannot be made"),
+        ({"--output_dir": ["{file}"]}, "cannot be written to"),
+        ({"--output_dir": ["/proc"]}, "output_dir /proc cannot be written to"),
     ],
 )
 def test_what_cannot_be_judged(photos, tiny_folder, classifier_folder, tmp_path, options, words):
@@ -161,6 +162,14 @@ def test_what_cannot_be_judged(photos, tiny_folder, classifier_folder, tmp_path,
     with pytest.raises(ColorizerError, match=words) as caught:
         evaluate.main(argv)
     assert "\n" not in str(caught.value)
+
+
+def test_a_full_disk_is_one_sentence(photos, tiny_folder, tmp_path):
+    (tmp_path / "results.json.partial").symlink_to("/dev/full")
+    arguments = ["--model", tiny_folder, "--working_size", 32, "--data", photos / "single", "--sheet_photos", 0]
+    result = run(ROOT / "train/evaluate.py", *arguments, "--no_ssim", "--output_dir", tmp_path, cwd=tmp_path)
+    assert result.returncode == 2 and "Traceback" not in result.stderr
+    assert result.stderr.splitlines()[-1].startswith("evaluate.py: ") and result.stderr.endswith("make room.\n")
 
 
 @pytest.mark.parametrize("temperature, words", [("9", "a number from 0.05 to 2"), ("1", "predicts one color")])

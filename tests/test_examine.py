@@ -90,7 +90,8 @@ def test_some_parts_alone(photos, tiny_folder, tmp_path):
         ({"--model": ["no_such_model"]}, "no model 'no_such_model'"),
         ({"--photos": ["0"]}, "--photos must be 1 or more, not 0"),
         ({"--short_side": ["8"]}, "--short_side must be 32 or more"),
-        ({"--output_dir": ["{file}"]}, "cannot be made"),
+        ({"--output_dir": ["{file}"]}, "cannot be written to"),
+        ({"--output_dir": ["/proc"]}, "output_dir /proc cannot be written to"),
     ],
 )
 def test_what_cannot_be_examined(photos, tiny_folder, tmp_path, options, words):

@@ -1,6 +1,7 @@
 """The ladder's table and what becomes of a row. The whole of it: tests/integration/test_reproduce.py."""
 
 import dataclasses
+import errno
 import json
 import os
 import signal
@@ -183,6 +184,25 @@ def test_a_failure_is_told_in_the_trainer_s_sentence(script, capfd):
     assert runs.run(script("raise ValueError('odd')")) == "ValueError: odd"
     assert runs.run(script("sys.exit(3)")) == "train.py ended with the code 3."
     assert "SIGKILL" in runs.run(script("import os; os.kill(os.getpid(), 9)"))
+
+
+@pytest.mark.parametrize("error", [ColorizerError("No such thing."), OSError(errno.ENOSPC, "No space left", "a.json")])
+def test_a_script_ends_with_a_sentence(error, capsys):
+    def fails():
+        raise error
+
+    with pytest.raises(SystemExit) as end:
+        runs.run_script("judge.py", fails)
+    wanted = "No such thing." if isinstance(error, ColorizerError) else "a.json cannot be written (No space left): "
+    assert end.value.code == 2 and capsys.readouterr().err.startswith(f"judge.py: {wanted}")
+
+
+def test_a_script_ends_with_its_code_and_hides_no_fault():
+    with pytest.raises(SystemExit) as end:
+        runs.run_script("judge.py", lambda: 1)
+    assert end.value.code == 1
+    with pytest.raises(FileNotFoundError):
+        runs.run_script("judge.py", Path("/no/such/file").read_text)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

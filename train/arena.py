@@ -49,6 +49,7 @@ from train.runs import (  # noqa: E402
     read_json,
     recipe_path,
     run,
+    run_script,
     saved_recipe,
     train,
     write_json,
@@ -654,10 +655,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except ColorizerError as error:
-        print(f"arena.py: {error}", file=sys.stderr)
-        sys.exit(2)
-    except KeyboardInterrupt:
-        sys.exit(130)
+    run_script("arena.py", main)

@@ -24,7 +24,7 @@ from tqdm import tqdm  # noqa: E402
 from colorizer.errors import ColorizerError  # noqa: E402
 from colorizer.hub import CONFIG_FILE, load_model  # noqa: E402
 from colorizer.models import Colorizer  # noqa: E402
-from train.runs import make_folder  # noqa: E402
+from train.runs import check_writable, make_folder, run_script  # noqa: E402
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -32,8 +32,9 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("models", nargs="+", metavar="MODEL", help="a bundled name, a folder or a Hub id")
     parser.add_argument("--output_dir", required=True, help="the folder that the mean is written to")
     arguments = parser.parse_args(argv)
-    model = average(tqdm(arguments.models, "read", disable=None))
     folder = Path(arguments.output_dir)
+    check_writable(folder)
+    model = average(tqdm(arguments.models, "read", disable=None))
     make_folder(folder)
     model.save_pretrained(folder)
     print(f"the mean of {len(arguments.models)} models is in {folder}")
@@ -59,10 +60,4 @@ def average(sources: Iterable[str]) -> Colorizer:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except ColorizerError as error:
-        print(f"average.py: {error}", file=sys.stderr)
-        sys.exit(2)
-    except KeyboardInterrupt:
-        sys.exit(130)
+    run_script("average.py", main)

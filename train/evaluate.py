@@ -46,9 +46,11 @@ from colorizer import __version__, load_model, metrics  # noqa: E402
 from colorizer.color import AbBins, lab_to_rgb, rgb_to_lab  # noqa: E402
 from colorizer.errors import ColorizerError  # noqa: E402
 from colorizer.models import Colorizer  # noqa: E402
+from colorizer.models.base import written_aside  # noqa: E402
 from colorizer.pipeline import ColorizationPipeline  # noqa: E402
 from train.data import load_pictures  # noqa: E402
 from train.losses import RebalancedCrossEntropy, bin_prior  # noqa: E402
+from train.runs import make_folder, run_script  # noqa: E402
 
 DIALS = ("colorfulness", "temperature", "working_size", "balance", "restraint")
 CURVE_TEMPERATURES = (0.1, 0.2, 0.35, 0.5, 0.7, 1.0, 1.4)
@@ -159,10 +161,7 @@ def main(argv: list[str] | None = None) -> None:
 
     # All that can be wrong with the arguments comes to light before the first photograph is colored.
     output = Path(arguments.output_dir)
-    try:
-        output.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ColorizerError(f"The folder {output} cannot be made: {error.strerror}.") from error
+    make_folder(output)
     sets = read_sets(arguments.data, arguments.short_side, arguments.limit)
     pipes = {source: ColorizationPipeline.from_pretrained(source, device=device) for source in arguments.model}
     classifier = load_classifier(arguments.classifier, device, sets) if arguments.classifier else None
@@ -675,9 +674,8 @@ def save_sheet(sheet: Image.Image, path: Path) -> None:
 
 def write(path: Path, content: bytes) -> None:
     """Writes a file aside, and gives it its name when it is whole."""
-    partial = path.with_name(path.name + ".partial")
-    partial.write_bytes(content)
-    partial.replace(path)
+    with written_aside(path) as partial:
+        partial.write_bytes(content)
 
 
 def amplify(rgb: torch.Tensor, gain: float) -> torch.Tensor:
@@ -698,10 +696,4 @@ def to_array(rgb: torch.Tensor) -> np.ndarray:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except ColorizerError as error:
-        print(f"evaluate.py: {error}", file=sys.stderr)
-        sys.exit(2)
-    except KeyboardInterrupt:
-        sys.exit(130)
+    run_script("evaluate.py", main)

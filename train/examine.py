@@ -43,6 +43,7 @@ from colorizer.errors import ColorizerError  # noqa: E402
 from colorizer.pipeline import Coloring, ColorizationPipeline, Hint, guide_maps, guided_band  # noqa: E402
 from train.data import load_pictures  # noqa: E402
 from train.evaluate import GAP, LINE, SIDE, SMALLEST, thumbnail, to_gray, to_tensor, versions, write  # noqa: E402
+from train.runs import make_folder, run_script  # noqa: E402
 from train.views import HINT_RADIUS  # noqa: E402
 
 # A photograph is broken by a vivid block where the truth has hardly any color, or by a cast.
@@ -126,10 +127,7 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
 def main(argv: list[str] | None = None) -> None:
     arguments = parse_arguments(argv)
     output = Path(arguments.output_dir)
-    try:
-        output.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ColorizerError(f"The folder {output} cannot be made: {error.strerror}.") from error
+    make_folder(output)
     pipe = ColorizationPipeline.from_pretrained(arguments.model, device=arguments.device)
     photos = read_photos(arguments.data, arguments.short_side, arguments.photos)
 
@@ -681,10 +679,4 @@ def save_sheet(sheet: Image.Image, path: Path) -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except ColorizerError as error:
-        print(f"examine.py: {error}", file=sys.stderr)
-        sys.exit(2)
-    except KeyboardInterrupt:
-        sys.exit(130)
+    run_script("examine.py", main)

@@ -32,7 +32,17 @@ from colorizer.drawing import draw_digits  # noqa: E402
 from colorizer.errors import ColorizerError  # noqa: E402
 from colorizer.models.base import written_aside  # noqa: E402
 from train import evaluate, ladder_figures, ladder_results  # noqa: E402
-from train.runs import RECIPES, ROOT, Stopped, documented, fingerprint, make_folder, read_json, train  # noqa: E402
+from train.runs import (  # noqa: E402
+    RECIPES,
+    ROOT,
+    Stopped,
+    documented,
+    fingerprint,
+    make_folder,
+    read_json,
+    run_script,
+    train,
+)
 from train.sources import list_items  # noqa: E402
 
 DOCS = ROOT / "docs"
@@ -472,10 +482,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except ColorizerError as error:
-        print(f"reproduce.py: {error}", file=sys.stderr)
-        sys.exit(2)
-    except KeyboardInterrupt:
-        sys.exit(130)
+    run_script("reproduce.py", main)

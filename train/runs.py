@@ -7,6 +7,7 @@ train/reproduce.py (the ladder) and train/arena.py (experiments) are built on th
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
@@ -15,8 +16,9 @@ import shlex
 import signal
 import subprocess
 import sys
+import tempfile
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +37,18 @@ RUN_FILE = "row.json"  # in a run's folder: what it is trained with
 # ------------------------------------------------------------------------------------------------------------- files
 
 
+def check_writable(folder: Path) -> None:
+    """Refuses an output folder that could not be made or written to, before hours are spent."""
+    there = next(place for place in (folder.absolute(), *folder.absolute().parents) if os.path.exists(place))
+    try:
+        tempfile.TemporaryFile(dir=there).close()  # what os.access says of root and of /proc is not so
+    except OSError:
+        raise ColorizerError(f"output_dir {folder} cannot be written to: {there} is no folder that can.") from None
+
+
 def make_folder(folder: Path) -> None:
+    """Makes an output folder, unless it is there. ColorizerError where that cannot be, or nothing can be written."""
+    check_writable(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -164,6 +177,22 @@ def prepare_folder(folder: Path, description: dict[str, Any]) -> str:
 
 
 # ----------------------------------------------------------------------------------------------------------- running
+
+
+def run_script(name: str, main: Callable[[], int | None]) -> None:
+    """Runs a script's `main` and ends the process: with 2 and one sentence for a mistake, and for a full disk."""
+    try:
+        sys.exit(main())
+    except ColorizerError as error:
+        print(f"{name}: {error}", file=sys.stderr)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise
+        what = error.filename or "A file"
+        print(f"{name}: {what} cannot be written ({error.strerror}): make room.", file=sys.stderr)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    sys.exit(2)
 
 
 class Stopped(Exception):

@@ -69,6 +69,7 @@ from train.checkpoints import (  # noqa: E402
 from train.data import NO_LABEL, Stream, batches_of, load_data, training_loader  # noqa: E402
 from train.losses import Objective, PatchCritic, bin_prior, critic_loss, squared_error  # noqa: E402
 from train.recipe import Recipe, parse_recipe  # noqa: E402
+from train.runs import check_writable, make_folder  # noqa: E402
 from train.sharding import (  # noqa: E402
     ShardedAverage,
     check_same_sharding,
@@ -176,10 +177,7 @@ class Training:
                 f"{self.output} holds an earlier run: go on with it by --resume_from_checkpoint latest, or give "
                 "another output_dir."
             )
-        try:
-            self.output.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise ColorizerError(f"The folder {self.output} cannot be made: {error.strerror}.") from None
+        make_folder(self.output)
         # Last, by the embedder that the run goes on with: a checkpoint brings its own.
         self.embeddings = self.embed_all() if recipe.cache_embeddings else None
 
@@ -976,13 +974,6 @@ def telling(loader) -> Iterator[dict[str, Tensor]]:
         yield from loader
     except ColorizerError as error:
         raise ReadingError(str(error).strip().splitlines()[-1].split("ColorizerError: ")[-1]) from None
-
-
-def check_writable(folder: Path) -> None:
-    """Refuses an output folder that could not be made or written to, before hours are spent."""
-    there = next(place for place in (folder.absolute(), *folder.absolute().parents) if place.exists())
-    if not there.is_dir() or not os.access(there, os.W_OK):
-        raise ColorizerError(f"output_dir {folder} cannot be written to: {there} is no folder that can.")
 
 
 def _step_of(line: str) -> float:

@@ -350,6 +350,14 @@ def test_fid_without_its_network_is_one_sentence(photos, tiny_folder, tmp_path, 
     assert "\n" not in str(caught.value)
 
 
+def test_fid_without_its_library_says_which_to_install(photos, tiny_folder, tmp_path, monkeypatch):
+    """By its name in the registry, where ours is not to be had."""
+    monkeypatch.setitem(sys.modules, "torchmetrics.image.fid", None)
+    options = ["--model", str(tiny_folder), "--fid", "--output_dir", str(tmp_path)]
+    with pytest.raises(ColorizerError, match=r"pip install 'torchmetrics\[image\]'"):
+        evaluate.main(["--data", str(photos / "many"), *options])
+
+
 # -------------------------------------------------------------------------------------------------------- the sheets
 
 
@@ -398,4 +406,5 @@ def test_the_limit_draws_the_same_photographs_every_time(photos):
 def test_explains_itself_from_anywhere(tmp_path):
     result = run(ROOT / "train/evaluate.py", "--help", cwd=tmp_path)
     assert result.returncode == 0 and "usage:" in result.stdout
-    assert "it says nothing against published numbers" in " ".join(result.stdout.split())
+    said = " ".join(result.stdout.split())
+    assert "it says nothing against published numbers" in said and "pip install 'torchmetrics[image]'" in said

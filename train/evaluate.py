@@ -120,8 +120,8 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--fid",
         action="store_true",
-        help="Frechet Inception distance by torchmetrics (pip install 'colorizer[fid]'), which downloads its network; "
-        "of a few hundred photographs it says nothing against published numbers",
+        help="Frechet Inception distance by torchmetrics (pip install 'torchmetrics[image]'), which downloads its "
+        "network; of a few hundred photographs it says nothing against published numbers",
     )
     parser.add_argument(
         "--one_color",
@@ -266,7 +266,9 @@ def load_inception(device: str) -> torch.nn.Module:
         with PartialState().main_process_first():  # which downloads it for all
             return FrechetInceptionDistance().inception.to(device)
     except ImportError as error:
-        raise ColorizerError("--fid needs torchmetrics and torch-fidelity: pip install 'colorizer[fid]'.") from error
+        raise ColorizerError(
+            "--fid needs torchmetrics and torch-fidelity: pip install 'torchmetrics[image]'."
+        ) from error
     except (OSError, RuntimeError) as error:  # no way there, or a file that is cut short
         raise ColorizerError(f"The feature network of FID cannot be had ({error}); leave --fid out.") from error
 

@@ -107,12 +107,15 @@ def test_which_rows_are_run(photos, tmp_path):
     assert chosen("--rows", "flagship", "lab_cnn") == ["lab_cnn", "flagship"]
     assert chosen("--recipes", smoke) == ["smoke"]
     assert chosen("--recipes", smoke, "--rows", "flagship") == ["flagship", "smoke"]
-    for taken in ("flagship.yaml", "fusion_compact.yaml", "bundled.yaml"):
+    for taken in ("flagship.yaml", "fusion_compact.yaml", "bundled.yaml", "gray.yaml", "one color.yaml", "truth.yaml"):
         (tmp_path / taken).write_text("model: {name: fusion}")
         with pytest.raises(ColorizerError, match="a name of its own"):
             chosen("--recipes", str(tmp_path / taken))
     with pytest.raises(ColorizerError, match="a name of its own"):
         chosen("--recipes", smoke, smoke)
+    (tmp_path / "flagship-seed1.yaml").write_text("model: {name: fusion}")  # whose folder is that of a row's seed
+    with pytest.raises(ColorizerError, match="flagship-seed1.yaml needs another name"):
+        chosen("--recipes", str(tmp_path / "flagship-seed1.yaml"), "--rows", "flagship", "--seeds", "1")
 
 
 def test_a_recipe_of_ones_own_keeps_what_the_rows_leave_out(photos, tmp_path):

@@ -264,9 +264,36 @@ def test_rows_of_other_machines_are_added_where_there_is_none_here(photos, tmp_p
         runs.write_json(path, elsewhere | change)
         with pytest.raises(ColorizerError, match=sentence):
             arena.add_others(results, str(path))
+    row, judged = elsewhere["rows"]["unet"], {"photographs": 4, "rows": {}}
+    for change in (
+        {"rows": [row]}, {"rows": {"unet": "trained"}}, {"rows": {"unet": {}}}, {"sets": ["test"]},
+        {"sets": {"test": 4}}, {"sets": {"test": judged | {"rows": ["unet"]}}}, {"sets": {"test": {"rows": {}}}},
+    ):  # fmt: skip
+        runs.write_json(path, elsewhere | change)
+        with pytest.raises(ColorizerError, match="is no results.json"):
+            arena.add_others(results, str(path))
     path.write_text("[]")
     with pytest.raises(ColorizerError, match="is no results.json"):
         arena.add_others(results, str(path))
+
+
+def test_the_documented_table_can_be_added(photos, tmp_path):
+    documented = json.loads((ROOT / "docs/arena.json").read_text())
+    results = arena.collect(arguments_of(photos, tmp_path), {})
+    arena.add_others(results, str(ROOT / "docs/arena.json"))
+    trained = {name for name, row in documented["rows"].items() if row["status"] == "trained"}
+    assert trained and trained == {name for name, row in results["rows"].items() if row["status"] == "trained"}
+    assert set(results["sets"]) == set(documented["sets"])
+
+
+def test_the_ladder_s_folder_is_refused_and_left_as_it_is(photos, tmp_path):
+    """Its rows would be put aside, and its results.json overwritten."""
+    runs.make_folder(tmp_path / "lab_cnn")
+    runs.write_json(tmp_path / "lab_cnn" / runs.RUN_FILE, {"recipe": {}, "scale": "full", "uses": {}})
+    flags = ["--train_data_dir", str(photos / "train"), "--data", str(photos / "test"), "--report_only"]
+    with pytest.raises(ColorizerError, match="has lab_cnn of train/reproduce.py: give another --output_dir"):
+        arena.main([*flags, "--output_dir", str(tmp_path)])
+    assert [path.name for path in tmp_path.iterdir()] == ["lab_cnn"]
 
 
 def test_a_documented_command_tells_folders_of_one_name_apart():

@@ -442,6 +442,16 @@ def test_photographs_that_cannot_be_measured_are_told_before_the_first_training(
     assert reproduce.parse_arguments(["--photos_test", str(folders[0])]).photos_test == [str(folders[0])]
 
 
+def test_the_arena_s_folder_is_refused_and_left_as_it_is(tmp_path):
+    """Its rows would be put aside, and its results.json overwritten."""
+    runs.make_folder(tmp_path / "lab_cnn/model")
+    (tmp_path / "lab_cnn/model/config.json").write_text("{}")
+    runs.write_json(tmp_path / "lab_cnn" / runs.RUN_FILE, {"recipe": {}})
+    with pytest.raises(ColorizerError, match="has lab_cnn of train/arena.py: give another --output_dir"):
+        reproduce.main(["--report_only", "--output_dir", str(tmp_path)])
+    assert [path.name for path in tmp_path.iterdir()] == ["lab_cnn"]
+
+
 def test_a_row_that_cannot_be_does_not_stop_the_others(tmp_path, monkeypatch, capsys):
     """A recipe that is refused: the row has failed, in its sentence, and the next one is looked at."""
     broken = Row("broken", "digits", "", "mnist_single", "digits", {"learning_rate": -1.0})

@@ -51,6 +51,7 @@ from train.runs import (  # noqa: E402
     run,
     run_script,
     saved_recipe,
+    saved_rows,
     train,
     write_json,
 )
@@ -564,13 +565,30 @@ def collect(arguments: argparse.Namespace, outcomes: dict[str, str]) -> dict[str
     return results
 
 
+def is_results(content: Any) -> bool:
+    """Whether a file's content has the shape of results.json."""
+
+    def tables(value: Any, *keys: str) -> bool:
+        return isinstance(value, dict) and all(
+            isinstance(one, dict) and one.keys() >= set(keys) for one in value.values()
+        )
+
+    return (
+        isinstance(content, dict)
+        and content.keys() >= {"rows", "sets", *PROTOCOL}
+        and tables(content["rows"], "part", "status", "shows")
+        and tables(content["sets"], "photographs", "rows")
+        and all(tables(judged["rows"]) for judged in content["sets"].values())
+    )
+
+
 def add_others(results: dict[str, Any], path: str) -> None:
     """Adds to results.json's content the rows that were trained elsewhere and not here.
 
     ColorizerError where the file is no results.json, or where its protocol or its photographs are others.
     """
     others = read_json(Path(path))
-    if not isinstance(others, dict) or not {"rows", "sets", *PROTOCOL} <= others.keys():
+    if not is_results(others):
         raise ColorizerError(f"--also: {path} is no results.json of train/arena.py.")
     for name in PROTOCOL:
         if others[name] != results[name]:
@@ -609,6 +627,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parse_arguments(argv)
     output = Path(os.path.abspath(arguments.output_dir))
     make_folder(output)
+    for row, saved in saved_rows(output).items():
+        if "scale" in saved:
+            raise ColorizerError(f"{output} has {row} of train/reproduce.py: give another --output_dir.")
     rows = chosen_rows(arguments)
     runs = [] if arguments.report_only else [(row, seed) for row in rows for seed in arguments.seeds]
     outcomes: dict[str, str] = {}

@@ -41,6 +41,7 @@ from train.runs import (  # noqa: E402
     make_folder,
     read_json,
     run_script,
+    saved_rows,
     train,
 )
 from train.sources import list_items  # noqa: E402
@@ -444,6 +445,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parse_arguments(argv)
     output = Path(os.path.abspath(arguments.output_dir))
     make_folder(output)
+    for row, saved in saved_rows(output).items():
+        if "scale" not in saved:
+            raise ColorizerError(f"{output} has {row} of train/arena.py: give another --output_dir.")
     data = find_data(arguments, output)
     rows = [] if arguments.report_only else chosen_rows(arguments.rows, arguments.scenes_variant)
     outcomes = {}

@@ -138,6 +138,12 @@ def saved_recipe(row: dict[str, Any]) -> Recipe:
     return make_recipe(values)
 
 
+def saved_rows(output: Path) -> dict[str, dict[str, Any]]:
+    """The descriptions of the runs in a table's folder, by their folders' names; the ladder's alone have a scale."""
+    found = {path.parent.name: read_json(path) for path in sorted(output.glob(f"*/{RUN_FILE}"))}
+    return {name: saved for name, saved in found.items() if isinstance(saved, dict)}
+
+
 def fingerprint(model: Path) -> str:
     """Of a model's folder: the same weights and the same config have the same."""
     content = (model / "model.safetensors").read_bytes() + (model / "config.json").read_bytes()

@@ -232,6 +232,12 @@ def test_what_was_measured_on_other_photographs_is_measured_again(photos, tiny_f
     assert measured_again(tmp_path / "moved")
 
 
+def test_a_table_without_figures_reads_no_photographs(photos, tmp_path, monkeypatch):
+    for reader in ("pictures_of", "mean_color"):
+        monkeypatch.setattr(arena, reader, lambda *_: pytest.fail("photographs were read"), raising=False)
+    assert arena.collect(arguments_of(photos, tmp_path), {})["rows"][arena.BUNDLED]["status"] == "bundled"
+
+
 def test_rows_of_other_machines_are_added_where_there_is_none_here(photos, tmp_path):
     arguments = arguments_of(photos, tmp_path)
     elsewhere = arena.collect(arguments, {})

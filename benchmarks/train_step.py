@@ -21,7 +21,9 @@ import time  # noqa: E402
 
 import torch  # noqa: E402
 
+from colorizer.errors import ColorizerError  # noqa: E402
 from train.recipe import parse_recipe  # noqa: E402
+from train.runs import run_script  # noqa: E402
 from train.train import Training  # noqa: E402
 
 WARM_UP = 3
@@ -31,6 +33,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     parser.add_argument("--steps", type=int, default=20)
     arguments, flags = parser.parse_known_args()
+    if arguments.steps < 1:
+        raise ColorizerError(f"--steps must be 1 or more, not {arguments.steps}.")
     with tempfile.TemporaryDirectory() as folder:
         recipe = parse_recipe([*flags, "--output_dir", folder, "--report_to", "none"], description=__doc__)
         training = Training(recipe)
@@ -90,4 +94,4 @@ def now() -> float:
 
 
 if __name__ == "__main__":
-    main()
+    run_script("train_step.py", main)

@@ -1115,6 +1115,19 @@ def test_a_mistake_is_one_sentence_and_exit_code_2(tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize(
+    ("flags", "sentence"),
+    [
+        (("--steps", 0), "--steps must be 1 or more, not 0."),
+        (("--recipe", SMOKE, "--train_data_dir", "nothing"), "nothing does not exist; give a folder of pictures."),
+    ],
+)
+def test_the_benchmark_of_a_step_tells_mistakes_as_the_trainer(flags, sentence, tmp_path):
+    result = run(ROOT / "benchmarks/train_step.py", *flags, cwd=tmp_path)
+    assert result.returncode == 2 and "Traceback" not in result.stderr
+    assert result.stderr.endswith(f"train_step.py: {sentence}\n")
+
+
 def test_a_cpu_refuses_fp16(photos, tmp_path):
     """accelerate would train in float32 and call it fp16."""
     flags = ("--recipe", SMOKE, "--train_data_dir", photos, "--output_dir", tmp_path / "run")

@@ -75,6 +75,8 @@ def load_model(
     Raises:
         ColorizerError: in one sentence, for everything that can be wrong with the source.
     """
+    token = _checked_token(token)
+    _check_revision(revision)
     name = DEFAULT_MODEL if source is None else os.fspath(source)
     folder = _folder(name)
     if name in bundled_models():
@@ -126,6 +128,8 @@ def push(
     """
     if not is_repo_id(repo_id):
         raise ColorizerError(f"{repo_id!r} is no name for a Hub repository: it looks like 'user/repo'.")
+    token = _checked_token(token)
+    _check_revision(revision)
     if not isinstance(folder_or_model, (str, os.PathLike)):
         with tempfile.TemporaryDirectory() as scratch:
             folder_or_model.save_pretrained(scratch)
@@ -149,6 +153,7 @@ def check_token(repo_id: str, token: str | None = None) -> None:
 
     if not is_repo_id(repo_id):
         raise ColorizerError(f"{repo_id!r} is no name for a Hub repository: it looks like 'user/repo'.")
+    token = _checked_token(token)
     if not (token or get_token()):
         raise ColorizerError(f"Pushing to {repo_id} needs a token: log in with `hf auth login`, or set HF_TOKEN.")
     try:
@@ -391,9 +396,9 @@ def _download(repo_id: str, revision: str | None, token: str | bool | None) -> t
             raise _NotAHub
         _check_size(repo_id, file, listed[file].size, limit)
 
-    # The first by the revision's name, so that the cache knows what the name stands for when the Hub is down; the
-    # second by the commit, so that the two belong together.
-    for file, at in ((CONFIG_FILE, revision), (WEIGHTS_FILE, info.sha)):
+    # By the commit, so that the two belong together. Then by the revision's name, so that the cache knows what that
+    # stands for when the Hub is down: last, since until both files are there it is to stand for the ones before.
+    for file, at in ((CONFIG_FILE, info.sha), (WEIGHTS_FILE, info.sha), (CONFIG_FILE, revision)):
         path = Path(hf_hub_download(repo_id, file, revision=at, token=token))
         if path.parent.name != info.sha:
             raise ColorizerError(f"{repo_id} changed while it was fetched: try again.")
@@ -434,6 +439,24 @@ def is_repo_id(name: str) -> bool:
     except HFValidationError:
         return False
     return "/" in name
+
+
+def _checked_token(token: str | bool | None) -> str | bool | None:
+    """The token without the white space around it, as a file has it; ColorizerError for a text that can be none.
+
+    In a request's header the client could not send it, and would say that the Hub cannot be reached.
+    """
+    if not isinstance(token, str):
+        return token
+    token = token.strip()
+    if not token or not token.isascii() or not token.isprintable() or " " in token:
+        raise ColorizerError("The token is empty or no token: give one of the Hub's, or none for the one you saved.")
+    return token
+
+
+def _check_revision(revision: str | None) -> None:
+    if revision is not None and not revision.strip():
+        raise ColorizerError("The revision is empty: name a branch, a tag or a commit, or leave it out.")
 
 
 def _is_offline() -> bool:
@@ -515,11 +538,15 @@ def _upload(
         CommitOperationAdd(path_in_repo=file, path_or_fileobj=folder / file) for file in (CONFIG_FILE, WEIGHTS_FILE)
     ]
     operations += [CommitOperationAdd(path_in_repo=Path(file).name, path_or_fileobj=file) for file in extra_files]
-    operations.append(CommitOperationAdd(path_in_repo=CARD_FILE, path_or_fileobj=_card(folder, model, repo_id)))
     try:
         url = api.create_repo(repo_id, private=private, exist_ok=True)
         if revision is not None:
             api.create_branch(repo_id, branch=revision, exist_ok=True)
+        card = _own_card(folder)
+        if card is None and not _has_own_card(repo_id, revision, token):
+            card = model_card(model, repo_id).encode()
+        if card is not None:
+            operations.append(CommitOperationAdd(path_in_repo=CARD_FILE, path_or_fileobj=card))
         message = commit_message or f"Upload a {model.name} model"
         api.create_commit(repo_id, operations, commit_message=message, revision=revision)
     except Exception as error:  # the client raises its own, its HTTP library's, ValueError and OSError
@@ -530,12 +557,24 @@ def _upload(
     return str(url) if revision is None else f"{url}/tree/{revision}"
 
 
-def _card(folder: Path, model: Colorizer, repo_id: str) -> bytes:
-    """A person's README.md as it is, or a card of our own."""
+def _own_card(folder: Path) -> bytes | None:
+    """A person's README.md as it is; None where there is none, or one that we wrote."""
     path = folder / CARD_FILE
-    if path.is_file() and CARD_MARK not in (card := path.read_bytes().decode(errors="replace")):
-        return card.encode()
-    return model_card(model, repo_id).encode()
+    card = path.read_bytes() if path.is_file() else CARD_MARK.encode()
+    return None if CARD_MARK.encode() in card else card
+
+
+def _has_own_card(repo_id: str, revision: str | None, token: str | bool | None) -> bool:
+    """Whether a person has written the README.md that is on the Hub, or has taken our mark out of it there."""
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import RemoteEntryNotFoundError
+
+    with tempfile.TemporaryDirectory() as scratch:
+        try:
+            hf_hub_download(repo_id, CARD_FILE, revision=revision, token=token, local_dir=scratch)
+        except RemoteEntryNotFoundError:
+            return False
+        return _own_card(Path(scratch)) is not None
 
 
 def model_card(model: Colorizer, repo_id: str | None = None) -> str:
@@ -545,21 +584,37 @@ def model_card(model: Colorizer, repo_id: str | None = None) -> str:
     size = f"a `{model.name}` network with {parameters / 1e6:.1f} million parameters"
     if model.kind == "classifier":
         return _classifier_card(model, repo_id, size)
-    settings = "\n".join(f"| {key} | {value} |" for key, value in {**model.config, **model.defaults}.items())
+    colors = model.kind == "colorizer"
+    tags = "tags:\n- image-colorization\n" if colors else ""
+    purpose = PURPOSES[model.domain if colors else model.kind]
+    usage = (COLORIZER_USAGE if colors else AUTOENCODER_USAGE).format(repo_id=repo_id)
+    settings = model.config | (model.defaults if colors else {})  # dials are those of the pipeline
+    rows = "\n".join(f"| {key} | {value} |" for key, value in settings.items())
     return f"""---
 pipeline_tag: image-to-image
-tags:
-- image-colorization
-library_name: colorizer
+{tags}library_name: colorizer
 license: apache-2.0
 ---
 {CARD_MARK}
 
 # {repo_id.split("/")[-1]}
 
-Colors black-and-white photographs: {size}.
+{purpose}: {size}.
 
-```python
+{usage}
+| setting | value |
+|---|---|
+{rows}
+"""
+
+
+PURPOSES = {
+    "photos": "Colors black-and-white photographs",
+    "thumbnails": "Colors black-and-white thumbnails, of some 32 pixels a side",
+    "digits": "Paints handwritten digits, white on black, each in the color of its class",
+    "autoencoder": "Rebuilds color pictures from a code, and colors nothing",
+}
+COLORIZER_USAGE = """```python
 from colorizer import ColorizationPipeline
 
 pipe = ColorizationPipeline.from_pretrained("{repo_id}")
@@ -569,10 +624,12 @@ pipe("photo.jpg").save("photo.color.jpg")
 or, from a shell, `colorizer photo.jpg --model {repo_id}`.
 
 The colors are plausible, not the historical ones.
+"""
+AUTOENCODER_USAGE = """```python
+from colorizer import load_model
 
-| setting | value |
-|---|---|
-{settings}
+rebuilt = load_model("{repo_id}")(rgb)  # both sRGB (N, 3, H, W) in 0..1
+```
 """
 
 

@@ -7,6 +7,7 @@ import sys
 
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from colorizer import hub
@@ -353,3 +354,34 @@ def test_model_card(saved):
         "license": "apache-2.0",
     }
     assert 'ColorizationPipeline.from_pretrained("user/repo")' in card
+
+
+@pytest.mark.parametrize("name", hub.bundled_models())
+def test_model_card_promises_what_the_model_does(name):
+    """Its own code runs, and colors what it is said to color."""
+    model = hub.load_model(name)
+    card = hub.model_card(model, name)
+    assert ("image-colorization" in card) == (model.kind == "colorizer")
+    assert ("photographs" in card) == (model.kind == "colorizer" and model.domain == "photos")
+    assert ("digits" in card) == (model.domain == "digits")
+    code = card.split("```python\n")[1].split("```")[0].replace('"photo.jpg"', "photo").replace(".save(", ".resize(")
+    given = {"photo": Image.new("L", (28, 28)), "rgb": torch.zeros(1, 3, 32, 32)}
+    exec(code.replace('"photo.color.jpg"', "(8, 8)"), given)
+
+
+@pytest.mark.parametrize("token", ["", " \n", "hf_a b", "hf_\u00e9", "hf_a\nb"])
+def test_a_text_that_is_no_token(token, saved):
+    """Said at once: the client would say that the Hub cannot be reached."""
+    for act in (
+        lambda: hub.load_model("user/repo", token=token),
+        lambda: hub.push(saved[1], "user/repo", token=token),
+        lambda: hub.check_token("user/repo", token),
+    ):
+        with pytest.raises(ColorizerError, match="^The token is empty or no token"):
+            act()
+
+
+def test_an_empty_revision(saved):
+    for act in (lambda: hub.load_model("user/repo", revision=" "), lambda: hub.push(saved[1], "a/b", revision="")):
+        with pytest.raises(ColorizerError, match="^The revision is empty"):
+            act()

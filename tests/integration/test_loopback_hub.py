@@ -1,6 +1,8 @@
 """The real Hub client against a Hub on loopback: push, strict pull, and everything that goes wrong on the way."""
 
+import tempfile
 import time
+from pathlib import Path
 
 import pytest
 import torch
@@ -70,7 +72,7 @@ def test_push_then_pull(loopback, folder, files):
     expected = hub.load_model(folder).state_dict()
     assert all(torch.equal(tensor, expected[name]) for name, tensor in model.state_dict().items())
     fetched = [path for method, path, *_ in loopback.requests if method == "GET" and "/resolve/" in path]
-    assert fetched == [f"/{REPO}/resolve/main/config.json"]  # and the weights from the place that large files have
+    assert fetched == [f"/{REPO}/resolve/{sha}/config.json"]  # and the weights from the place that large files have
     assert len([method for method, *_ in asked(loopback, "/__lfs/") if method == "GET"]) == 1
 
     loopback.requests.clear()
@@ -85,6 +87,27 @@ def test_push_keeps_a_readme_of_ones_own(loopback, folder, files, tmp_path):
     pushed = loopback.files(REPO)
     assert pushed["README.md"] == b"---\nlicense: mit\n---\n# Mine\n"
     assert "notes.txt" not in pushed  # a model is two files and a card
+
+
+def test_push_keeps_a_card_that_was_edited_on_the_hub(loopback, folder, files, tmp_path):
+    """As the mark in it promises; with the mark it is written anew, and a folder's own goes before both."""
+    hub.push(folder, REPO, token=TOKEN)
+    written = loopback.files(REPO)["README.md"]
+    assert hub.CARD_MARK.encode() in written
+    mine = written.replace(hub.CARD_MARK.encode(), b"Seen in a dream.")
+    loopback.add(REPO, {"README.md": mine})
+    hub.push(folder, REPO, token=TOKEN)
+    assert loopback.files(REPO)["README.md"] == mine
+    hub.push(folder, REPO, token=TOKEN, revision="dev")
+    assert loopback.files(REPO, "dev")["README.md"] == mine
+
+    loopback.add(REPO, {"README.md": hub.CARD_MARK.encode()})
+    hub.push(folder, REPO, token=TOKEN)
+    assert loopback.files(REPO)["README.md"] == written
+    for file, content in {**files, "README.md": b"# Ours\n"}.items():
+        (tmp_path / file).write_bytes(content)
+    hub.push(tmp_path, REPO, token=TOKEN)
+    assert loopback.files(REPO)["README.md"] == b"# Ours\n"
 
 
 def test_push_a_model(loopback, folder):
@@ -244,6 +267,30 @@ def test_hub_down(loopback, files, trouble, monkeypatch, caplog):
     assert len(warned) == (0 if trouble == "offline" else 2)
     assert all("is used as it was fetched before" in message for message in warned)
     assert "tester/other was not fetched before" in refusal(hub.load_model, "tester/other")
+
+
+def test_an_update_that_did_not_arrive(loopback, files, monkeypatch):
+    """Until a new commit is there as a whole, the one before serves."""
+    old = loopback.add(REPO, files)
+    hub.load_model(REPO)
+    other = hub.load_model(REPO)
+    torch.nn.init.ones_(other.head[1].bias)
+    with tempfile.TemporaryDirectory() as scratch:
+        other.save_pretrained(scratch)
+        new = loopback.add(REPO, {file: (Path(scratch) / file).read_bytes() for file in files})
+    loopback.die_at = "/__lfs/"
+    monkeypatch.setattr(time, "sleep", lambda seconds: None)
+    for _ in range(2):
+        assert hub.load_model(REPO).source == f"{REPO} @ {old[:7]}"
+    loopback.revive()
+    assert hub.load_model(REPO).source == f"{REPO} @ {new[:7]}"
+
+
+def test_a_token_from_a_file(loopback, files):
+    """With the end of its line; and the Hub is asked, not the cache alone."""
+    loopback.add(REPO, files, private=True)
+    sha = loopback.repos[REPO].resolve("main").oid
+    assert hub.load_model(REPO, token=f"{TOKEN}\n").source == f"{REPO} @ {sha[:7]}"
 
 
 def test_slow_hub(loopback, files):

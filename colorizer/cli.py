@@ -6,6 +6,7 @@ torch and the model are imported only once the arguments are known to be good an
 
 import argparse
 import dataclasses
+import functools
 import glob
 import itertools
 import os
@@ -13,6 +14,7 @@ import re
 import sys
 import tempfile
 import time
+import unicodedata
 from pathlib import Path
 
 from tqdm import tqdm
@@ -47,7 +49,7 @@ def color(argv: list[str]) -> int:
     start = time.perf_counter()
     if "--" in argv:  # what follows are files, which argparse would still take for flags where they begin like some
         at = argv.index("--")
-        argv = argv[:at] + [os.path.join(".", word) for word in argv[at + 1 :]]
+        argv = argv[:at] + [word and os.path.join(".", word) for word in argv[at + 1 :]]
     args = color_parser().parse_intermixed_args(argv)
     jobs = plan(args.paths, args.output)
     todo = [job for job in jobs if args.overwrite or not os.path.exists(job.target)]  # False for a name too long
@@ -86,24 +88,56 @@ def plan(words: list[str], output: Path | None) -> list[Job]:
     found = {}
     for word in words:
         for source, inside in find(word, output):
-            found.setdefault(os.path.abspath(source), (source, inside))
+            found.setdefault(place_of(source), (source, inside))
     # `colorizer *.jpg` a second time: the shell also names the first run's results, which are no inputs.
-    results = {os.path.abspath(target_of(source, inside, None)) for source, inside in found.values()}
-    jobs = [Job(s, target_of(s, inside, output)) for path, (s, inside) in found.items() if path not in results]
+    results = {place_of(target_of(source, inside, None)) for source, inside in found.values()}
+    jobs = [Job(s, target_of(s, inside, output)) for place, (s, inside) in found.items() if place not in results]
+
     inputs = {os.path.realpath(job.source) for job in jobs}  # pathlib's would end at a link to itself
+    inputs_folded = {folded(path) for path in inputs}
     taken = {}
     for job in jobs:
-        if os.path.realpath(job.target) in inputs:
+        path, place = os.path.realpath(job.target), place_of(job.target)
+        if ignores_case(nearest_existing(job.target.parent)):
+            is_input, place = folded(path) in inputs_folded, folded(place)
+        else:
+            is_input = path in inputs
+        if is_input:
             raise ColorizerError(
                 f"{job.source} would be written over the input {job.target}; name another folder with -o"
             )
-        other = taken.setdefault(os.path.normcase(job.target.absolute()), job)
+        other = taken.setdefault(place, job)
         if other is not job:
             raise ColorizerError(
                 f"{other.source} and {job.source} would both be written to {job.target}; "
                 "color them in two runs, each with its own -o"
             )
     return jobs
+
+
+def place_of(path: Path) -> str:
+    """One text for a file, however its folder is named; a file that is a link is not what it leads to."""
+    return os.path.join(os.path.realpath(path.parent), path.name)
+
+
+def folded(path: str) -> str:
+    """The path as file systems that ignore case, and how accents are written, compare it."""
+    return unicodedata.normalize("NFC", path).casefold()
+
+
+@functools.cache
+def ignores_case(folder: Path) -> bool:
+    """Whether A.jpg and a.jpg are one file there, as macOS, Windows and memory cards have it."""
+    try:
+        with tempfile.NamedTemporaryFile(prefix="Case", dir=folder) as probe:
+            return (folder / Path(probe.name).name.swapcase()).exists()
+    except OSError:
+        return False  # nothing can be written there: check_writable will say so
+
+
+def nearest_existing(folder: Path) -> Path:
+    """The folder, or the nearest one above it that exists."""
+    return next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
 
 
 def find(word: str, output: Path | None):
@@ -114,6 +148,8 @@ def find(word: str, output: Path | None):
     """
     from colorizer.images import SUFFIXES
 
+    if not word:  # of a variable that is not set: not the folder that one is in, as pathlib takes it
+        raise ColorizerError("one PATH is empty: name a photo, a folder or a pattern")
     path = Path(word)
     if path.is_dir():
         base, candidates = path, path.rglob("*")
@@ -154,9 +190,8 @@ def target_of(source: Path, inside: Path, output: Path | None) -> Path:
 
 def check_writable(folder: Path) -> None:
     """Raises ColorizerError unless files can be made in the folder, or in the nearest one above it that exists."""
-    existing = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
     try:
-        tempfile.TemporaryFile(dir=existing).close()
+        tempfile.TemporaryFile(dir=nearest_existing(folder)).close()
     except OSError as error:
         raise ColorizerError(f"cannot write to {folder} ({error.strerror}); name another folder with -o") from None
 
@@ -176,8 +211,18 @@ class Run:
         self.pipe = ColorizationPipeline.from_pretrained(
             args.model, revision=args.revision, token=args.token, device=args.device
         )
-        if args.temperature is not None and not self.pipe.model.has_distribution:
-            raise ColorizerError(f"--temperature: {self.pipe.model.source} predicts one color, not a distribution")
+        model = self.pipe.model
+        one_color = None if model.has_distribution else "predicts one color, not a distribution"
+        paints = None if model.keeps_lightness else "paints pictures of its own"
+        one_size = model.input_size and f"takes pictures of {model.input_size[1]} x {model.input_size[0]} pixels alone"
+        for dial, why_not in {
+            "temperature": one_color,
+            "restraint": one_color,
+            "balance": paints,
+            "working_size": one_size,
+        }.items():
+            if getattr(args, dial) is not None and why_not:
+                raise ColorizerError(f"--{dial.replace('_', '-')}: {model.source} {why_not}; leave it out")
 
     def color(self, jobs: list[Job]) -> None:
         for batch in self.batches(jobs):
@@ -285,7 +330,7 @@ def color_parser() -> Parser:
     )
     add = parser.add_argument
     add("paths", nargs="+", metavar="PATH", help="photos, folders (with all below them) and patterns")
-    add("-o", "--output", type=Path, metavar="DIR", help="write here (default: NAME.color.EXT beside each photo)")
+    add("-o", "--output", type=folder, metavar="DIR", help="write here (default: NAME.color.EXT beside each photo)")
     add("--overwrite", action="store_true", help="write anew what exists already (default: skip it)")
     add("--model", metavar="NAME", help="a bundled model, a folder, or a Hub repository user/repo")
     add("--revision", help="branch, tag or commit of the Hub repository")
@@ -321,6 +366,12 @@ def number(low, high, kind=float):
         return value
 
     return parse
+
+
+def folder(text: str) -> Path:
+    if not text:
+        raise argparse.ArgumentTypeError("it is empty: name a folder")
+    return Path(text)
 
 
 def device(text: str) -> str:

@@ -288,7 +288,33 @@ def test_one_name_for_two(colorize, no_model, tmp_path):
     picture(tmp_path / "x/b.png")
     misuse(colorize("x/a.png", "y", "-o", "out"), Path("x/a.png"), Path("y/a.png"))
     misuse(colorize("x"), Path("x/b.gif"), Path("x/b.png"))
+    os.symlink(tmp_path / "x", tmp_path / "link")
+    misuse(colorize("x/b.gif", "link/b.png"), Path("x/b.gif"), Path("link/b.png"))
     assert not (tmp_path / "out").exists()
+
+
+def test_names_that_differ_in_case_alone(colorize, tmp_path, monkeypatch):
+    """Two files on one disk and one on another, so that the second result would take the first one's place."""
+    for name in ("x/a.jpg", "y/A.JPG", "z/cafe\u0301.jpg", "w/caf\u00e9.jpg"):
+        picture(tmp_path / name)
+    (tmp_path / "probe").touch()
+    assert cli.ignores_case(tmp_path) == (tmp_path / "PROBE").exists()
+    assert files(tmp_path) == ["probe", "w/caf\u00e9.jpg", "x/a.jpg", "y/A.JPG", "z/cafe\u0301.jpg"]
+    monkeypatch.setattr(cli, "ignores_case", lambda folder: False)
+    assert colorize("x", "y", "w", "z", "-o", "out")[0] == 0
+    assert len(files(tmp_path / "out")) == 4
+    monkeypatch.setattr(cli, "ignores_case", lambda folder: True)
+    misuse(colorize("x", "y", "-o", "new"), Path("x/a.jpg"), Path("y/A.JPG"), "both be written")
+    misuse(colorize("z", "w", "-o", "new"), "both be written")
+    picture(tmp_path / "x/A.color.JPG")
+    misuse(colorize("x/a.jpg", "x/A.color.JPG"), Path("x/a.jpg"), "over the input")
+    assert not (tmp_path / "new").exists()
+
+
+def test_one_file_in_a_folder_of_two_names(colorize, tmp_path):
+    picture(tmp_path / "x/a.png")
+    os.symlink(tmp_path / "x", tmp_path / "link")
+    assert colorize("x", "link/a.png")[1].startswith("1 colored")
 
 
 def test_inputs_are_never_overwritten(colorize, no_model, tmp_path):
@@ -321,6 +347,9 @@ def test_inputs_are_never_overwritten(colorize, no_model, tmp_path):
         (["a.png", "-o", "a.png"], ["cannot write", "a.png"]),
         (["x" * 5000], ["xxx"]),
         ([], ["PATH"]),
+        ([""], ["empty"]),
+        (["a.png", "--", ""], ["empty"]),
+        (["a.png", "-o", ""], ["--output", "empty"]),
     ],
 )
 def test_misuse(colorize, no_model, tmp_path, args, words):
@@ -348,13 +377,21 @@ def test_misuse_that_only_the_model_can_tell(colorize, tiny_model, tmp_path, mon
     assert files(tmp_path) == ["a.png"]
 
 
-def test_temperature_of_a_model_without_distribution(tmp_path, monkeypatch, capsys):
+@pytest.mark.parametrize("dial", ["--temperature", "--restraint"])
+def test_dials_of_a_distribution_for_a_model_without_one(tmp_path, capsys, dial):
     from colorizer import create_model
 
     create_model("fusion", **TINY, head="regression").save_pretrained(tmp_path / "model")
     picture(tmp_path / "a.png")
-    code = cli.main([str(tmp_path / "a.png"), "--model", str(tmp_path / "model"), "--temperature", "0.5"])
-    misuse((code, *capsys.readouterr()), "--temperature")
+    code = cli.main([str(tmp_path / "a.png"), "--model", str(tmp_path / "model"), dial, "0.5"])
+    misuse((code, *capsys.readouterr()), dial)
+
+
+@pytest.mark.parametrize(("dial", "value"), [("--balance", "0.5"), ("--working-size", "64")])
+def test_dials_of_photographs_for_a_model_of_digits(tmp_path, capsys, dial, value):
+    picture(tmp_path / "a.png")
+    misuse((cli.main([str(tmp_path / "a.png"), "--model", "mnist_cnn_bn", dial, value]), *capsys.readouterr()), dial)
+    assert files(tmp_path) == ["a.png"]
 
 
 def test_a_digit_is_painted(tmp_path, monkeypatch, capsys):

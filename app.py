@@ -81,6 +81,8 @@ class Studio:
         self.revision = revision
         self.fetching = bool(source)
         self.status = f"bundled; fetching {source}" if source else self.model_name
+        if revision and not source:
+            self.status += f"; COLORIZER_REVISION ({revision}) is not in use: COLORIZER_MODEL names no model."
         if source:
             threading.Thread(target=self.fetch, name="fetch-model", daemon=True).start()
 
@@ -283,11 +285,17 @@ def save_full_size(photo: Photo, source: str) -> str:
 def write_examples(pictures: dict[str, Image.Image]) -> list[str]:
     """Write gray pictures, by their names, as files that the page can color."""
     folder = Path(get_upload_folder()) / "colorizer-examples"
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, picture in pictures.items():
-        part = folder / f"{name}.{uuid.uuid4().hex}.png"
-        picture.convert("L").save(part)
-        part.replace(folder / f"{name}.png")  # at once: another page on this machine may be reading it
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, picture in pictures.items():
+            part = folder / f"{name}.{uuid.uuid4().hex}.png"
+            picture.convert("L").save(part)
+            part.replace(folder / f"{name}.png")  # at once: another page on this machine may be reading it
+    except OSError as error:  # of another account, perhaps
+        raise ColorizerError(
+            f"The page's files cannot be written to {folder} ({error.strerror or error}): set GRADIO_TEMP_DIR to a "
+            "folder of your own."
+        ) from error
     return [str(folder / f"{name}.png") for name in pictures]
 
 
@@ -553,9 +561,10 @@ def build_app(studio: Studio | None = None) -> gr.Blocks:
             raise ColorizerError("There is no photo: give one.")
         if not Path(path).is_file():
             raise ColorizerError("This photo is no longer on the server: please choose it again.")
-        if working_size and working_size > MAX_WORKING_SIZE:
+        if working_size is None:
+            working_size = min(pipeline.model.defaults["working_size"], MAX_WORKING_SIZE)
+        if working_size > MAX_WORKING_SIZE:
             raise ColorizerError(f"working_size is at most {MAX_WORKING_SIZE} here, not {working_size:g}.")
-        working_size = working_size or min(pipeline.model.defaults["working_size"], MAX_WORKING_SIZE)
         photo = Photo.open(path, max_megapixels=MAX_MEGAPIXELS)
         coloring = pipeline.prepare(photo, working_size)
         coloring.embedding = None  # only hints would read it again, and it is the largest part

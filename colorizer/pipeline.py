@@ -96,6 +96,7 @@ class ColorizationPipeline:
         self._decoder = _decoder_of(model)
         # A regression head may offer its ab as it made it, before forward enlarges it: better for the guided filter.
         self._predicts_on_grid = model.output == "ab" and hasattr(model, "logits") and hasattr(model, "decode")
+        self.device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
         self.to(_best_device() if device is None else device)
 
     @classmethod
@@ -113,12 +114,14 @@ class ColorizationPipeline:
         return cls(load_model(source, revision=revision, token=token), device)
 
     def to(self, device: str | torch.device) -> ColorizationPipeline:
-        """Moves the model; colorings made before stay good. ColorizerError if there is no such device."""
+        """Moves the model; colorings made before stay good. ColorizerError, and it stays where it is, if it cannot."""
         try:
-            self.device = torch.device(device)
-            self.model.to(self.device)
+            wanted = torch.device(device)
+            self.model.to(wanted)
         except (RuntimeError, AssertionError) as error:  # the latter where torch was built without CUDA
+            self.model.to(self.device)  # a device may be full when a part has been moved
             raise ColorizerError(f"The device {str(device)!r} cannot be used here; 'cpu' always can.") from error
+        self.device = wanted
         return self
 
     def dials(
@@ -273,6 +276,12 @@ class ColorizationPipeline:
             hints = torch.stack([coloring._hint_map() for coloring in group])
         embedding = group[0].embedding if len(group) == 1 else None
         embedding, prediction = self.run_network(lightness, hints, embedding)
+        if not prediction.isfinite().all():  # every pixel would be black
+            name = self.model.source or self.model.name
+            raise ColorizerError(
+                f"{name} predicted values that are no numbers: its weights are damaged, or they do not fit "
+                f"{self.device.type}; try another model or device."
+            )
         for index, coloring in enumerate(group):
             # Clones: a slice would keep the whole batch alive.
             coloring.prediction = prediction[index : index + 1].clone()

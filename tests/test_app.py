@@ -204,7 +204,8 @@ def test_more_than_fifty_megapixels_are_refused(server, tmp_path, capfd):
 
 
 @pytest.mark.parametrize(
-    "dials", [{"temperature": -1}, {"working_size": 100_000}, {"colorfulness": -1}, {"balance": 2}]
+    "dials",
+    [{"temperature": -1}, {"working_size": 100_000}, {"working_size": 0}, {"colorfulness": -1}, {"balance": 2}],
 )
 def test_impossible_dials_are_refused(server, jpeg, capfd, dials):
     with pytest.raises(AppError):
@@ -326,6 +327,12 @@ def test_shelf_is_bounded_in_time():
 
 
 # ---------------------------------------------------------------------------------------------------- the model
+
+
+def test_a_revision_of_no_model_is_told():
+    studio = app.Studio(None, "v2")
+    assert "COLORIZER_REVISION (v2) is not in use" in studio.note(app.MAIN)
+    assert "COLORIZER" not in app.Studio().note(app.MAIN)
 
 
 @pytest.fixture
@@ -661,6 +668,14 @@ def test_nothing_is_asked_of_the_network_and_the_port_is_gradios_own(weights, jp
     assert result["asked"] == []
     assert result["info"]["width"] == 400
     assert result["port"] == unused_port
+
+
+def test_a_folder_for_files_that_cannot_be_written(tmp_path, monkeypatch, capsys):
+    (tmp_path / "taken").touch()
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path / "taken"))
+    with pytest.raises(SystemExit) as left:
+        app.main()
+    assert f"{tmp_path / 'taken'}" in left.value.code and "GRADIO_TEMP_DIR" in left.value.code
 
 
 class Writing(set):

@@ -199,6 +199,7 @@ def test_config_that_is_none(folder, content, says):
         ({"width": [[1]]}, "width in config.json"),
         ({"width": -4}, "no model can be built"),
         ({"width": "wide"}, "no model can be built"),
+        *(({"embedder_size": size}, "embedder_size must be a whole number") for size in (-5, 0, True, "x", 33.5)),
         ({"decoder_widths": [8, 8]}, "no model can be built"),
         ({"decoder_widths": [8] * 1000}, "decoder_widths"),
         ({"head": "magic"}, "head must be"),

@@ -765,3 +765,32 @@ def test_the_photo_keeps_the_lightness_that_has_faded():
     )
     assert (before - after).abs().mean() < 0.2 and (before - after).abs().max() < 1.5
     assert coloring.lightness.max() - coloring.lightness.min() < 50
+
+
+class Broken(Known):
+    """Predicts what is no number for one photo of its batch."""
+
+    def forward(self, lightness, hints=None, embedding=None):
+        ab = super().forward(lightness).clone()
+        ab[lightness.flatten(1).amax(1) > 90] = torch.nan
+        return ab
+
+
+def test_colors_that_are_no_numbers_are_refused():
+    """They would come out black."""
+    pipe = ColorizationPipeline(Broken(), "cpu")
+    good = Photo(np.full((40, 40), 120, np.uint8))
+    bad = Photo(np.tile(np.arange(0, 256, 4, dtype=np.uint8), (64, 1)))
+    assert pipe(good).pixels.max() > 0
+    for photos in (bad, [good, bad]):
+        with pytest.raises(ColorizerError, match="^known predicted values that are no numbers"):
+            pipe(photos)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is such a device")
+@pytest.mark.parametrize("device", ["cuda", "xpu", "no such"])
+def test_a_device_that_is_not_there_changes_nothing(tiny_model, device):
+    pipe = ColorizationPipeline(create_model("fusion", **tiny_model.config), "cpu")
+    with pytest.raises(ColorizerError, match="'cpu' always can"):
+        pipe.to(device)
+    assert pipe.device.type == "cpu" and pipe(gray_photo(), working_size=32)

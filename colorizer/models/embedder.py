@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from colorizer.color import linear_to_srgb
 from colorizer.errors import ColorizerError
-from colorizer.models.base import resize
+from colorizer.models.base import check_counts, resize
 
 EMBEDDINGS = ("logits", "pooled", "maps")
 
@@ -61,6 +61,9 @@ class Embedder(nn.Module):
 
     Attributes:
         channels: length of the vector.
+
+    Raises:
+        ColorizerError: an argument that is none of these.
     """
 
     def __init__(self, name: str, embedding: str = "pooled", size: int | None = None) -> None:
@@ -70,6 +73,8 @@ class Embedder(nn.Module):
         check_embedder_name(name)
         if embedding not in EMBEDDINGS:
             raise ColorizerError(f"embedding must be one of {', '.join(EMBEDDINGS)}, not {embedding!r}.")
+        if size is not None:
+            check_counts(embedder_size=size)
         self.name = name
         self.embedding = embedding
         if embedding == "maps":

@@ -67,7 +67,7 @@ class Recipe:
     perceptual_network: str = "vgg16"  # a timm architecture
     perceptual_weights: str = "pretrained"  # as embedder_weights, but none makes no sense
     adversarial_from: float = 0.8  # share of the run after which the critic comes in
-    critic_warmup_steps: int = 200  # in which it learns alone
+    critic_warmup_steps: int = 200  # in which it learns and does not judge yet
     critic_learning_rate: float = 2e-4
 
     # The schedule

@@ -304,6 +304,12 @@ class Training:
             self.trainee, self.optimizer = accelerator.prepare(trainee, optimizer)
         self.critic = None
         if "adversarial" in weights:
+            if self.critic_judges_from >= self.max_steps:
+                raise ColorizerError(
+                    f"The critic would never judge: it comes in after {self.critic_comes_at:,} of {self.max_steps:,} "
+                    f"steps and learns for {recipe.critic_warmup_steps:,}: lower adversarial_from or "
+                    "critic_warmup_steps."
+                )
             self.bare_critic = PatchCritic()
             self.critic, self.critic_optimizer = accelerator.prepare(
                 self.bare_critic,
@@ -449,6 +455,7 @@ class Training:
         sums: dict[str, Tensor] = {}
         for part in range(parts):
             inputs = self.see(*next(batches), resolution)
+            self.seed_network(1 + part, self.accelerator.process_index)
             # Gradients are exchanged once, with the last part.
             with contextlib.ExitStack() as exchange:
                 if part < parts - 1:
@@ -462,6 +469,12 @@ class Training:
             share_statistics(self.bare)
             self.finished = None  # whole weights take their room only while they are needed
         return sums
+
+    def seed_network(self, *place: int) -> None:
+        """Has what the network draws itself (dropout, drop path) follow from the seed and the place in the run alone,
+        so that a resumed run, or one that is validated more often, draws the same."""
+        state = np.random.SeedSequence((self.recipe.seed, self.progress.step, *place)).generate_state(1, np.uint64)
+        torch.manual_seed(int(state[0]))
 
     def norm_is_frozen(self, step: int) -> bool:
         """Whether batch norm keeps its statistics in the step after `step` ones."""
@@ -525,8 +538,7 @@ class Training:
         if self.reads_color:
             out = self.trainee(inputs["rgb"])
         else:
-            with torch.no_grad() if adversary == "learns alone" else contextlib.nullcontext():
-                out = self.trainee(inputs["seen"], inputs["hints"], inputs["embedding"])
+            out = self.trainee(inputs["seen"], inputs["hints"], inputs["embedding"])
         loss, values = self.objective(out, inputs, getattr(self.model, "bins", None))
         if adversary:
             lightness, ab = inputs["lightness"], inputs["ab"]
@@ -541,8 +553,7 @@ class Training:
             self.bare_critic.requires_grad_(False)  # the colors' gradient passes through it and leaves none there
             values["adversarial"] = -self.bare_critic(lightness, out["ab"].float()).mean()
             loss = loss + self.recipe.objectives["adversarial"] * values["adversarial"]
-        if adversary != "learns alone":
-            self.accelerator.backward(loss / parts)
+        self.accelerator.backward(loss / parts)
         if adversary == "judges":
             self.bare_critic.requires_grad_(True)
             values["adversarial"] = values["adversarial"].detach()
@@ -554,25 +565,32 @@ class Training:
         if adversary:
             self.critic_optimizer.step()
             self.critic_optimizer.zero_grad(set_to_none=True)
-        if adversary != "learns alone":
-            norm = self.accelerator.clip_grad_norm_(self.trainee.parameters(), recipe.max_grad_norm or math.inf)
-            if recipe.mixed_precision != "fp16":  # whose first steps overflow on purpose
-                values["grad_norm"] = (norm.full_tensor() if self.is_sharded else norm).detach()
-            self.optimizer.step()
-            if self.averaged:
-                self.averaged.update_parameters(self.model)
+        norm = self.accelerator.clip_grad_norm_(self.trainee.parameters(), recipe.max_grad_norm or math.inf)
+        if recipe.mixed_precision != "fp16":  # whose first steps overflow on purpose
+            values["grad_norm"] = (norm.full_tensor() if self.is_sharded else norm).detach()
+        self.optimizer.step()
+        if self.averaged:
+            self.averaged.update_parameters(self.model)
         self.optimizer.zero_grad(set_to_none=True)
         return values
 
     def adversary(self) -> str | None:
-        """The critic's part in this step, after DeOldify's NoGAN: none at first, then it learns alone, then it judges.
+        """The critic's part in this step, after DeOldify's NoGAN: none at first, then it learns, then it also judges.
 
-        So the colors are nearly finished when it comes in, and it has little time to spoil them.
+        So the colors are nearly finished when it has a say, and it has little time to spoil them. While it learns they
+        go on by the other objectives (NoGAN's stand still), so that no step of the run is lost for them.
         """
-        if self.critic is None:
+        if self.critic is None or self.progress.step < self.critic_comes_at:
             return None
-        step = self.progress.step - round(self.recipe.adversarial_from * self.max_steps)
-        return None if step < 0 else "learns alone" if step < self.recipe.critic_warmup_steps else "judges"
+        return "learns" if self.progress.step < self.critic_judges_from else "judges"
+
+    @property
+    def critic_comes_at(self) -> int:
+        return round(self.recipe.adversarial_from * self.max_steps)
+
+    @property
+    def critic_judges_from(self) -> int:
+        return self.critic_comes_at + self.recipe.critic_warmup_steps
 
     def learning_rate(self) -> float:
         """Linear warm-up, then constant, or a half cosine down to a hundredth."""
@@ -674,6 +692,7 @@ class Training:
             model = copy.deepcopy(self.averaged.module if self.averaged else self.model)
         if self.averaged and not self.norm_is_frozen(self.progress.step - 1):
             frozen = model.embedder if self.recipe.freeze_embedder else None
+            self.seed_network()  # the same in every process
             calibrate(model, self.sample_inputs(1152), frozen)
         self.finished = self.progress.step, model.eval()
         return model

@@ -270,13 +270,10 @@ ROWS = (
     ),
     ablation(
         "adversarial",
-        "a critic that learns for 200 steps and judges in about the last fifth, at weight 0.05",
+        "a critic in the last fifth, which judges after 200 steps of it, at weight 0.05",
         "DeOldify and DDColor end with one, for livelier color",
         "more color, a better histogram and more error; at equal colorfulness no gain",
-        overrides={
-            "objectives": {"rebalanced_cross_entropy": 1.0, "labels": 0.1, "adversarial": 0.05},
-            "adversarial_from": 0.65,
-        },
+        overrides={"objectives": {"rebalanced_cross_entropy": 1.0, "labels": 0.1, "adversarial": 0.05}},
     ),
     ablation(
         "muon",

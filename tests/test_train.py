@@ -1,5 +1,6 @@
 """The trainer's parts: recipes, pictures, views, objectives, trained weights. Whole runs: tests/integration."""
 
+import functools
 import io
 import itertools
 import json
@@ -13,12 +14,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import timm
+import timm.optim.muon
 import torch
 import yaml
 from accelerate import Accelerator
 from PIL import Image
 from safetensors.torch import load_file, save_file
 from skimage import data
+from torch import nn
 
 from colorizer.color import AbBins, lab_to_rgb, rgb_to_lab
 from colorizer.errors import ColorizerError
@@ -30,6 +33,7 @@ from train.card import write_card
 from train.data import NO_LABEL, Stream, load_data, load_pictures
 from train.documents import draw_documents
 from train.losses import Objective, PatchCritic, RebalancedCrossEntropy, bin_prior, critic_loss
+from train.optimizers import make_optimizer
 from train.recipe import make_recipe, parse_recipe
 from train.train import Training
 from train.trainee import Trainee, batch_norms, calibrate, synchronized
@@ -716,6 +720,28 @@ def test_calibration_gives_the_statistics_of_the_data():
             model(lightness)
     assert torch.allclose(norm.running_mean, torch.stack([x.mean((0, 2, 3)) for x in inputs]).mean(0), atol=1e-5)
     assert not model.training and norm.momentum == 0.1
+
+
+def test_muon_works_in_the_training_s_precision(photos, monkeypatch):
+    """timm's own works in bfloat16 always, which is emulated on what trains in float32."""
+
+    def trained(mixed_precision: str) -> torch.Tensor:
+        torch.manual_seed(0)
+        layer = nn.Conv2d(8, 16, 3)
+        optimizer = make_optimizer(layer, recipe_of(photos, optimizer="muon", mixed_precision=mixed_precision))
+        for _ in range(3):
+            layer.weight.grad, layer.bias.grad = torch.randn_like(layer.weight), torch.randn_like(layer.bias)
+            optimizer.step()
+        return layer.weight.detach()
+
+    ours = {precision: trained(precision) for precision in ("no", "bf16")}
+    iteration = timm.optim.muon.zeropower_via_newtonschulz
+    for precision, dtype in {"no": torch.float32, "bf16": torch.bfloat16}.items():
+        there = functools.partial(iteration, dtype=dtype)
+        monkeypatch.setattr(timm.optim.muon, "zeropower_via_newtonschulz", there)
+        assert torch.equal(ours[precision], trained("bf16"))  # timm's own, which gets this precision
+    assert not torch.equal(ours["no"], ours["bf16"])
+    assert torch.allclose(ours["no"], ours["bf16"], atol=1e-3)
 
 
 # ------------------------------------------------------------------------------- whole trainings, in this process

@@ -42,7 +42,6 @@ from accelerate.utils import (  # noqa: E402
     set_seed,
 )
 from PIL import Image  # noqa: E402
-from timm.optim import Muon  # noqa: E402
 from torch import Tensor, nn  # noqa: E402
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn  # noqa: E402
 from tqdm import tqdm  # noqa: E402
@@ -68,6 +67,7 @@ from train.checkpoints import (  # noqa: E402
 )
 from train.data import NO_LABEL, Stream, batches_of, load_data, training_loader  # noqa: E402
 from train.losses import Objective, PatchCritic, bin_prior, critic_loss, squared_error  # noqa: E402
+from train.optimizers import make_optimizer  # noqa: E402
 from train.recipe import Recipe, parse_recipe  # noqa: E402
 from train.runs import check_writable, make_folder  # noqa: E402
 from train.sharding import (  # noqa: E402
@@ -960,27 +960,6 @@ def make_accelerator(recipe: Recipe, output: Path) -> Accelerator:
     if is_sharded(accelerator):
         check_sharding(accelerator, recipe)
     return accelerator
-
-
-def make_optimizer(trainee: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
-    """The recipe's optimizer over what is to be trained; with AdamW and Muon, all but biases and norms decay.
-
-    Muon (Jordan et al. 2024, kellerjordan.github.io/posts/muon) orthogonalizes the momentum of each weight matrix, a
-    convolution's being flattened to one, and scales it to AdamW's usual step (Liu et al. 2025, arXiv:2502.16982), so
-    that one learning rate does for both; biases and norms are AdamW's.
-    """
-    trained = [parameter for parameter in trainee.parameters() if parameter.requires_grad]
-    if recipe.optimizer == "adam":
-        return torch.optim.Adam(trained, recipe.learning_rate)
-    if recipe.optimizer == "rmsprop":
-        return torch.optim.RMSprop(trained, recipe.learning_rate)
-    groups = [
-        {"params": [p for p in trained if p.ndim > 1], "weight_decay": recipe.weight_decay},
-        {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
-    ]
-    if recipe.optimizer == "muon":
-        return Muon(groups, recipe.learning_rate, nesterov=True)
-    return torch.optim.AdamW(groups, recipe.learning_rate)
 
 
 class ReadingError(ColorizerError):

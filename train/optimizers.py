@@ -1,0 +1,51 @@
+"""The optimizers that a recipe names."""
+
+from __future__ import annotations
+
+import torch
+from timm.optim import Muon
+from torch import nn
+from torch.overrides import TorchFunctionMode
+
+from train.recipe import Recipe
+
+
+def make_optimizer(trainee: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
+    """The recipe's optimizer over what is to be trained; with AdamW and Muon, all but biases and norms decay.
+
+    Muon (Jordan et al. 2024, kellerjordan.github.io/posts/muon) orthogonalizes the momentum of each weight matrix, a
+    convolution's being flattened to one, and scales it to AdamW's usual step (Liu et al. 2025, arXiv:2502.16982), so
+    that one learning rate does for both; biases and norms are AdamW's. It does so in bfloat16 where the training is in
+    that, and in float32 elsewhere: there bfloat16 is likely to be emulated.
+    """
+    trained = [parameter for parameter in trainee.parameters() if parameter.requires_grad]
+    if recipe.optimizer == "adam":
+        return torch.optim.Adam(trained, recipe.learning_rate)
+    if recipe.optimizer == "rmsprop":
+        return torch.optim.RMSprop(trained, recipe.learning_rate)
+    groups = [
+        {"params": [p for p in trained if p.ndim > 1], "weight_decay": recipe.weight_decay},
+        {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+    if recipe.optimizer == "muon":
+        kind = Muon if recipe.mixed_precision == "bf16" else Float32Muon
+        return kind(groups, recipe.learning_rate, nesterov=True)
+    return torch.optim.AdamW(groups, recipe.learning_rate)
+
+
+class Float32Muon(Muon):
+    """timm's Muon, which orthogonalizes in bfloat16 and has no argument for that, in float32."""
+
+    def step(self, closure=None):
+        with _NoBfloat16():
+            return super().step(closure)
+
+
+class _NoBfloat16(TorchFunctionMode):
+    """What is asked for in bfloat16 comes in float32."""
+
+    def __torch_function__(self, function, types, args=(), kwargs=None):
+        kwargs = kwargs or {}
+        if kwargs.get("dtype") is torch.bfloat16:
+            kwargs = kwargs | {"dtype": torch.float32}
+        return function(*args, **kwargs)

@@ -88,10 +88,12 @@ def plan(words: list[str], output: Path | None) -> list[Job]:
     found = {}
     for word in words:
         for source, inside in find(word, output):
-            found.setdefault(place_of(source), (source, inside))
+            # Named twice it is colored once; by two names, of folders that are linked, for two places.
+            place, target = place_of(source), target_of(source, inside, output)
+            found.setdefault((place, place_of(target)), (source, inside))
     # `colorizer *.jpg` a second time: the shell also names the first run's results, which are no inputs.
     results = {place_of(target_of(source, inside, None)) for source, inside in found.values()}
-    jobs = [Job(s, target_of(s, inside, output)) for place, (s, inside) in found.items() if place not in results]
+    jobs = [Job(s, target_of(s, inside, output)) for (place, _), (s, inside) in found.items() if place not in results]
 
     inputs = {os.path.realpath(job.source) for job in jobs}  # pathlib's would end at a link to itself
     inputs_folded = {folded(path) for path in inputs}
@@ -122,7 +124,7 @@ def place_of(path: Path) -> str:
 
 def folded(path: str) -> str:
     """The path as file systems that ignore case, and how accents are written, compare it."""
-    return unicodedata.normalize("NFC", path).casefold()
+    return unicodedata.normalize("NFC", path).lower()
 
 
 @functools.cache
@@ -221,7 +223,7 @@ class Run:
             "balance": paints,
             "working_size": one_size,
         }.items():
-            if getattr(args, dial) is not None and why_not:
+            if getattr(args, dial) and why_not:  # a restraint or balance of 0 is what such models have
                 raise ColorizerError(f"--{dial.replace('_', '-')}: {model.source} {why_not}; leave it out")
 
     def color(self, jobs: list[Job]) -> None:

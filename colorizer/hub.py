@@ -40,9 +40,12 @@ MAX_HEADER = 16_000_000  # bytes of the safetensors header; ours have some 100 k
 MAX_NUMBER = 4096  # of a constructor's argument: channels, pixels
 MAX_ITEMS, MAX_NAMES = 64, 1000  # of an argument that is a list, and of one of names alone: classes
 HUB_TIMEOUT = 10.0  # seconds to wait for the Hub before the cache is used
+MOST_COMMITS = 3  # that are fetched one after the other where a repository changes meanwhile
 
 # A card with this line was written by us, and is written anew when the model is pushed under its own name.
 CARD_MARK = "<!-- Written by colorizer. Remove this line to keep your changes when the model is pushed. -->"
+# The trainer's card has this one: it goes along with its own model, and is written over by other models' cards.
+RUN_MARK = "<!-- Written by the trainer. Remove this line to keep your changes when another model is pushed. -->"
 
 logger = logging.getLogger(__name__)
 
@@ -75,7 +78,6 @@ def load_model(
     Raises:
         ColorizerError: in one sentence, for everything that can be wrong with the source.
     """
-    token = _checked_token(token)
     _check_revision(revision)
     name = DEFAULT_MODEL if source is None else os.fspath(source)
     folder = _folder(name)
@@ -86,7 +88,7 @@ def load_model(
     elif folder.is_file():
         raise ColorizerError(f"{name} is a file; name the folder that holds {CONFIG_FILE} and {WEIGHTS_FILE}.")
     elif isinstance(source, str) and is_repo_id(source):
-        folder, sha = _fetch(source, revision, token)
+        folder, sha = _fetch(source, revision, _checked_token(token))
         return _load_folder(folder, source, f"{source} @ {sha[:7]}")
     else:
         raise ColorizerError(
@@ -112,7 +114,8 @@ def push(
 
     Args:
         folder_or_model: a folder with config.json and model.safetensors, a bundled name, or a model. The folder's own
-            README.md goes along as it is; without one a short model card is written.
+            README.md goes along as it is; without one a short model card is written, unless a person has written what
+            is on the Hub.
         repo_id: 'user/repo'.
         private: whether a new repository is private; None leaves it to the account's setting.
         token: Hub token with write access; None uses the one that `hf auth login` or HF_TOKEN gave.
@@ -382,6 +385,29 @@ def _fetch(repo_id: str, revision: str | None, token: str | bool | None) -> tupl
 
 
 def _download(repo_id: str, revision: str | None, token: str | bool | None) -> tuple[Path, str]:
+    for _ in range(MOST_COMMITS):
+        folder, sha = _download_commit(repo_id, revision, token)
+        # Again by the revision's name, so that the cache knows what that stands for when the Hub is down. Last: until
+        # both files are there, it is to stand for the commit before.
+        if _move_name(repo_id, revision, token) in (None, sha):
+            return folder, sha
+    raise ColorizerError(f"{repo_id} changed while it was fetched: try again.")
+
+
+def _move_name(repo_id: str, revision: str | None, token: str | bool | None) -> str | None:
+    """Has the cache learn which commit a revision's name stands for; its sha, or None if the Hub is gone by now."""
+    from huggingface_hub import hf_hub_download
+
+    try:
+        return Path(hf_hub_download(repo_id, CONFIG_FILE, revision=revision, token=token)).parent.name
+    except Exception as error:
+        if _is_unreachable(error):
+            return None
+        raise
+
+
+def _download_commit(repo_id: str, revision: str | None, token: str | bool | None) -> tuple[Path, str]:
+    """The cached folder of the commit that a revision stands for, and its sha; downloads what is missing."""
     from huggingface_hub import HfApi, hf_hub_download
 
     try:
@@ -396,12 +422,8 @@ def _download(repo_id: str, revision: str | None, token: str | bool | None) -> t
             raise _NotAHub
         _check_size(repo_id, file, listed[file].size, limit)
 
-    # By the commit, so that the two belong together. Then by the revision's name, so that the cache knows what that
-    # stands for when the Hub is down: last, since until both files are there it is to stand for the ones before.
-    for file, at in ((CONFIG_FILE, info.sha), (WEIGHTS_FILE, info.sha), (CONFIG_FILE, revision)):
-        path = Path(hf_hub_download(repo_id, file, revision=at, token=token))
-        if path.parent.name != info.sha:
-            raise ColorizerError(f"{repo_id} changed while it was fetched: try again.")
+    for file in FILES:
+        path = Path(hf_hub_download(repo_id, file, revision=info.sha, token=token))
         if _checksum(path, bool(listed[file].lfs)) != (listed[file].lfs or {}).get("sha256", listed[file].blob_id):
             # The client checks the size alone. Left in the cache, the file would be taken for good the next time.
             path.resolve().unlink(missing_ok=True)
@@ -574,7 +596,8 @@ def _has_own_card(repo_id: str, revision: str | None, token: str | bool | None) 
             hf_hub_download(repo_id, CARD_FILE, revision=revision, token=token, local_dir=scratch)
         except RemoteEntryNotFoundError:
             return False
-        return _own_card(Path(scratch)) is not None
+        card = (Path(scratch) / CARD_FILE).read_bytes()
+        return not any(mark.encode() in card for mark in (CARD_MARK, RUN_MARK))
 
 
 def model_card(model: Colorizer, repo_id: str | None = None) -> str:

@@ -1,5 +1,6 @@
 """The arena: its rows, its protocol, and one recipe all the way."""
 
+import functools
 import json
 import os
 import shutil
@@ -214,7 +215,8 @@ def test_what_was_measured_on_other_photographs_is_measured_again(photos, tiny_f
     def measured_again(root):
         before = len(started)
         arguments = arguments_of(root, tmp_path)
-        assert arena.measure(str(tiny_folder), tmp_path / "evaluation", arguments, 64) is None
+        pictures = functools.partial(arena.pictures_of, arguments)
+        assert arena.measure(str(tiny_folder), tmp_path / "evaluation", arguments, 64, pictures) is None
         return len(started) > before
 
     (tmp_path / "evaluation").mkdir()

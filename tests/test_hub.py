@@ -382,6 +382,10 @@ def test_a_text_that_is_no_token(token, saved):
             act()
 
 
+def test_a_model_that_needs_no_token_asks_for_none(saved):
+    assert hub.load_model(saved[1], token="").source == str(saved[1])
+
+
 def test_an_empty_revision(saved):
     for act in (lambda: hub.load_model("user/repo", revision=" "), lambda: hub.push(saved[1], "a/b", revision="")):
         with pytest.raises(ColorizerError, match="^The revision is empty"):

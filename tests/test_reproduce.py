@@ -347,6 +347,8 @@ def test_photographs_figures_stay_where_nothing_is_measured(tmp_path, monkeypatc
     first = after("--photos_test", str(tmp_path / "held-out"))
     assert list(first["photographs"]["rows"]) == ["gray", "fusion_compact", "truth"]
     assert after("--report_only") == first
+    again = after("--report_only", "--photos_test", str(tmp_path / "held-out"))
+    assert again["photographs"] == first["photographs"] and "--photos_test held-out" in again["command"]
     later = after("--rows", "fusion_compact")
     assert later["photographs"] == first["photographs"] and "--rows fusion_compact" in later["command"]
     path = tmp_path / "ladder/fusion_compact/evaluation.json"
@@ -450,6 +452,8 @@ def test_the_arena_s_folder_is_refused_and_left_as_it_is(tmp_path):
     with pytest.raises(ColorizerError, match="has lab_cnn of train/arena.py: give another --output_dir"):
         reproduce.main(["--report_only", "--output_dir", str(tmp_path)])
     assert [path.name for path in tmp_path.iterdir()] == ["lab_cnn"]
+    (tmp_path / "lab_cnn").rename(tmp_path / "lab_cnn.old-1")  # one that was put aside is no row
+    assert not runs.saved_rows(tmp_path)
 
 
 def test_a_row_that_cannot_be_does_not_stop_the_others(tmp_path, monkeypatch, capsys):

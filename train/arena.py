@@ -20,11 +20,12 @@ sys.path[0] = str(Path(__file__).resolve().parents[1])  # the repository, so tha
 
 import argparse  # noqa: E402
 import dataclasses  # noqa: E402
+import functools  # noqa: E402
 import math  # noqa: E402
 import os  # noqa: E402
 import re  # noqa: E402
 import shutil  # noqa: E402
-from collections.abc import Sequence  # noqa: E402
+from collections.abc import Callable, Sequence  # noqa: E402
 from typing import Any  # noqa: E402
 
 import torch  # noqa: E402
@@ -459,13 +460,20 @@ def measurement(source: str, pictures: dict[str, Any], working_size: int | None)
     return {"model": digest(load_model(source)), "working_size": working_size, **pictures}
 
 
-def measure(source: str, folder: Path, arguments: argparse.Namespace, working_size: int | None) -> str | None:
+def measure(
+    source: str,
+    folder: Path,
+    arguments: argparse.Namespace,
+    working_size: int | None,
+    pictures: Callable[[], dict[str, Any]],
+) -> str | None:
     """Measures a model on the test photographs by train/evaluate.py, into `folder`, unless that was done.
 
-    `working_size`: None for the model's own. Returns None, or why it failed, in one sentence.
+    `working_size`: None for the model's own. `pictures` gives `pictures_of`. Returns None, or why it failed, in one
+    sentence.
     """
     try:
-        key = measurement(source, pictures_of(arguments), working_size)
+        key = measurement(source, pictures(), working_size)
     except ColorizerError as error:
         return str(error)
     if read_json(folder / KEY_FILE) == key:
@@ -500,12 +508,15 @@ def seeds_of(row: Row, output: Path) -> list[int]:
     return sorted(int(match[1] or 0) for match in found if match) or [0]
 
 
-def collect(arguments: argparse.Namespace, outcomes: dict[str, str]) -> dict[str, Any]:
+def collect(
+    arguments: argparse.Namespace, outcomes: dict[str, str], pictures: Callable[[], dict[str, Any]] | None = None
+) -> dict[str, Any]:
     """The content of results.json: the protocol, and what every run that followed it reached.
 
-    `outcomes` says of runs that failed now why.
+    `outcomes` says of runs that failed now why. `pictures` gives `pictures_of`, where that was asked for before.
     """
     output = Path(arguments.output_dir)
+    pictures = pictures or functools.cache(functools.partial(pictures_of, arguments))
     results = {"command": protocol_command(arguments), **{name: getattr(arguments, name) for name in PROTOCOL}}
     results |= {"sets": {}, "rows": {}}
 
@@ -523,14 +534,11 @@ def collect(arguments: argparse.Namespace, outcomes: dict[str, str]) -> dict[str
             for label, figures in judged["rows"].items():
                 known["rows"][name if label == source else label] = figures
 
-    pictures: dict[str, Any] = {}  # of all photographs, once, and only where there are figures
-
     def is_measured(source: str, folder: Path, working_size: int | None) -> bool:
         key = read_json(folder / KEY_FILE)
         if key is None:
             return False
-        pictures.update(pictures or pictures_of(arguments))
-        if key == measurement(source, pictures, working_size):
+        if key == measurement(source, pictures(), working_size):
             return True
         print(f"{folder} has figures of other weights, photographs or settings, which are left out")
         return False
@@ -633,6 +641,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     rows = chosen_rows(arguments)
     runs = [] if arguments.report_only else [(row, seed) for row in rows for seed in arguments.seeds]
     outcomes: dict[str, str] = {}
+    pictures = functools.cache(functools.partial(pictures_of, arguments))  # all are read once, and only if asked for
     try:
         for number, (row, seed) in enumerate(runs, 1):
             folder = folder_of(row, seed, arguments)
@@ -640,12 +649,13 @@ def main(argv: Sequence[str] | None = None) -> int:
             status, reason = train(row.recipe, settings_of(row, seed, arguments))
             if status == "trained":
                 write_json(folder / ROW_FILE, dataclasses.asdict(row))
-                reason = measure(str(folder / "model"), folder / "evaluation", arguments, arguments.working_size)
+                measured = folder / "evaluation"
+                reason = measure(str(folder / "model"), measured, arguments, arguments.working_size, pictures)
             if reason:
                 outcomes[folder.name] = reason
                 print(f"{folder.name}: failed: {reason}", file=sys.stderr, flush=True)
         if runs:
-            reason = measure(BUNDLED, output / "bundled", arguments, working_size=None)
+            reason = measure(BUNDLED, output / "bundled", arguments, None, pictures)
             if reason:
                 outcomes[BUNDLED] = reason
                 print(f"{BUNDLED}: failed: {reason}", file=sys.stderr, flush=True)
@@ -653,7 +663,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("stopped; the same command goes on from there", flush=True)
         return 128 + stop.args[0]
 
-    results = collect(arguments, outcomes)
+    results = collect(arguments, outcomes, pictures)
     for path in arguments.also:
         add_others(results, path)
     write_json(output / "results.json", results)

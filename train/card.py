@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import yaml
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
-from colorizer.hub import is_repo_id
+from colorizer.hub import RUN_MARK, is_repo_id
 from train.checkpoints import as_plain
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ NOT_SHOWN = ("output_dir", "train_data_dir", "validation_data_dir", "resume_from
 TEMPLATE = """---
 {{ card_data }}
 ---
+{{ mark }}
 
 # {{ name }}
 
@@ -108,6 +109,7 @@ def write_card(path: Path, run: Training) -> None:
     card = ModelCard.from_template(
         data,
         template_str=TEMPLATE,
+        mark=RUN_MARK,
         name=name,
         repo_id=repo_id,
         model=model.name,

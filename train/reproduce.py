@@ -466,8 +466,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = [word for word in words if word not in ("--report_only", "--write_docs")]
     command = documented("train/reproduce.py", words)
     earlier = read_json(output / "results.json") or {}
-    if arguments.report_only and earlier.get("scale") == arguments.scale:
-        command = earlier["command"]  # which trained the table; this one only brings it up to date
+    if arguments.report_only and not arguments.photos_test and earlier.get("scale") == arguments.scale:
+        command = earlier["command"]  # which trained and measured the table; this one only brings it up to date
     fresh = [row.name for row in ROWS] if arguments.report_only else list(outcomes)
     results = ladder_results.collect(
         ROWS, RECIPES, output, outcomes, fresh, data["photos"].test, arguments.scale, command

@@ -12,6 +12,7 @@ import hashlib
 import json
 import os
 import platform
+import re
 import shlex
 import signal
 import subprocess
@@ -139,8 +140,12 @@ def saved_recipe(row: dict[str, Any]) -> Recipe:
 
 
 def saved_rows(output: Path) -> dict[str, dict[str, Any]]:
-    """The descriptions of the runs in a table's folder, by their folders' names; the ladder's alone have a scale."""
+    """The descriptions of the runs in a table's folder, by their folders' names; the ladder's alone have a scale.
+
+    Those that were put aside (see `prepare_folder`) are no part of the table.
+    """
     found = {path.parent.name: read_json(path) for path in sorted(output.glob(f"*/{RUN_FILE}"))}
+    found = {name: saved for name, saved in found.items() if not re.fullmatch(r".+\.old-\d+", name)}
     return {name: saved for name, saved in found.items() if isinstance(saved, dict)}
 
 

@@ -101,9 +101,10 @@ def test_push_keeps_a_card_that_was_edited_on_the_hub(loopback, folder, files, t
     hub.push(folder, REPO, token=TOKEN, revision="dev")
     assert loopback.files(REPO, "dev")["README.md"] == mine
 
-    loopback.add(REPO, {"README.md": hub.CARD_MARK.encode()})
-    hub.push(folder, REPO, token=TOKEN)
-    assert loopback.files(REPO)["README.md"] == written
+    for mark in (hub.CARD_MARK, hub.RUN_MARK):  # the trainer's card tells of another model
+        loopback.add(REPO, {"README.md": f"# Ours\n{mark}\n".encode()})
+        hub.push(folder, REPO, token=TOKEN)
+        assert loopback.files(REPO)["README.md"] == written
     for file, content in {**files, "README.md": b"# Ours\n"}.items():
         (tmp_path / file).write_bytes(content)
     hub.push(tmp_path, REPO, token=TOKEN)
@@ -284,6 +285,39 @@ def test_an_update_that_did_not_arrive(loopback, files, monkeypatch):
         assert hub.load_model(REPO).source == f"{REPO} @ {old[:7]}"
     loopback.revive()
     assert hub.load_model(REPO).source == f"{REPO} @ {new[:7]}"
+
+
+def test_a_commit_that_comes_during_the_download(loopback, files, monkeypatch):
+    """Is fetched too, as a whole: its name is in the cache by then."""
+    loopback.add(REPO, files)
+    newer = []
+    checksum = hub._checksum
+
+    def slow(path, large):
+        if not newer:
+            config = files["config.json"].replace(b'"colorfulness": 1.0', b'"colorfulness": 1.5')
+            newer.append(loopback.add(REPO, {"config.json": config}))
+        return checksum(path, large)
+
+    monkeypatch.setattr(hub, "_checksum", slow)
+    for _ in range(2):
+        model = hub.load_model(REPO)
+        assert model.source == f"{REPO} @ {newer[0][:7]}" and model.defaults["colorfulness"] == 1.5
+        if not loopback.stopped.is_set():
+            loopback.die()
+
+
+def test_a_hub_that_is_gone_when_all_is_there(loopback, files, monkeypatch):
+    sha = loopback.add(REPO, files)
+    checksum = hub._checksum
+
+    def last(path, large):
+        if path.name == "model.safetensors":
+            loopback.die()
+        return checksum(path, large)
+
+    monkeypatch.setattr(hub, "_checksum", last)
+    assert hub.load_model(REPO).source == f"{REPO} @ {sha[:7]}"
 
 
 def test_a_token_from_a_file(loopback, files):

@@ -347,8 +347,9 @@ def test_photographs_figures_stay_where_nothing_is_measured(tmp_path, monkeypatc
     first = after("--photos_test", str(tmp_path / "held-out"))
     assert list(first["photographs"]["rows"]) == ["gray", "fusion_compact", "truth"]
     assert after("--report_only") == first
-    again = after("--report_only", "--photos_test", str(tmp_path / "held-out"))
-    assert again["photographs"] == first["photographs"] and "--photos_test held-out" in again["command"]
+    reproduce.write_pictures(tmp_path / "elsewhere", {"one": picture})
+    again = after("--report_only", "--photos_test", str(tmp_path / "elsewhere"))
+    assert again["photographs"] == first["photographs"] and "--photos_test elsewhere" in again["command"]
     later = after("--rows", "fusion_compact")
     assert later["photographs"] == first["photographs"] and "--rows fusion_compact" in later["command"]
     path = tmp_path / "ladder/fusion_compact/evaluation.json"

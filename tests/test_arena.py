@@ -119,6 +119,14 @@ def test_which_rows_are_run(photos, tmp_path):
         chosen("--recipes", str(tmp_path / "flagship-seed1.yaml"), "--rows", "flagship", "--seeds", "1")
 
 
+def test_new_bundled_weights_are_measured_without_any_row(photos, tmp_path, monkeypatch):
+    measured = []
+    monkeypatch.setattr(arena, "measure", lambda source, *_: measured.append(source))
+    flags = ["--train_data_dir", str(photos / "train"), "--data", str(photos / "test"), "--output_dir", str(tmp_path)]
+    assert arena.main([*flags, "--report_only"]) == 0 and measured == []
+    assert arena.main([*flags, "--rows"]) == 0 and measured == [arena.BUNDLED]
+
+
 def test_a_recipe_of_ones_own_keeps_what_the_rows_leave_out(photos, tmp_path):
     """Aging, for one, which the rows are compared without; but not steps of more views."""
     mine = tmp_path / "mine.yaml"

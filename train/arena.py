@@ -310,7 +310,12 @@ def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--train_data_dir", nargs="+", required=True, metavar="PATH", help="photographs to train on")
     parser.add_argument("--data", nargs="+", required=True, metavar="PATH", help="folders of held-out photographs")
     parser.add_argument("--output_dir", default="runs/arena", help="the rows' folders and the table")
-    parser.add_argument("--rows", nargs="*", metavar="ROW", help=f"only these: {', '.join(names)}")
+    parser.add_argument(
+        "--rows",
+        nargs="*",
+        metavar="ROW",
+        help=f"only these, or none, to measure the bundled weights alone: {', '.join(names)}",
+    )
     parser.add_argument(
         "--recipes", nargs="+", default=[], metavar="YAML", help="these too; without --rows, only these"
     )
@@ -654,7 +659,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             if reason:
                 outcomes[folder.name] = reason
                 print(f"{folder.name}: failed: {reason}", file=sys.stderr, flush=True)
-        if runs:
+        if not arguments.report_only:
             reason = measure(BUNDLED, output / "bundled", arguments, None, pictures)
             if reason:
                 outcomes[BUNDLED] = reason

@@ -1,5 +1,6 @@
 """The trainer's parts: recipes, pictures, views, objectives, trained weights. Whole runs: tests/integration."""
 
+import dataclasses
 import functools
 import io
 import itertools
@@ -145,6 +146,8 @@ GOOD = {"model": {"name": "fusion"}, "train_data_dir": ["x"], "max_train_steps":
             "cache_embeddings needs levels: false",
         ),
         ({"mixed_precision": "fp16", "objectives": {"mse": 1, "adversarial": 1}}, "adversarial objective needs"),
+        ({"teacher": ["x"], "objectives": {"mse": 1}}, "is learned by rebalanced_cross_entropy"),
+        ({"teacher_share": 2}, "teacher_share is a share"),
         ({"push_to_hub": True}, "push_to_hub needs hub_model_id"),
         ({"push_samples": True}, "push_samples needs push_to_hub"),
     ],
@@ -546,6 +549,26 @@ def test_rebalanced_cross_entropy_by_hand():
         assert loss(logits, ab, bins).item() == pytest.approx(expected.item(), rel=1e-5)
 
 
+def test_a_teachers_share_of_the_target_by_hand():
+    """The teacher says what the truth is not; what is smallest is the mean of both, weighted as the true color."""
+    bins = AbBins()
+    ab = torch.tensor([60.0, 50.0])[None, :, None, None]
+    index, share = bins.encode(ab)
+    truth = torch.zeros(1, len(bins), 1, 1).scatter(1, index, share)
+    taught = torch.softmax(torch.randn(1, len(bins), 1, 1), dim=1)
+    prior = torch.full((len(bins),), 0.1 / (len(bins) - 1))
+    prior[bins.encode(torch.zeros(1, 2, 1, 1))[0][0, 0, 0, 0]] = 0.9
+    loss = RebalancedCrossEntropy(prior, 0.5, teacher_share=0.75)
+    target = 0.25 * truth + 0.75 * taught
+    logits = torch.randn(1, len(bins), 1, 1)
+    weight = loss.weights[index[0, 0, 0, 0]]
+    expected = -weight * (target * torch.log_softmax(logits, 1)).sum()
+    assert loss(logits, ab, bins, taught).item() == pytest.approx(expected.item(), rel=1e-5)
+    smallest = target.log().requires_grad_()
+    loss(smallest, ab, bins, taught).backward()
+    assert smallest.grad.abs().max() < 1e-6 < loss(logits, ab, bins, taught) - loss(smallest, ab, bins, taught)
+
+
 def test_prior_is_the_share_of_colors():
     bins = AbBins()
     ab = torch.zeros(2, 2, 4, 4)
@@ -776,6 +799,7 @@ def train(recipe) -> list[dict]:
         },
         {"validation_share": "0", "logging_steps": "4"},
         {"freeze_norm_from": "0.5", "augment": "false", "cache": "device", "channels_last": "false"},
+        {"teacher": "fusion_compact", "teacher_share": "1"},
     ],
     ids=lambda changes: next(iter(changes)),
 )
@@ -806,6 +830,38 @@ def test_the_network_sees_old_photographs_and_is_judged_by_clean_ones(photos, tm
     assert not torch.equal(calibrating, truth["lightness"])
     plain = Training(recipe_of(photos, output_dir=tmp_path)).see(batch, epoch, 32)
     assert torch.equal(plain["seen"], plain["lightness"]) and torch.equal(plain["hints"], inputs["hints"])
+
+
+def test_teachers_see_the_photo_as_it_was_and_are_left_alone(photos, tmp_path, tiny_folder, tiny_model):
+    """What is taught is their mean, of clean views with the same hints; the weights that learn are not theirs."""
+    torch.manual_seed(7)
+    other = create_model("fusion", **TINY, hints=False).eval()
+    other.save_pretrained(tmp_path / "other")
+    changes = {"aging": 1, "train_batch_size": 8, "hint_share": 0.5, "objectives": "{rebalanced_cross_entropy: 1}"}
+    recipe = recipe_of(photos, output_dir=tmp_path / "run", **changes)
+    training = Training(dataclasses.replace(recipe, teacher=[str(tiny_folder), str(tmp_path / "other")]))
+    batch, epoch = next(training.batches())
+    inputs = training.see(batch, epoch, 32)
+    lightness = inputs["lightness"]
+    with torch.no_grad():
+        both = [tiny_model.logits(lightness, inputs["hints"]), other.logits(lightness)]
+    expected = torch.stack(both).softmax(2).mean(0)
+    assert inputs["hints"].any() and not torch.equal(inputs["seen"], lightness)
+    assert torch.allclose(inputs["taught"], expected, atol=1e-5)
+    before = {name: tensor.clone() for name, tensor in training.teachers[0].state_dict().items()}
+    loss = training.learn(inputs, 1, None)["loss"]
+    training.update(None)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in training.teachers[0].state_dict().items())
+    untaught = training.objective(
+        training.trainee(inputs["seen"], inputs["hints"]), inputs | {"taught": None}, AbBins()
+    )
+    assert not torch.isclose(loss, untaught[0])
+
+
+def test_a_teacher_that_predicts_no_distribution_is_refused(photos, tmp_path):
+    create_model("fusion", **TINY, head="regression").save_pretrained(tmp_path / "flat")
+    with pytest.raises(ColorizerError, match="flat predicts no distribution: take one with `head: bins`"):
+        Training(recipe_of(photos, output_dir=tmp_path / "run", teacher=tmp_path / "flat"))
 
 
 def test_levels_are_stretched_in_training_and_validation(photos, tmp_path):
@@ -1034,7 +1090,7 @@ def shards(photos, tmp_path_factory):
 
 
 @pytest.mark.parametrize("kind", ["stream", "adversarial", "aging", "dropout"])
-def test_resumed_equals_left_alone_for_all_kinds(photos, shards, small_network, tmp_path, kind):
+def test_resumed_equals_left_alone_for_all_kinds(photos, shards, small_network, tiny_folder, tmp_path, kind):
     """From the checkpoint in the middle on, in another folder, to the same bits (SIGKILL: tests/integration)."""
     if kind == "stream":
         changes = {"train_shards": shards / "{0..1}.tar", "objectives": "{rebalanced_cross_entropy: 1}"}
@@ -1042,7 +1098,7 @@ def test_resumed_equals_left_alone_for_all_kinds(photos, shards, small_network, 
         model = "{name: fusion, embedder: ghostnet_050, embedder_size: 64, width: 4, decoder_widths: [8, 8, 8]}"
         changes = {"train_data_dir": photos, "model": model}
     elif kind == "aging":
-        changes = {"train_data_dir": photos, "aging": 0.7, "documents": 0.3, "levels": True}
+        changes = {"train_data_dir": photos, "aging": 0.7, "documents": 0.3, "levels": True, "teacher": tiny_folder}
     else:
         changes = {
             "train_data_dir": photos, "objectives": "{rebalanced_cross_entropy: 1, mse: 1, adversarial: 0.1}",
@@ -1087,6 +1143,7 @@ def test_resumed_equals_left_alone_for_all_kinds(photos, shards, small_network, 
         ({"resume_from_checkpoint": "latest"}, "There is no checkpoint in"),
         ({"resume_from_checkpoint": "elsewhere"}, "elsewhere is no checkpoint"),
         ({"model": "{name: fusion, hints: false, embedder: resnet18, width: 4}"}, "takes no hints"),
+        ({"teacher": "nobody"}, "There is no model 'nobody'"),
         (
             {"model": "{name: color_autoencoder, widths: [8], latent: 4}", "objectives": "{mse: 1}", "aging": "0.5"}
             | {"hint_share": 0},

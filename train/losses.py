@@ -19,15 +19,21 @@ class RebalancedCrossEntropy(nn.Module):
     A place's weight is that of the bin nearest to its color: 1 / ((1 - m) p + m / K), scaled so that the mean weight
     under p is 1 (over the data's places it is near that, since p is smoothed). `prior` (K,) is p, the share of each
     bin in the data; `mix` is m: 0.5 in the paper, and 1 switches rebalancing off.
+
+    Of a photo that can have many colors the truth is one draw. A teacher says what all of them are worth: where there
+    is one, its distribution takes `teacher_share` of the target (Hinton et al. 2015, arXiv:1503.02531, at temperature
+    1). The place's weight stays the true color's, whose mean is the one that a rebalanced teacher was trained with.
     """
 
-    def __init__(self, prior: Tensor, mix: float) -> None:
+    def __init__(self, prior: Tensor, mix: float, teacher_share: float = 0.0) -> None:
         super().__init__()
+        self.teacher_share = teacher_share
         weights = 1 / ((1 - mix) * prior + mix / len(prior))
         self.register_buffer("weights", weights / (prior * weights).sum())
 
-    def forward(self, logits: Tensor, ab: Tensor, bins: AbBins) -> Tensor:
-        """Loss of logits (N, K, h, w) for ab (N, 2, H, W) in Lab units, which is averaged down to h x w.
+    def forward(self, logits: Tensor, ab: Tensor, bins: AbBins, taught: Tensor | None = None) -> Tensor:
+        """Loss of logits (N, K, h, w) for ab (N, 2, H, W) in Lab units, which is averaged down to h x w, and for the
+        teacher's probabilities `taught` (N, K, h, w), if any.
 
         The mean over all places, whatever their weights are: so it is the same in one batch or in parts.
         """
@@ -35,6 +41,8 @@ class RebalancedCrossEntropy(nn.Module):
         index, share = bins.encode(target)
         log_probability = functional.log_softmax(logits.float(), dim=1)
         loss = -(log_probability.gather(1, index) * share).sum(1)
+        if taught is not None:
+            loss = torch.lerp(loss, -(log_probability * taught).sum(1), self.teacher_share)
         return (loss * self.weights[index[:, 0]]).mean()
 
 
@@ -114,7 +122,7 @@ class Objective(nn.Module):
         ab_unit: what ab is divided by in the squared error.
         prior: share (K,) of each bin in the data, where the cross-entropy is among them.
         labeled_share: share of the pictures that have a class.
-        others: the recipe's rebalancing_mix, perceptual_network and perceptual_weights.
+        others: the recipe's rebalancing_mix, teacher_share, perceptual_network and perceptual_weights.
     """
 
     def __init__(
@@ -124,6 +132,7 @@ class Objective(nn.Module):
         prior: Tensor | None = None,
         labeled_share: float = 1.0,
         rebalancing_mix: float = 1.0,
+        teacher_share: float = 0.0,
         perceptual_network: str = "vgg16",
         perceptual_weights: str = "pretrained",
     ) -> None:
@@ -132,7 +141,7 @@ class Objective(nn.Module):
         self.ab_unit = ab_unit
         self.labeled_share = labeled_share
         if "rebalanced_cross_entropy" in self.terms:
-            self.cross_entropy = RebalancedCrossEntropy(prior, rebalancing_mix)
+            self.cross_entropy = RebalancedCrossEntropy(prior, rebalancing_mix, teacher_share)
         if "perceptual" in self.terms:
             self.perceptual = PerceptualLoss(perceptual_network, perceptual_weights)
 
@@ -142,7 +151,8 @@ class Objective(nn.Module):
         Args:
             out: what the trainee's forward gives: "rgb" of models that paint RGB; "ab", "logits", "class_logits".
             truth: what Training.see gives: "rgb" (N, 3, H, W) in 0..1; "lightness" (N, 1, H, W) and "ab"
-                (N, 2, H, W) in Lab units, for models that give ab; "label" (N,), NO_LABEL where there is none.
+                (N, 2, H, W) in Lab units, for models that give ab; "label" (N,), NO_LABEL where there is none;
+                "taught" (N, K, h, w), the teacher's probabilities, where there is one.
             bins: of the model, where it has a distribution.
         """
         values = {}
@@ -161,7 +171,7 @@ class Objective(nn.Module):
             elif name == "smooth_l1":  # Zhang et al. 2017 (arXiv:1705.02999), on ab in units of 110
                 values[name] = functional.smooth_l1_loss(out["ab"].float() / AB_LIMIT, truth["ab"] / AB_LIMIT)
             elif name == "rebalanced_cross_entropy":
-                values[name] = self.cross_entropy(out["logits"], truth["ab"], bins)
+                values[name] = self.cross_entropy(out["logits"], truth["ab"], bins, truth.get("taught"))
             elif name == "chroma":  # the error of RGB without its part in brightness, as far as the truth is bright
                 error, brightness = rgb - truth["rgb"], truth["rgb"].mean(1, keepdim=True)
                 values[name] = ((error - error.mean(1, keepdim=True)).square() * brightness).mean()

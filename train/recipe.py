@@ -64,6 +64,8 @@ class Recipe:
     # The objective
     objectives: dict[str, float] = dataclasses.field(default_factory=lambda: {"rebalanced_cross_entropy": 1.0})
     rebalancing_mix: float = 0.5  # of the uniform distribution into the prior; 1: none
+    teacher: list[str] = dataclasses.field(default_factory=list)  # trained colorizers, named as models to start from
+    teacher_share: float = 0.5  # of the cross-entropy's target: the mean of what the teachers predict
     perceptual_network: str = "vgg16"  # a timm architecture
     perceptual_weights: str = "pretrained"  # as embedder_weights, but none makes no sense
     adversarial_from: float = 0.8  # share of the run after which the critic comes in
@@ -142,7 +144,8 @@ NOT_NEGATIVE = (
     "critic_warmup_steps",
 )  # fmt: skip
 SHARES = (
-    "hint_share", "aging", "documents", "validation_share", "rebalancing_mix", "adversarial_from", "freeze_norm_from",
+    "hint_share", "aging", "documents", "validation_share", "rebalancing_mix", "teacher_share", "adversarial_from",
+    "freeze_norm_from",
 )  # fmt: skip
 FIELDS = {field.name: field for field in dataclasses.fields(Recipe)}
 
@@ -305,6 +308,11 @@ def _check(recipe: Recipe) -> None:
     require(
         (recipe.model or {}).get("name") == "classifier" or any(recipe.objectives.get(n) for n in COLOR_OBJECTIVES),
         f"The objectives need one that ties the colors to the truth: {', '.join(COLOR_OBJECTIVES)}.",
+    )
+
+    require(
+        not recipe.teacher or recipe.objectives.get("rebalanced_cross_entropy"),
+        "What a teacher predicts is learned by rebalanced_cross_entropy: give that objective, or leave out teacher.",
     )
 
     if recipe.freeze_embedder:

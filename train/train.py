@@ -149,6 +149,7 @@ class Training:
         # layer has to wait for them.
         waits = (recipe.model or {}).get("name") == "classifier" and "classes" not in recipe.model
         colorizer = None if waits else self.make_model()
+        self.teachers = [self.load_teacher(source) for source in recipe.teacher]
         self.training, self.validation = load_data(recipe, accelerator)
         self.is_stream = isinstance(self.training, Stream)
         if waits:
@@ -277,6 +278,7 @@ class Training:
             prior,
             labeled,
             recipe.rebalancing_mix,
+            recipe.teacher_share,
             recipe.perceptual_network,
             recipe.perceptual_weights,
         ).to(accelerator.device)
@@ -317,6 +319,15 @@ class Training:
             )
         kept = [self.progress] + ([self.averaged] if self.averaged else [])
         accelerator.register_for_checkpointing(*kept)
+
+    def load_teacher(self, source: str) -> Colorizer:
+        """A trained colorizer whose predictions are to be learned."""
+        with self.accelerator.local_main_process_first():
+            teacher = load_model(source)
+        if not getattr(teacher, "has_distribution", False):
+            raise ColorizerError(f"The teacher {source} predicts no distribution: take one with `head: bins`.")
+        teacher = teacher.to(self.accelerator.device).requires_grad_(False)
+        return teacher.to(memory_format=torch.channels_last) if self.recipe.channels_last else teacher
 
     def keep_labeled(self, classes: list[str]) -> None:
         """Leaves the pictures that have a class; the model's `classes` must be those of the data, in their order."""
@@ -499,7 +510,8 @@ class Training:
     def see(self, batch: dict[str, Tensor], epoch: int, resolution: int) -> dict[str, Tensor | None]:
         """What the network is given of a batch, and what it should say: views in Lab, hints, labels.
 
-        A colorizer is shown "seen" (N, 1, H, W), which is "lightness" but for its age and its levels.
+        A colorizer is shown "seen" (N, 1, H, W), which is "lightness" but for its age and its levels; its teachers are
+        shown no age, and "taught" (N, K, h, w) is what they predict of the photo as it was.
         """
         recipe, device = self.recipe, self.accelerator.device
         index = batch["index"]
@@ -514,7 +526,16 @@ class Training:
             accepts_hints = self.model.accepts_hints
             inputs["hints"] = simulate_hints(inputs["ab"], draws, recipe.hint_share) if accepts_hints else None
             inputs["embedding"] = None if self.embeddings is None else (self.embeddings[index].to(device),)
+            if self.teachers:
+                inputs["taught"] = self.ask_teachers(self.shown(inputs["lightness"]), inputs["hints"])
         return inputs
+
+    @torch.no_grad()
+    def ask_teachers(self, lightness: Tensor, hints: Tensor | None) -> Tensor:
+        """The mean (N, K, h, w) of the probabilities that the teachers give the ab bins."""
+        with self.accelerator.autocast():
+            logits = [teacher.logits(lightness, hints if teacher.accepts_hints else None) for teacher in self.teachers]
+        return torch.stack([torch.softmax(one.float(), dim=1) for one in logits]).mean(0)
 
     def shown(self, lightness: Tensor) -> Tensor:
         """The lightness (N, 1, H, W) of views as a colorizer is shown it."""

@@ -16,6 +16,8 @@ os.environ |= {
     "NO_PROXY": "127.0.0.1,localhost",
 }
 os.environ.pop("HF_TOKEN", None)
+if "PYTEST_XDIST_WORKER" in os.environ:  # there are others: threads of more than the cores wait for each other
+    os.environ["OMP_NUM_THREADS"] = "1"
 
 import pytest
 import torch

@@ -152,7 +152,7 @@ class Objective(nn.Module):
             out: what the trainee's forward gives: "rgb" of models that paint RGB; "ab", "logits", "class_logits".
             truth: what Training.see gives: "rgb" (N, 3, H, W) in 0..1; "lightness" (N, 1, H, W) and "ab"
                 (N, 2, H, W) in Lab units, for models that give ab; "label" (N,), NO_LABEL where there is none;
-                "taught" (N, K, h, w), the teacher's probabilities, where there is one.
+                and "taught" (N, K, h, w), what Training.ask_teachers gives, where there are any.
             bins: of the model, where it has a distribution.
         """
         values = {}

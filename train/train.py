@@ -510,8 +510,7 @@ class Training:
     def see(self, batch: dict[str, Tensor], epoch: int, resolution: int) -> dict[str, Tensor | None]:
         """What the network is given of a batch, and what it should say: views in Lab, hints, labels.
 
-        A colorizer is shown "seen" (N, 1, H, W), which is "lightness" but for its age and its levels; its teachers are
-        shown no age, and "taught" (N, K, h, w) is what they predict of the photo as it was.
+        A colorizer is shown "seen" (N, 1, H, W), which is "lightness" but for its age and its levels.
         """
         recipe, device = self.recipe, self.accelerator.device
         index = batch["index"]
@@ -526,13 +525,12 @@ class Training:
             accepts_hints = self.model.accepts_hints
             inputs["hints"] = simulate_hints(inputs["ab"], draws, recipe.hint_share) if accepts_hints else None
             inputs["embedding"] = None if self.embeddings is None else (self.embeddings[index].to(device),)
-            if self.teachers:
-                inputs["taught"] = self.ask_teachers(self.shown(inputs["lightness"]), inputs["hints"])
         return inputs
 
     @torch.no_grad()
-    def ask_teachers(self, lightness: Tensor, hints: Tensor | None) -> Tensor:
-        """The mean (N, K, h, w) of the probabilities that the teachers give the ab bins."""
+    def ask_teachers(self, inputs: dict[str, Tensor | None]) -> Tensor:
+        """The mean (N, K, h, w) of the probabilities that the teachers give the ab bins; they are shown no age."""
+        lightness, hints = self.shown(inputs["lightness"]), inputs["hints"]
         with self.accelerator.autocast():
             logits = [teacher.logits(lightness, hints if teacher.accepts_hints else None) for teacher in self.teachers]
         return torch.stack([torch.softmax(one.float(), dim=1) for one in logits]).mean(0)
@@ -560,7 +558,8 @@ class Training:
             out = self.trainee(inputs["rgb"])
         else:
             out = self.trainee(inputs["seen"], inputs["hints"], inputs["embedding"])
-        loss, values = self.objective(out, inputs, getattr(self.model, "bins", None))
+        truth = inputs | {"taught": self.ask_teachers(inputs)} if self.teachers else inputs
+        loss, values = self.objective(out, truth, getattr(self.model, "bins", None))
         if adversary:
             lightness, ab = inputs["lightness"], inputs["ab"]
             colored = out["ab"].float().detach()

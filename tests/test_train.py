@@ -858,6 +858,21 @@ def test_teachers_see_the_photo_as_it_was_and_are_left_alone(photos, tmp_path, t
     assert all(torch.equal(tensor, before[name]) for name, tensor in training.teachers[0].state_dict().items())
 
 
+def test_resuming_says_that_a_teachers_weights_have_changed(photos, tmp_path, tiny_folder, capsys):
+    """Under the same name; what has not changed is not said to have."""
+    teachers = [shutil.copytree(tiny_folder, tmp_path / name) for name in ("first", "second")]
+    changes = {"objectives": "{rebalanced_cross_entropy: 1}", "max_train_steps": 1, "output_dir": tmp_path / "run"}
+    recipe = recipe_of(photos, **changes, checkpointing_steps=1)
+    recipe = dataclasses.replace(recipe, teacher=[str(teacher) for teacher in teachers])
+    Training(recipe).fit()
+    [checkpoint] = (tmp_path / "run").glob("checkpoint-*")
+    create_model("fusion", **TINY).save_pretrained(teachers[1])
+    capsys.readouterr()
+    Training(dataclasses.replace(recipe, resume_from_checkpoint=str(checkpoint)))
+    told = [line for line in capsys.readouterr().out.splitlines() if line.startswith("changed since")]
+    assert told == [f"changed since: the weights of the teacher {teachers[1]}"]
+
+
 def test_a_teacher_that_predicts_no_distribution_is_refused(photos, tmp_path):
     create_model("fusion", **TINY, head="regression").save_pretrained(tmp_path / "flat")
     with pytest.raises(ColorizerError, match="flat predicts no distribution: take one with `head: bins`"):

@@ -7,6 +7,7 @@ checkpoint-500/state/   what a run needs to go on exactly: weights, optimizer, a
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +15,7 @@ from pathlib import Path
 import yaml
 from accelerate import Accelerator
 from accelerate.utils import gather_object
+from torch import nn
 from torch.distributed.checkpoint.api import CheckpointException
 
 from colorizer.errors import ColorizerError
@@ -58,9 +60,19 @@ def find_checkpoint(wanted: str, output: Path) -> Path:
     return folder
 
 
-def describe_run(recipe: Recipe, pictures: str, processes: int) -> dict:
-    """What a checkpoint says of its run: the recipe, which pictures it trains on, over how many processes."""
-    return {"recipe": as_plain(recipe), "pictures": pictures, "processes": processes}
+def describe_run(recipe: Recipe, pictures: str, processes: int, teachers: list[str]) -> dict:
+    """What a checkpoint says of its run: the recipe, which pictures it trains on, over how many processes, and its
+    teachers' weights (digest_weights of each)."""
+    return {"recipe": as_plain(recipe), "pictures": pictures, "processes": processes, "teachers": teachers}
+
+
+def digest_weights(model: nn.Module) -> str:
+    """The same for the same weights, wherever they are kept: 16 hexadecimal digits."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(model.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(tensor.cpu().contiguous().numpy())
+    return digest.hexdigest()[:16]
 
 
 def check_same_run(folder: Path, run: dict) -> list[str]:
@@ -86,6 +98,9 @@ def check_same_run(folder: Path, run: dict) -> list[str]:
     told = [f"{key} {before.get(key)!r} -> {now[key]!r}" for key in changed]
     if saved["processes"] != run["processes"]:
         told.append(f"processes {saved['processes']} -> {run['processes']}")
+    if before.get("teacher") == now["teacher"] and "teachers" in saved:  # another name is told by the recipe
+        pairs = zip(now["teacher"], saved["teachers"], run["teachers"], strict=True)
+        told += [f"the weights of the teacher {source}" for source, old, new in pairs if old != new]
     return told
 
 

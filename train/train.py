@@ -59,6 +59,7 @@ from train.checkpoints import (  # noqa: E402
     as_plain,
     check_same_run,
     describe_run,
+    digest_weights,
     find_checkpoint,
     list_checkpoints,
     replace_folder,
@@ -367,7 +368,8 @@ class Training:
                 ) from None
 
     def describe(self) -> dict:
-        return describe_run(self.recipe, self.training.digest, self.accelerator.num_processes)
+        processes, teachers = self.accelerator.num_processes, [digest_weights(teacher) for teacher in self.teachers]
+        return describe_run(self.recipe, self.training.digest, processes, teachers)
 
     def resume(self, folder: Path) -> None:
         changed = check_same_run(folder, self.describe())

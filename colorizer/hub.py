@@ -564,10 +564,10 @@ def _upload(
         url = api.create_repo(repo_id, private=private, exist_ok=True)
         if revision is not None:
             api.create_branch(repo_id, branch=revision, exist_ok=True)
-        card = _own_card(folder)
-        if card is None and not _has_own_card(repo_id, revision, token):
+        card = _card_to_push(folder)
+        if card is None:
             card = model_card(model, repo_id).encode()
-        if card is not None:
+        if not _is_ours(card) or not _has_own_card(repo_id, revision, token):
             operations.append(CommitOperationAdd(path_in_repo=CARD_FILE, path_or_fileobj=card))
         message = commit_message or f"Upload a {model.name} model"
         api.create_commit(repo_id, operations, commit_message=message, revision=revision)
@@ -579,11 +579,16 @@ def _upload(
     return str(url) if revision is None else f"{url}/tree/{revision}"
 
 
-def _own_card(folder: Path) -> bytes | None:
-    """A person's README.md as it is; None where there is none, or one that we wrote."""
+def _card_to_push(folder: Path) -> bytes | None:
+    """The folder's README.md, a person's or the trainer's; None where there is none, or one to be written anew."""
     path = folder / CARD_FILE
     card = path.read_bytes() if path.is_file() else CARD_MARK.encode()
     return None if CARD_MARK.encode() in card else card
+
+
+def _is_ours(card: bytes) -> bool:
+    """Whether a program wrote the card, and nobody has taken its mark out of it."""
+    return any(mark.encode() in card for mark in (CARD_MARK, RUN_MARK))
 
 
 def _has_own_card(repo_id: str, revision: str | None, token: str | bool | None) -> bool:
@@ -596,8 +601,7 @@ def _has_own_card(repo_id: str, revision: str | None, token: str | bool | None) 
             hf_hub_download(repo_id, CARD_FILE, revision=revision, token=token, local_dir=scratch)
         except RemoteEntryNotFoundError:
             return False
-        card = (Path(scratch) / CARD_FILE).read_bytes()
-        return not any(mark.encode() in card for mark in (CARD_MARK, RUN_MARK))
+        return not _is_ours((Path(scratch) / CARD_FILE).read_bytes())
 
 
 def model_card(model: Colorizer, repo_id: str | None = None) -> str:

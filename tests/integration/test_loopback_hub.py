@@ -101,14 +101,19 @@ def test_push_keeps_a_card_that_was_edited_on_the_hub(loopback, folder, files, t
     hub.push(folder, REPO, token=TOKEN, revision="dev")
     assert loopback.files(REPO, "dev")["README.md"] == mine
 
+    for file, content in {**files, "README.md": b"# A run\n" + hub.RUN_MARK.encode()}.items():
+        (tmp_path / file).write_bytes(content)
+    hub.push(tmp_path, REPO, token=TOKEN)
+    assert loopback.files(REPO)["README.md"] == mine  # the trainer's does not go before it either
+
     for mark in (hub.CARD_MARK, hub.RUN_MARK):  # the trainer's card tells of another model
         loopback.add(REPO, {"README.md": f"# Ours\n{mark}\n".encode()})
         hub.push(folder, REPO, token=TOKEN)
         assert loopback.files(REPO)["README.md"] == written
-    for file, content in {**files, "README.md": b"# Ours\n"}.items():
-        (tmp_path / file).write_bytes(content)
-    hub.push(tmp_path, REPO, token=TOKEN)
-    assert loopback.files(REPO)["README.md"] == b"# Ours\n"
+    for card in (b"# A run\n" + hub.RUN_MARK.encode(), b"# Ours\n"):
+        (tmp_path / "README.md").write_bytes(card)
+        hub.push(tmp_path, REPO, token=TOKEN)
+        assert loopback.files(REPO)["README.md"] == card
 
 
 def test_push_a_model(loopback, folder):

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import importlib.metadata
+import os
 import shlex
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import yaml
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
@@ -105,7 +107,7 @@ def write_card(path: Path, run: Training) -> None:
         ]
         or None,
     )
-    settings = {key: value for key, value in as_plain(recipe).items() if key not in NOT_SHOWN}
+    settings = {key: _for_others(value) for key, value in as_plain(recipe).items() if key not in NOT_SHOWN}
     card = ModelCard.from_template(
         data,
         template_str=TEMPLATE,
@@ -123,7 +125,7 @@ def write_card(path: Path, run: Training) -> None:
         steps=f"{run.progress.step:,}",
         explanation=EXPLANATION if "validation_ab_rmse" in figures else "",
         results="\n".join(f"| {key.replace('_', ' ')} | {value:.4g} |" for key, value in figures.items()),
-        command=f"accelerate launch train/train.py {shlex.join(sys.argv[1:])}",
+        command=f"accelerate launch train/train.py {shlex.join(_for_others(sys.argv[1:]))}",
         batch=run.step_pictures,
         processes=run.accelerator.num_processes,
         device=run.accelerator.device.type,
@@ -132,6 +134,23 @@ def write_card(path: Path, run: Training) -> None:
         recipe=yaml.safe_dump(settings, sort_keys=False),
     )
     path.write_text(card.content)
+
+
+def _for_others(value: Any) -> Any:
+    """A setting without what is nobody's business: the folders of absolute paths, an address's password and query."""
+    if isinstance(value, list):
+        return [_for_others(each) for each in value]
+    if isinstance(value, dict):
+        return {key: _for_others(each) for key, each in value.items()}
+    if not isinstance(value, str):
+        return value
+    flag, given, word = value.partition("=") if value.startswith("--") else ("", "", value)
+    if "://" in word:
+        address = urlsplit(word)
+        word = address._replace(netloc=address.netloc.rpartition("@")[2], query="", fragment="").geturl()
+    elif os.path.isabs(word):
+        word = Path(word).name
+    return flag + given + word
 
 
 def _is_of_the_hub(dataset: str | None) -> bool:

@@ -5,6 +5,7 @@ import functools
 import io
 import itertools
 import json
+import math
 import os
 import shutil
 import subprocess
@@ -900,6 +901,10 @@ def test_going_back_leaves_the_other_branch(photos, tmp_path):
     assert sorted(path.name for path in tmp_path.glob("*checkpoint-*")) == [
         "abandoned-checkpoint-6", "checkpoint-3", "checkpoint-4", "checkpoint-5"
     ]  # fmt: skip
+    train(recipe_of(photos, **earlier, checkpointing_steps=2, max_train_steps=5))  # and once more
+    assert {"abandoned-checkpoint-4", "abandoned-checkpoint-5", "abandoned-checkpoint-6"} < set(os.listdir(tmp_path))
+    train(recipe_of(photos, **earlier, checkpointing_steps=2, max_train_steps=5))
+    assert {"abandoned-checkpoint-5", "abandoned-checkpoint-5.old-1", "checkpoint-5"} < set(os.listdir(tmp_path))
     shutil.rmtree(tmp_path / "model")
     lines = train(recipe_of(photos, output_dir=tmp_path, max_train_steps=5, resume_from_checkpoint="latest"))
     assert f"| {lines[-1]['validation_ab_rmse']:.4g} |" in (tmp_path / "model/README.md").read_text()
@@ -909,6 +914,17 @@ def test_an_embedder_whose_maps_need_larger_pictures_trains(photos, tmp_path):
     model = "{name: fusion, embedder: inception_v3, embedding: maps, width: 4, decoder_widths: [16, 12, 8]}"
     lines = train(recipe_of(photos, output_dir=tmp_path, model=model, max_train_steps=1))
     assert np.isfinite(lines[-1]["validation_ab_rmse"])
+
+
+@pytest.mark.parametrize("pictures, sizes", [(24, [24]), (53, [27, 26])])
+def test_what_statistics_are_taken_over_comes_in_even_batches(tmp_path, pictures, sizes):
+    """Each batch counts as much as another in batch norm's statistics: five pictures should not count as 48."""
+    noise = np.random.default_rng(0)
+    for number in range(pictures):
+        Image.fromarray(noise.integers(0, 256, (64, 64, 3), np.uint8)).save(tmp_path / f"{number}.png")
+    training = Training(recipe_of(tmp_path, output_dir=tmp_path / "run", validation_share=0, min_class_size=99))
+    assert [len(batch["index"]) for batch in training.sample(1152)] == sizes
+    assert sum(len(batch["index"]) for batch in training.sample(16)) == 16
 
 
 def test_going_back_to_the_branch_that_was_left(photos, tmp_path):
@@ -941,6 +957,34 @@ def test_metrics_of_an_attempt_that_crashed_are_not_gone_on_with(photos, tmp_pat
 def test_a_loss_that_is_no_number_ends_the_run(photos, tmp_path):
     with pytest.raises(ColorizerError, match="The loss at step [0-9] is no number: lower learning_rate"):
         train(recipe_of(photos, output_dir=tmp_path, learning_rate=1e30, max_grad_norm="null"))
+
+
+def test_weights_that_are_no_numbers_take_no_checkpoints_place(photos, tmp_path, monkeypatch):
+    """Where the loss is not looked at before a checkpoint is due, the one that can be gone on from stays."""
+    changes = {"checkpointing_steps": 1, "checkpoints_total_limit": 1, "logging_steps": 6, "validation_steps": 6}
+    training = Training(recipe_of(photos, output_dir=tmp_path, **changes))
+    update = training.update
+
+    def ruin(adversary):
+        values = update(adversary)
+        if training.progress.step == 3:  # the fourth
+            training.model.decoder[0][0].weight.data[0] = math.nan
+        return values
+
+    monkeypatch.setattr(training, "update", ruin)
+    with pytest.raises(ColorizerError, match="A weight at step 4 is no number: .*checkpoint-3 is the latest"):
+        training.fit()
+    assert [path.name for path in tmp_path.glob("checkpoint-*")] == ["checkpoint-3"]
+
+
+def test_a_run_does_not_go_from_one_process_to_several(photos, tmp_path):
+    """DDP's names of the weights are others."""
+    recipe = recipe_of(photos, output_dir=tmp_path, max_train_steps=1, checkpointing_steps=1)
+    train(recipe)
+    saved = tmp_path / "checkpoint-1/state/run.yaml"
+    saved.write_text(saved.read_text().replace("processes: 1", "processes: 2"))
+    with pytest.raises(ColorizerError, match="was saved by 2 process.* and this run has 1: go on with as many, or"):
+        Training(dataclasses.replace(recipe, resume_from_checkpoint="latest"))
 
 
 def test_what_watches_the_run_may_fail(photos, tmp_path, capsys):
@@ -988,7 +1032,7 @@ def test_cached_embeddings_change_nothing(photos, tmp_path, small_network):
 
 
 def test_cached_embeddings_are_of_the_checkpoints_embedder(photos, tmp_path, small_network):
-    """Not of other weights that lie at embedder_weights by then."""
+    """Not of other weights that lie at embedder_weights by then, and none need lie there."""
     weights = shutil.copy(small_network, tmp_path / "weights.safetensors")
     changes = {
         "model": "{name: fusion_paper, embedder: test_resnet}", "embedder_weights": weights, "output_dir": tmp_path,
@@ -998,8 +1042,10 @@ def test_cached_embeddings_are_of_the_checkpoints_embedder(photos, tmp_path, sma
     before = Training(recipe_of(photos, **changes))
     before.fit()
     save_file({key: value * 2 for key, value in load_file(weights).items()}, weights)
-    resumed = Training(recipe_of(photos, **changes, resume_from_checkpoint="latest"))
-    assert torch.allclose(resumed.embeddings, before.embeddings, atol=1e-6)
+    for _ in range(2):
+        resumed = Training(recipe_of(photos, **changes, resume_from_checkpoint="latest"))
+        assert torch.allclose(resumed.embeddings, before.embeddings, atol=1e-6)
+        weights.unlink(missing_ok=True)
 
 
 def test_weights_that_bring_their_embedder_leave_out_others(photos, tmp_path, small_network, capsys):
@@ -1035,6 +1081,26 @@ def test_a_card_names_datasets_of_the_hub_alone(photos, tmp_path, monkeypatch, n
     (results,) = front_matter["model-index"][0]["results"]
     assert results["dataset"]["type"] == (name if listed else "imagefolder")
     assert f" of {shown}; " in text and (listed or name not in text)
+
+
+def test_a_card_says_nothing_of_the_machine(photos, tmp_path, monkeypatch):
+    training = Training(recipe_of(photos, output_dir=tmp_path / "run", max_train_steps=1))
+    training.fit()
+    training.recipe.teacher = [str(tmp_path / "first"), "user/second"]
+    training.recipe.train_shards = ["https://me:secret@host/photos-{0..9}.tar?key=secret"]
+    words = ["--train_data_dir", str(photos), f"--output_dir={tmp_path / 'run'}", "--model", "{name: fusion}"]
+    monkeypatch.setattr(sys, "argv", ["train.py", *words, "--train_shards", *training.recipe.train_shards])
+    write_card(tmp_path / "README.md", training)
+    text = (tmp_path / "README.md").read_text()
+    assert str(tmp_path) not in text and str(photos.parent) not in text and "secret" not in text
+    command = (
+        f"--train_data_dir {photos.name} --output_dir=run --model '{{name: fusion}}' --train_shards 'https://host/"
+    )
+    assert command in text
+    settings = yaml.safe_load(text.split("```yaml")[1].split("```")[0])
+    assert settings["teacher"] == ["first", "user/second"]
+    assert settings["train_shards"] == ["https://host/photos-{0..9}.tar"]
+    assert settings["learning_rate"] == training.recipe.learning_rate
 
 
 def test_a_frozen_embedder_is_saved_as_it_was_given(photos, tmp_path, small_network):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import itertools
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -97,6 +98,11 @@ def check_same_run(folder: Path, run: dict) -> list[str]:
     changed = [key for key in now if key not in FREE and before.get(key) != now[key]]
     told = [f"{key} {before.get(key)!r} -> {now[key]!r}" for key in changed]
     if saved["processes"] != run["processes"]:
+        if 1 in (saved["processes"], run["processes"]):  # the weights' names are others with several
+            raise ColorizerError(
+                f"{folder} was saved by {saved['processes']} process(es) and this run has {run['processes']}: go on "
+                f"with as many, or begin a new run with its weights by --pretrained_model_name_or_path {folder}."
+            )
         told.append(f"processes {saved['processes']} -> {run['processes']}")
     if before.get("teacher") == now["teacher"] and "teachers" in saved:  # another name is told by the recipe
         pairs = zip(now["teacher"], saved["teachers"], run["teachers"], strict=True)
@@ -112,9 +118,9 @@ def set_aside_later(output: Path, step: int) -> list[Path]:
     moved = []
     for later in list_checkpoints(output):
         if _step_of(later) > step:
-            aside = later.with_name(f"abandoned-{later.name}")
-            shutil.rmtree(aside, ignore_errors=True)
-            moved.append(later.rename(aside))
+            names = itertools.chain([""], (f".old-{number}" for number in itertools.count(1)))
+            places = (later.with_name(f"abandoned-{later.name}{name}") for name in names)
+            moved.append(later.rename(next(place for place in places if not place.exists())))
     return moved
 
 

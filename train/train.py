@@ -93,7 +93,7 @@ from train.weights import load_decoder_weights, load_embedder_weights  # noqa: E
 
 SAMPLE_EPOCH = 2**31  # no epoch of the training: seeds the views of what is looked at beside it
 SHEET_PICTURES = 12
-GPU_SIGNAL_STEPS = 10  # between looks at whether any process was told to stop; each look waits for the GPU
+GPU_SIGNAL_PASSES = 10  # between looks at whether any process was told to stop; each look waits for the GPU
 
 
 class Progress:
@@ -214,8 +214,9 @@ class Training:
                 if recipe.embedder_weights != "none":
                     if getattr(model, "embedder", None) is None:
                         raise ColorizerError(f"A {name} model has no embedder: leave out embedder_weights.")
-                    load_embedder_weights(model.embedder, model.config["embedder"], recipe.embedder_weights)
-            if recipe.decoder_weights and not recipe.resume_from_checkpoint:  # a checkpoint has its own
+                    if not recipe.resume_from_checkpoint:  # a checkpoint has its own
+                        load_embedder_weights(model.embedder, model.config["embedder"], recipe.embedder_weights)
+            if recipe.decoder_weights and not recipe.resume_from_checkpoint:
                 load_decoder_weights(model, recipe.decoder_weights)
         model.defaults = check_defaults(model.defaults | recipe.defaults, "The recipe")
         if (model.defaults["temperature"] is None) == model.has_distribution:
@@ -629,7 +630,8 @@ class Training:
         accelerator = self.accelerator
         if accelerator.num_processes == 1:
             return self.stopped_by is not None
-        if accelerator.device.type != "cpu" and self.progress.step % GPU_SIGNAL_STEPS:
+        every = max(1, GPU_SIGNAL_PASSES // self.recipe.gradient_accumulation_steps)
+        if accelerator.device.type != "cpu" and self.progress.step % every:
             return False
         if self.stopped_by is not None:
             accelerator.set_trigger()
@@ -661,18 +663,22 @@ class Training:
         """A line of metrics: means since the last one, over all processes."""
         progress = self.progress
         line = progress.means()
-        if not math.isfinite(line["loss"]):
-            where = f"; {self.checkpoint} is the latest checkpoint" if self.checkpoint else ""
-            raise ColorizerError(
-                f"The loss at step {progress.step} is no number: lower learning_rate, raise lr_warmup_steps, or take "
-                f"bf16 instead of fp16{where}."
-            )
+        self.check_finite("The loss", math.isfinite(line["loss"]))
         line["lr"] = self.optimizer.param_groups[0]["lr"]
         steps, seconds = progress.step - progress.logged_step, progress.seconds - progress.logged_seconds
         line["images/s"] = self.step_pictures * steps / seconds
         progress.logged_step, progress.logged_seconds = progress.step, progress.seconds
         self.log(line)
         return line
+
+    def check_finite(self, what: str, is_finite: bool) -> None:
+        """Ends the run in all processes when `what` is no number in one of them; to be called by all."""
+        if not all(gather_object([is_finite])):
+            where = f"; {self.checkpoint} is the latest checkpoint" if self.checkpoint else ""
+            raise ColorizerError(
+                f"{what} at step {self.progress.step} is no number: lower learning_rate, raise lr_warmup_steps, or "
+                f"take bf16 instead of fp16{where}."
+            )
 
     def log(self, values: dict[str, float]) -> None:
         """Writes values to metrics.jsonl and to the trackers."""
@@ -729,6 +735,8 @@ class Training:
     def validate(self) -> dict[str, float]:
         """Measures the model on the held-out pictures, which the processes share, and draws the sample sheet."""
         rank, world = self.accelerator.process_index, self.accelerator.num_processes
+        if world > 1 and not self.averaged:  # averages have their own
+            share_statistics(self.bare)
         model = self.finished_model()
         mine = range(rank, len(self.validation), world)
         rows = []
@@ -814,16 +822,18 @@ class Training:
     # ------------------------------------------------------------------------------------- looking at the data beside
 
     def sample(self, most: int) -> Iterator[dict[str, Tensor]]:
-        """Batches of up to `most` training pictures, the same in every process."""
+        """Batches, nearly alike in size, of up to `most` training pictures, the same in every process."""
         if not self.is_stream:
             indices = np.random.default_rng(self.recipe.seed).permutation(len(self.training))[:most]
-            yield from batches_of(self.training, 48, indices.tolist())
+            yield from batches_of(self.training, _even(len(indices), 48), indices.tolist())
             return
         if not hasattr(self, "beginning"):
             alone = Stream(self.recipe, 0, 1)
             self.beginning = [row for _, row in zip(range(480), alone, strict=False)]
-        for start in range(0, min(most, len(self.beginning)), 48):
-            yield torch.utils.data.default_collate(self.beginning[start : start + 48])
+        beginning = self.beginning[:most]
+        size = _even(len(beginning), 48)
+        for start in range(0, len(beginning), size):
+            yield torch.utils.data.default_collate(beginning[start : start + size])
 
     def sample_inputs(self, most: int) -> Iterator[tuple[Tensor | None, ...]]:
         """What the model is called with in training, of up to `most` pictures: (lightness, hints), or (rgb,)."""
@@ -867,6 +877,9 @@ class Training:
 
     def save(self, must: bool) -> None:
         """A checkpoint of this step. One that cannot be written is told and ends nothing, unless it `must`."""
+        weights = [weight.to_local() if self.is_sharded else weight for weight in self.trainee.parameters()]
+        # Told before it takes the place of a checkpoint that can be gone on from.
+        self.check_finite("A weight", all(weight.isfinite().all() for weight in weights))
         self.progress.share_sums()
         if self.is_sharded:
             self.finished_model()  # only the main process writes it, and all must gather it
@@ -944,8 +957,10 @@ class Training:
         start = time.perf_counter()
         self.save(must=True)
         checkpoint = time.perf_counter() - start
-        self.accelerator.load_state(str(self.checkpoint / STATE))
-        load_model(str(self.checkpoint))
+        if self.is_sharded or self.checkpoint.exists():  # on other machines there is a part of one
+            self.accelerator.load_state(str(self.checkpoint / STATE))
+        if self.accelerator.is_main_process:
+            load_model(str(self.checkpoint))
         total = (
             training
             + validation * -(-self.max_steps // recipe.validation_steps)
@@ -994,6 +1009,11 @@ def telling(loader) -> Iterator[dict[str, Tensor]]:
         yield from loader
     except ColorizerError as error:
         raise ReadingError(str(error).strip().splitlines()[-1].split("ColorizerError: ")[-1]) from None
+
+
+def _even(count: int, most: int) -> int:
+    """The size of as few batches as hold `count` pictures, `most` at once: a short last one would count too much."""
+    return math.ceil(count / math.ceil(count / most))
 
 
 def _step_of(line: str) -> float:

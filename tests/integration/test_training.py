@@ -19,6 +19,8 @@ import yaml
 from PIL import Image
 
 from colorizer.hub import load_model
+from train.recipe import parse_recipe
+from train.train import Training
 
 pytestmark = pytest.mark.timeout(900)  # whole runs, several to a test
 
@@ -137,6 +139,16 @@ def test_two_processes_equal_one(photos, tmp_path):
     one, two = ([line for line in lines(tmp_path / run) if "gray_ab_rmse" in line] for run in ("one", "two"))
     for figure in ("validation_ab_rmse", "gray_ab_rmse", "validation_colorfulness", "truth_colorfulness"):
         assert two[-1][figure] == pytest.approx(one[-1][figure], rel=1e-6)
+
+
+def test_what_two_processes_validate_is_what_is_saved(photos, tmp_path):
+    """Also where each has batch-norm statistics of its own, as on CPUs and without averages."""
+    options = ["--recipe", SMOKE, "--train_data_dir", photos, "--ema_decay", "0", "--output_dir"]
+    launch(*options, tmp_path / "two", processes=2)
+    training = Training(parse_recipe([str(word) for word in (*options, tmp_path / "again")]))
+    training.progress.step, training.finished = 6, (6, load_model(str(tmp_path / "two/model")))
+    for figure, value in training.validate().items():
+        assert lines(tmp_path / "two")[-1][figure] == pytest.approx(value, rel=1e-5), figure
 
 
 @pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="needs Linux's list of threads")

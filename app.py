@@ -572,7 +572,14 @@ def build_app(studio: Studio | None = None) -> gr.Blocks:
         return Work(coloring, model.has_distribution, model.keeps_lightness, model.source)
 
     def color(
-        path: str | None, colorfulness, temperature, balance, working_size, choice, session: Session | None
+        path: str | None,
+        colorfulness,
+        temperature,
+        balance,
+        working_size,
+        choice: str,
+        dials_of: str,
+        session: Session | None,
     ) -> dict:
         """Color a photo that was just given; the result takes the place of the one before."""
         if path is None:
@@ -580,8 +587,9 @@ def build_app(studio: Studio | None = None) -> gr.Blocks:
         with told(""):
             pipeline = studio.pipeline_of(choice)
         dials, updates = (colorfulness, temperature, balance, working_size), {}
-        if session and session.choice == choice and session.pipeline is not pipeline:
-            # A fetched model has taken over since the last photo: the dials on the page are the former one's.
+        if dials_of != choice or (session and session.choice == choice and session.pipeline is not pipeline):
+            # The dials on the page are another model's: the menu has just been turned, or a fetched model has taken
+            # over since the last photo.
             dials, updates = dial_defaults(pipeline.model), updates_for(pipeline.model)
         return colored(path, *dials, choice, session, pipeline) | updates
 
@@ -637,11 +645,11 @@ def build_app(studio: Studio | None = None) -> gr.Blocks:
     def updates_for(model: Colorizer) -> dict:
         return {parts[name]: gr.update(**look) for name, look in looks_of(model).items()}
 
-    def color_again(colorfulness, temperature, balance, working_size, choice, session: Session | None):
-        """The same photo, seen by the network at another size."""
-        if session is None or session.working_size == working_size:
+    def color_again(colorfulness, temperature, balance, working_size, dials_of: str, session: Session | None):
+        """The same photo, seen by the network at another size; nothing if that is another model's by now."""
+        if session is None or session.choice != dials_of or session.working_size == working_size:
             return gr.skip()
-        return again(colorfulness, temperature, balance, working_size, choice, session, session.pipeline)
+        return again(colorfulness, temperature, balance, working_size, dials_of, session, session.pipeline)
 
     def choose(choice: str, session: Session | None) -> dict:
         """Another model, with its own dials and examples; the photo that is shown is colored by it."""
@@ -652,7 +660,7 @@ def build_app(studio: Studio | None = None) -> gr.Blocks:
             return {menu: session.choice}
         with told(""):
             pipeline = studio.pipeline_of(choice)
-        updates = {model_line: paragraph(studio.note(choice))}
+        updates = {model_line: paragraph(studio.note(choice)), dials_of: choice}
         if session:
             updates |= again(*dial_defaults(pipeline.model), choice, session, pipeline)
         return updates | updates_for(pipeline.model)
@@ -748,7 +756,7 @@ def build_app(studio: Studio | None = None) -> gr.Blocks:
 
     with gr.Blocks(title="Photo colorizer", analytics_enabled=False, delete_cache=(600, KEEP_FILES)) as page:
         state = gr.State(None)
-        dials_of = gr.Textbox(visible=False)  # the choice of model that the dials on the page were set for
+        dials_of = gr.Textbox(MAIN, visible=False)  # the choice of model that the dials on the page were set for
         timer = gr.Timer(1, active=studio.fetching)
 
         gr.HTML(HEADING, elem_id="heading", padding=False)
@@ -839,7 +847,7 @@ def build_app(studio: Studio | None = None) -> gr.Blocks:
         # ---- who calls what; only the API at the end is public
 
         quick_dials = [colorfulness_dial, temperature_dial, balance_dial]  # which need no network
-        dials = [*quick_dials, size_dial, menu, state]
+        dials = [*quick_dials, size_dial, menu, dials_of, state]
         result = [state, dials_of, compare, facts_line, download, temperature_dial, balance_dial, result_panel]
         parts = {  # by the names that looks_of gives them
             "colorfulness": colorfulness_dial,
@@ -874,7 +882,7 @@ def build_app(studio: Studio | None = None) -> gr.Blocks:
         # Not on input: the network would run at every step of a drag, and for the first digit of a size being typed.
         size_dial.release(
             color_again,
-            dials,
+            [*quick_dials, size_dial, dials_of, state],
             result,
             show_progress_on=compare,
             trigger_mode="always_last",  # what is given while the network runs counts too
@@ -946,7 +954,7 @@ def build_app(studio: Studio | None = None) -> gr.Blocks:
                 **ONE_AT_A_TIME,
             )
 
-    return page.queue(max_size=20)
+    return page.queue(max_size=20, api_open=False)  # nothing that colors gets past the line
 
 
 def launch(page: gr.Blocks, **options):

@@ -9,6 +9,8 @@ import subprocess
 import sys
 import time
 import types
+import urllib.error
+import urllib.request
 from pathlib import Path
 
 import gradio.route_utils
@@ -117,6 +119,18 @@ def wait_until(condition, seconds: float = 60) -> None:
 # ---------------------------------------------------------------------------------------------------- the API
 
 
+def test_nothing_gets_past_the_line(server, jpeg):
+    """One photo is colored at a time: what goes straight to a function, as gradio allows it, would come beside it."""
+    photo = {"path": server.predict(handle_file(jpeg), api_name="/colorize")[0], "meta": {"_type": "gradio.FileData"}}
+    body = json.dumps({"data": [photo, None, None, None, None, None]}).encode()
+    request = urllib.request.Request(
+        f"{server.src.rstrip('/')}/gradio_api/run/colorize", body, {"Content-Type": "application/json"}
+    )
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        urllib.request.urlopen(request)
+    assert b"join the queue" in refused.value.read()
+
+
 def test_api_returns_the_full_size_file_in_its_own_format_with_its_metadata(server, jpeg):
     path, info = server.predict(handle_file(jpeg), api_name="/colorize")
     assert Path(path).name == "portrait.color.jpg"
@@ -220,7 +234,7 @@ def test_the_preview_is_small_and_the_download_is_not(tmp_path):
     path = tmp_path / "wide.png"
     Image.fromarray(data.moon()).resize((2600, 1300)).save(path)
     page = app.build_app()
-    shown = outputs(page, "color", str(path), 1.0, 0.4, 0.2, 256, app.MAIN, None)
+    shown = outputs(page, "color", str(path), 1.0, 0.4, 0.2, 256, app.MAIN, app.MAIN, None)
     for preview in shown["compare"]:
         assert max(Image.open(preview).size) == 2048
     assert "2600 × 1300" in shown["facts"] and "fusion_compact (bundled)" in shown["facts"]
@@ -231,7 +245,7 @@ def test_the_preview_is_small_and_the_download_is_not(tmp_path):
 
 def test_dials_answer_without_the_network(jpeg, monkeypatch):
     page = app.build_app()
-    session = outputs(page, "color", str(jpeg), 1.0, 0.4, 0.2, 256, app.MAIN, None)["state"]
+    session = outputs(page, "color", str(jpeg), 1.0, 0.4, 0.2, 256, app.MAIN, app.MAIN, None)["state"]
     monkeypatch.setattr(ColorizationPipeline, "prepare", None)
     monkeypatch.setattr("colorizer.models.fusion.FusionColorizer.logits", None)
     (before, after), turned = events(page)["turn_dial"](0, 0.4, 0.2, session.choice, session)
@@ -247,7 +261,7 @@ def test_dials_answer_without_the_network(jpeg, monkeypatch):
 def test_a_coloring_that_left_the_shelf_is_made_again(jpeg, monkeypatch):
     monkeypatch.setattr(app.Shelf, "get", lambda self, key: None)
     page = app.build_app()
-    session = outputs(page, "color", str(jpeg), 1.0, 0.4, 0.2, 256, app.MAIN, None)["state"]
+    session = outputs(page, "color", str(jpeg), 1.0, 0.4, 0.2, 256, app.MAIN, app.MAIN, None)["state"]
     (_, after), _ = events(page)["turn_dial"](1.5, 0.4, 0.2, session.choice, session)
     assert Image.open(after).size == (400, 300)
     jpeg.unlink()
@@ -258,7 +272,7 @@ def test_a_coloring_that_left_the_shelf_is_made_again(jpeg, monkeypatch):
 def test_every_example_colors(monkeypatch):
     page = app.build_app()
     for index, name in enumerate(app.EXAMPLES):
-        shown = outputs(page, "color_photograph", index, 1.0, 0.4, 0.2, 256, app.MAIN, None)
+        shown = outputs(page, "color_photograph", index, 1.0, 0.4, 0.2, 256, app.MAIN, app.MAIN, None)
         assert Path(shown["state"].path).stem == name
         assert Image.open(shown["state"].path).mode == "L"
 
@@ -268,13 +282,13 @@ def test_examples_outlive_the_cleaning_of_old_files():
 
     page = app.build_app()
     delete_files_created_by_app(page, age=None)
-    assert outputs(page, "color_photograph", 0, 1.0, 0.4, 0.2, 256, app.MAIN, None)["state"]
+    assert outputs(page, "color_photograph", 0, 1.0, 0.4, 0.2, 256, app.MAIN, app.MAIN, None)["state"]
 
 
 def test_transparent_photos_have_a_preview(tmp_path):
     path = tmp_path / "cutout.png"
     Image.fromarray(np.dstack([data.camera()[:64, :96], np.zeros((64, 96), np.uint8)])).save(path)
-    shown = outputs(app.build_app(), "color", str(path), 1.0, 0.4, 0.2, 256, app.MAIN, None)
+    shown = outputs(app.build_app(), "color", str(path), 1.0, 0.4, 0.2, 256, app.MAIN, app.MAIN, None)
     assert np.asarray(Image.open(shown["compare"][1])).min() > 250  # all of it shows the white behind
 
 
@@ -285,7 +299,7 @@ def test_temperature_is_hidden_where_it_means_nothing(tiny_model, tmp_path, monk
     page = app.build_app()
     dial = next(block for block in page.blocks.values() if getattr(block, "label", "") == "Caution")
     assert dial.visible is False
-    session = outputs(page, "color", str(jpeg), 1.0, 0.4, 0.2, 256, app.MAIN, None)["state"]
+    session = outputs(page, "color", str(jpeg), 1.0, 0.4, 0.2, 256, app.MAIN, app.MAIN, None)["state"]
     events(page)["turn_dial"](0.5, 0.4, 0.2, session.choice, session)
     assert download(page, session)
 
@@ -296,7 +310,7 @@ def test_the_place_for_a_photo_gets_values_only():
     photo = next(block for block in page.blocks.values() if block.elem_id == "photo")
     senders = {event.fn.__name__ for event in page.fns.values() if event.fn and photo in event.outputs}
     assert senders == {"color", "color_photograph", "color_digit", "new_photo", "<lambda>"}
-    assert events(page)["color"](None, 1.0, 0.4, 0.2, 256, app.MAIN, None) == {photo: None}
+    assert events(page)["color"](None, 1.0, 0.4, 0.2, 256, app.MAIN, app.MAIN, None) == {photo: None}
 
 
 class Sheet:
@@ -387,19 +401,20 @@ def test_the_next_photo_has_the_dials_of_the_model_that_took_over(tiny_model, jp
     studio = app.Studio()
     page = app.build_app(studio)
     dials = app.dial_defaults(studio.pipeline.model)
-    session = outputs(page, "color", str(jpeg), *dials, app.MAIN, None)["state"]
+    session = outputs(page, "color", str(jpeg), *dials, app.MAIN, app.MAIN, None)["state"]
     studio.pipeline = app.ColorizationPipeline(tiny_model, "cpu")
 
     smaller = outputs(page, "color_again", *dials[:3], 96, app.MAIN, session)
     assert "fusion_compact (bundled)" in smaller["facts"]  # the photo that is shown stays the former model's
 
-    shown = events(page)["color"](str(jpeg), *dials, app.MAIN, session)
+    shown = events(page)["color"](str(jpeg), *dials, app.MAIN, app.MAIN, session)
     updates = {part.label: update for part, update in shown.items() if isinstance(part, app.gr.Slider)}
     own = app.dial_defaults(tiny_model)
     assert tuple(updates[name]["value"] for name in ("Colorfulness", "Caution", "Balance", "Working size")) == own
     after = next(value for part, value in shown.items() if isinstance(part, app.gr.State))
     assert after.dials == own[:3] != session.dials and after.working_size == own[3]
-    again = events(page)["color"](str(jpeg), 0.7, *own[1:], app.MAIN, after)  # from then on the page's dials count
+    # From then on the page's dials count.
+    again = events(page)["color"](str(jpeg), 0.7, *own[1:], app.MAIN, app.MAIN, after)
     assert next(value for part, value in again.items() if isinstance(part, app.gr.State)).dials[0] == 0.7
 
 
@@ -433,7 +448,7 @@ def test_one_model_is_a_menu_too():
 
 
 def test_choosing_a_model_colors_the_photo_again_and_sets_the_dials(page, jpeg):
-    first = outputs(page, "color", str(jpeg), 1.3, 0.4, 0.2, 256, app.MAIN, None)["state"]
+    first = outputs(page, "color", str(jpeg), 1.3, 0.4, 0.2, 256, app.MAIN, app.MAIN, None)["state"]
     shown = events(page)["choose"]("two_stage", first)
     dials = {part.label: update for part, update in shown.items() if getattr(part, "label", None)}
     assert dials["Colorfulness"]["value"] == 1
@@ -454,8 +469,20 @@ def test_choosing_a_model_colors_the_photo_again_and_sets_the_dials(page, jpeg):
     assert "by fusion_compact (bundled)" in back["facts"] and back["model"] == "<p></p>"
 
 
+def test_dials_that_are_still_another_models_are_not_taken(page, jpeg):
+    """A photo, or a size, that is given when the menu has been turned and the page does not have its dials yet."""
+    shown = events(page)["color"](str(jpeg), 1.3, 0.4, 0.2, 256, "two_stage", app.MAIN, None)
+    sliders = {part.label: update for part, update in shown.items() if isinstance(part, app.gr.Slider)}
+    assert [sliders[name]["value"] for name in ("Colorfulness", "Working size")] == [1, 32]
+    session = next(value for part, value in shown.items() if isinstance(part, app.gr.State))
+    assert (session.choice, session.working_size, session.dials) == ("two_stage", 32, (1.0, 1, 0.0))
+    assert "two_stage" in shown.values()  # whose the dials are from then on
+    assert events(page)["color_again"](1.3, 0.4, 0.2, 128, app.MAIN, session) == app.gr.skip()
+    assert "two_stage" in events(page)["choose"]("two_stage", None).values()
+
+
 def test_choosing_what_is_chosen_changes_nothing(page, jpeg):
-    session = outputs(page, "color", str(jpeg), 1.3, 0.4, 0.2, 256, app.MAIN, None)["state"]
+    session = outputs(page, "color", str(jpeg), 1.3, 0.4, 0.2, 256, app.MAIN, app.MAIN, None)["state"]
     assert events(page)["choose"](app.MAIN, session) == app.gr.skip()
 
 
@@ -470,7 +497,7 @@ def test_a_choice_without_a_photo_sets_the_page_up(page):
 def test_a_choice_after_the_photo_is_gone(page, jpeg, monkeypatch):
     warned = []
     monkeypatch.setattr(app.gr, "Warning", warned.append)
-    session = outputs(page, "color", str(jpeg), 1.0, 0.4, 0.2, 256, app.MAIN, None)["state"]
+    session = outputs(page, "color", str(jpeg), 1.0, 0.4, 0.2, 256, app.MAIN, app.MAIN, None)["state"]
     jpeg.unlink()
     shown = outputs(page, "choose", "mnist_cnn_bn", session)
     assert "choose it again" in warned[0]
@@ -480,7 +507,7 @@ def test_a_choice_after_the_photo_is_gone(page, jpeg, monkeypatch):
 
 def test_a_download_has_the_dials_of_the_page(page, jpeg):
     """The preview of the last turn may not have been made yet; dials that were set for another model do not count."""
-    session = outputs(page, "color", str(jpeg), 1.0, 0.4, 0.2, 256, app.MAIN, None)["state"]
+    session = outputs(page, "color", str(jpeg), 1.0, 0.4, 0.2, 256, app.MAIN, app.MAIN, None)["state"]
     make = events(page)["make_download"]
     gray, shown, stale = (
         np.asarray(Image.open(make(*args, session)).convert("RGB")).astype(int)
@@ -492,7 +519,7 @@ def test_a_download_has_the_dials_of_the_page(page, jpeg):
 
 
 def test_dials_are_reset_to_what_colored_the_photo(page, jpeg):
-    session = outputs(page, "color", str(jpeg), 1.5, 1, 0.7, 256, "plain_autoencoder", None)["state"]
+    session = outputs(page, "color", str(jpeg), 1.5, 1, 0.7, 256, *["plain_autoencoder"] * 2, None)["state"]
     *dials, (before, after), reset = events(page)["reset_dials"](session)
     assert dials == list(reset.dials) == [1.0, 1, 0.0] and Path(after).is_file()
     assert events(page)["reset_dials"](None) == [app.gr.skip()] * 5
@@ -513,15 +540,15 @@ def test_models_are_loaded_when_they_are_chosen_and_stay(ladder, monkeypatch):
 
 
 def test_two_visitors_use_two_models(page, jpeg):
-    one = outputs(page, "color", str(jpeg), 1.0, 0.4, 0.2, 256, app.MAIN, None)["state"]
-    two = outputs(page, "color", str(jpeg), 1.0, 0.4, 0.2, 256, "plain_autoencoder", None)["state"]
+    one = outputs(page, "color", str(jpeg), 1.0, 0.4, 0.2, 256, app.MAIN, app.MAIN, None)["state"]
+    two = outputs(page, "color", str(jpeg), 1.0, 0.4, 0.2, 256, *["plain_autoencoder"] * 2, None)["state"]
     for session, name in ((one, "fusion_compact"), (two, "plain_autoencoder")):
         assert name in outputs(page, "color_again", 1.0, 0.4, 0.2, 128, session.choice, session)["facts"]
 
 
 @pytest.mark.parametrize("name", ["mnist_linear", "mnist_cnn_bn"])
 def test_a_digit_is_painted(page, name):
-    shown = outputs(page, "color_digit", 3, 1.0, 1, 0, 32, name, None)
+    shown = outputs(page, "color_digit", 3, 1.0, 1, 0, 32, name, name, None)
     assert Path(shown["state"].path).stem == "digit-3"
     assert "28 × 28" in shown["facts"] and name in shown["facts"]
     before, after = (np.asarray(Image.open(preview)).astype(int) for preview in shown["compare"])
@@ -545,7 +572,7 @@ def test_a_revision_can_be_named(hub):
 def test_a_coloring_goes_on_with_the_model_that_it_began_with(hub, monkeypatch, jpeg):
     studio = app.Studio()
     page = app.build_app(studio)
-    session = outputs(page, "color", str(jpeg), 1.0, 0.4, 0.2, 256, app.MAIN, None)["state"]
+    session = outputs(page, "color", str(jpeg), 1.0, 0.4, 0.2, 256, app.MAIN, app.MAIN, None)["state"]
     studio.wanted = "tester/colors"
     studio.fetch()
     # Also when it has left the shelf.

@@ -18,6 +18,7 @@ import re
 import secrets
 import struct
 from collections.abc import Callable, Iterator
+from numbers import Real
 from pathlib import Path
 from typing import BinaryIO
 
@@ -141,7 +142,7 @@ class Photo:
                 if format == "PNG" and head[25] == 0 and head[24] in (2, 4) and "transparency" in image.info:
                     image.info["transparency"] *= 255 // (2 ** head[24] - 1)  # Pillow scales the samples alone
                 channels = _channels(name, image)
-            return cls(*_finish(*channels, format, image.getexif(), image.info), name=name)
+            return cls(*_finish(*channels, format, _exif_of(image), image.info), name=name)
 
     @classmethod
     def from_pil(cls, image: Image.Image) -> Photo:
@@ -154,7 +155,7 @@ class Photo:
         with _plain_errors(name):
             image.load()
             format = {None: "PNG", "MPO": "JPEG"}.get(image.format, image.format)
-            return cls(*_finish(*_channels(name, image), format, image.getexif(), image.info), name=name)
+            return cls(*_finish(*_channels(name, image), format, _exif_of(image), image.info), name=name)
 
     @property
     def width(self) -> int:
@@ -448,6 +449,8 @@ class _TiffSamples:
         if color.dtype.kind == "f":
             for part in parts:
                 _check_range(name, part, 1)
+        if colormap is not None and colormap.max() <= 255:  # as old programs wrote it, in 8 bits
+            colormap = colormap << 8
         self.color, self.alpha, self.bits, self.colormap = color, alpha, bits, colormap
         self.inverted, self.multiplied = inverted, multiplied
         first = self[:1]
@@ -636,6 +639,13 @@ def _as_read(part: int | None, tag: int, value):
     return (bytearray(value),) if is_undefined and isinstance(value, bytes) else value
 
 
+def _exif_of(image: Image.Image) -> Image.Exif:
+    """An empty block where the image's cannot be read: its pixels can."""
+    with contextlib.suppress(Exception):
+        return image.getexif()
+    return Image.Exif()
+
+
 def _clean_exif(exif: Image.Exif) -> bytes | None:
     """The block to write: upright, sRGB, no thumbnail, nothing about storage. What cannot be written is left out."""
     clean = Image.Exif()
@@ -686,7 +696,8 @@ def _dpi(exif: Image.Exif, info: dict) -> tuple[float, float] | None:
     if dpi is None:
         scale = {2: 1, 3: 2.54}.get(exif.get(ExifTags.Base.ResolutionUnit))
         dpi = [exif.get(tag) for tag in (ExifTags.Base.XResolution, ExifTags.Base.YResolution)]
-        dpi = [float(value) * scale for value in dpi] if scale and None not in dpi else (0, 0)
+        is_known = scale and all(isinstance(value, Real) for value in dpi)
+        dpi = [float(value) * scale for value in dpi] if is_known else ()
     dpi = tuple(float(value) for value in dpi)
     return dpi if len(dpi) == 2 and all(0 < value < 1e6 for value in dpi) else None
 

@@ -542,9 +542,34 @@ def test_the_thumbnail_is_dropped():
     "block", [b"Exif\0\0", b"Exif\0\0II*\0\xff\xff\xff\x7f", b"Exif\0\0nonsense", b"Exif\0\0MM\0*\0\0\0\x08\xff\xff"]
 )
 @pytest.mark.filterwarnings("ignore")
-def test_broken_exif_does_not_stop_the_picture(block):
-    photo = Photo.open(file_of(scene(), "JPEG", exif=block))
-    assert photo.exif is None and Photo.open(photo.encode()).width == WIDTH
+@pytest.mark.parametrize(
+    "format, options, dpi",  # Pillow takes 72 for a JPEG's where the block that should say it is broken
+    [("JPEG", {}, (72, 72)), ("JPEG", {"dpi": (300, 300)}, (300, 300)), ("PNG", {}, None), ("WEBP", {}, None)],
+)
+def test_broken_exif_does_not_stop_the_picture(block, format, options, dpi):
+    photo = Photo.open(file_of(scene(), format, exif=block, **options))
+    assert photo.exif is None and photo.dpi == dpi and Photo.open(photo.encode()).width == WIDTH
+
+
+@pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP"])
+def test_a_resolution_that_is_no_number_does_not_stop_the_picture(format):
+    """Text, where EXIF has a fraction; the rest of the block is kept."""
+    tags = [(0x10E, 2, 12, 62), (0x11A, 2, 7, 74), (0x11B, 2, 7, 74), (0x128, 3, 1, 2)]
+    entries = b"".join(struct.pack("<HHLL", *tag) for tag in tags)
+    block = b"II*\0\x08\0\0\0" + struct.pack("<H", len(tags)) + entries + bytes(4) + b"grandmother\x0072 dpi\0"
+    photo = Photo.open(file_of(scene(), format, exif=b"Exif\0\0" + block))
+    assert photo.dpi in (None, (72, 72)) and b"grandmother" in photo.exif
+
+
+@pytest.mark.parametrize("full", [255, 65280])
+def test_a_tiff_palette_in_8_bits(full):
+    """As old programs wrote it: 16 bits are the rule."""
+    palette = np.linspace(0, full, 256).astype(np.uint16)
+    colormap = np.stack([palette, palette[::-1], palette])
+    indices = np.arange(256, dtype=np.uint8).reshape(16, 16)
+    photo = Photo.open(tiff_of(indices, photometric="palette", colormap=colormap))
+    expected = np.arange(256).reshape(16, 16)
+    assert np.array_equal(photo.pixels, np.stack([expected, 255 - expected, expected], 2))
 
 
 def test_thumbnails_in_xmp_are_dropped_and_long_packets_are_no_trap():

@@ -289,7 +289,7 @@ def _check_header(path: Path, blueprint: Colorizer, where: str) -> None:
         start = file.read(64)
     if start.startswith(b"version https://git-lfs"):
         raise ColorizerError(f"{where}: {WEIGHTS_FILE} is a Git LFS pointer; `git lfs pull` gets the weights.")
-    if start.lstrip()[:1] == b"<":
+    if start.lstrip()[:1] == b"<" and start[8:9] != b"{":  # a header's length can begin so too
         raise ColorizerError(f"{where}: {WEIGHTS_FILE} is a web page, not weights.")
     if int.from_bytes(start[:8], "little") > min(MAX_HEADER, path.stat().st_size):
         raise ColorizerError(f"{where}: {WEIGHTS_FILE} is no safetensors file, or was cut short.")

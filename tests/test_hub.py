@@ -317,6 +317,16 @@ def test_file_that_is_no_safetensors(folder, content, says):
     assert says in refusal(folder)
 
 
+def test_weights_whose_header_begins_like_a_web_page(folder):
+    """A header of 80,928 bytes: the file begins with a space and a <."""
+    path = folder / "model.safetensors"
+    content = path.read_bytes()
+    end = 8 + int.from_bytes(content[:8], "little")
+    header = content[8:end].ljust(80_928)
+    path.write_bytes(len(header).to_bytes(8, "little") + header + content[end:])
+    assert path.read_bytes().startswith(b" <") and hub.load_model(folder)
+
+
 @pytest.mark.parametrize("size", [5, 1000, -1])
 def test_truncated_weights(folder, size):
     path = folder / "model.safetensors"

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from colorizer.color import AB_LIMIT, AbBins
 from colorizer.errors import ColorizerError
-from colorizer.models.base import QuarterGridColorizer, pad_to_multiple, register_model, resize
+from colorizer.models.base import QuarterGridColorizer, check_counts, pad_to_multiple, register_model, resize
 from colorizer.models.embedder import Embedder
 
 STRIDES = (2, 4, 8, 16)  # of the encoder's stages
@@ -65,8 +65,11 @@ class FusionColorizer(QuarterGridColorizer):
             raise ColorizerError(f"head must be 'bins' or 'regression', not {head!r}.")
         if norm not in ("batch", "none"):
             raise ColorizerError(f"norm must be 'batch' or 'none', not {norm!r}.")
-        if len(decoder_widths) != 3:
+        check_counts(width=width)
+        if not isinstance(decoder_widths, (list, tuple)) or len(decoder_widths) != 3:
             raise ColorizerError(f"decoder_widths must be three numbers (strides 16, 8, 4), not {decoder_widths!r}.")
+        for channels in decoder_widths:
+            check_counts(decoder_widths=channels)
         if fusion not in list(FUSIONS):  # a config may hold anything, and not all of it can be looked up
             raise ColorizerError(f"fusion must be one of {', '.join(FUSIONS)}, not {fusion!r}.")
         if fusion == "attention" and embedding != "maps":

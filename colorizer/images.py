@@ -81,6 +81,7 @@ _LOSSY = {
 }
 
 _BAND = 1 << 22  # pixels converted at a time
+MOST_SIDE = 1_000_000  # pixels
 _MOST_PIXEL_BYTES = 16  # of a picture at the limit of pixels, such as four floats; smaller ones may have more
 
 
@@ -107,9 +108,9 @@ class Photo:
     def open(cls, source: str | os.PathLike | bytes | BinaryIO, max_megapixels: float = 200) -> Photo:
         """Reads a picture from a path, bytes or a binary file (from its beginning; it stays open).
 
-        The size is compared with `max_megapixels` before pixels are decoded. Of several pages or frames the first
-        is read. Bits beyond 16 are cut, float TIFF must lie in 0..1 and becomes 16-bit; a TIFF with more than 16 bytes
-        a pixel must be smaller in proportion.
+        The size is compared with `max_megapixels` before pixels are decoded, and no side may be over MOST_SIDE. Of
+        several pages or frames the first is read. Bits beyond 16 are cut, float TIFF must lie in 0..1 and becomes
+        16-bit; a TIFF with more than 16 bytes a pixel must be smaller in proportion.
         Raises ColorizerError, one sentence that names the picture.
         """
         with _stream(source) as (name, stream), _plain_errors(name):
@@ -122,6 +123,11 @@ class Photo:
                 if width * height > max_megapixels * 1e6:
                     raise ColorizerError(
                         f"{size}, and {max_megapixels:g} is the limit: reduce the picture or raise the limit"
+                    )
+                if max(width, height) > MOST_SIDE:  # work goes by rows
+                    raise ColorizerError(
+                        f"{name} is a strip of {width} x {height}, and {MOST_SIDE:,} pixels a side are the most: cut "
+                        "it into shorter ones"
                     )
                 if width * height * pixel_bytes > max_megapixels * 1e6 * _MOST_PIXEL_BYTES:
                     raise ColorizerError(

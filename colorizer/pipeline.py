@@ -735,7 +735,8 @@ def _resize(image: Tensor, size: tuple[int, int]) -> Tensor:
 
 def _reduced_plane(rows: Callable[[int, int], Tensor], size: tuple[int, int], target: tuple[int, int]) -> Tensor:
     """A float image (1, 1, h, w) of `target` size, of a plane that is given by rows: across in bands, then down."""
-    bands = [_resize(rows(top, bottom)[None, None], (bottom - top, target[1])) for top, bottom in _bands(*size)]
+    across = min(target[1], size[1])  # a strip of a few columns is enlarged when it is short
+    bands = [_resize(rows(top, bottom)[None, None], (bottom - top, across)) for top, bottom in _bands(*size)]
     return _resize(torch.cat(bands, dim=2), target)
 
 

@@ -948,6 +948,15 @@ def test_bombs_are_refused_by_their_header(format, tmp_path):
     assert "bomb.x has 3600 megapixels (60000 x 60000), and 200 is the limit" in sentence(error)
 
 
+@pytest.mark.parametrize("size", [(1_000_001, 1), (1, 1_000_001)])
+def test_strips_are_refused(size):
+    """Of few pixels, and yet longer than rows can be worked on."""
+    strip = np.zeros(size, np.uint8)
+    with pytest.raises(ColorizerError, match="is a strip of .*, and 1,000,000 pixels a side are the most: cut it"):
+        Photo.open(tiff_of(strip))
+    assert Photo.open(tiff_of(strip[:1_000_000, :1_000_000])).pixels.size == 1_000_000
+
+
 def test_a_tiff_with_huge_tiles_is_refused():
     data = bytearray(tiff_of(np.zeros((64, 64), np.uint16), tile=(16, 16), compression="zlib"))
     with tifffile.TiffFile(io.BytesIO(data)) as tiff:

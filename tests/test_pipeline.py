@@ -355,6 +355,23 @@ def test_color_is_reduced_to_lightness_first(tiny):
     assert np.array_equal(coloring.truth.pixels, photo.pixels)
 
 
+def test_a_tall_strip_is_not_enlarged_before_it_is_reduced(monkeypatch):
+    """At full height that takes ten times the photo's memory."""
+    plane = torch.rand(4000, 3, generator=torch.Generator().manual_seed(0))
+    expected = pipeline._resize(plane[None, None], (256, 32))
+    shapes, resize = [], pipeline._resize
+
+    def resized(image, size):
+        shapes.append(tuple(size))
+        return resize(image, size)
+
+    monkeypatch.setattr(pipeline, "_resize", resized)
+    monkeypatch.setattr(pipeline, "BAND_PIXELS", 3000)
+    found = pipeline._reduced_plane(lambda top, bottom: plane[top:bottom], (4000, 3), (256, 32))
+    assert shapes == [(1000, 3)] * 4 + [(256, 32)]
+    assert torch.allclose(found, expected, atol=1e-5)
+
+
 def test_gray_has_no_truth(tiny):
     gray = gray_photo()
     assert tiny.prepare(gray, 32).truth is None

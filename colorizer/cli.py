@@ -51,7 +51,7 @@ def color(argv: list[str]) -> int:
         at = argv.index("--")
         argv = argv[:at] + [word and os.path.join(".", word) for word in argv[at + 1 :]]
     args = color_parser().parse_intermixed_args(argv)
-    jobs = plan(args.paths, args.output)
+    jobs, results = plan(args.paths, args.output)
     todo = [job for job in jobs if args.overwrite or not os.path.exists(job.target)]  # False for a name too long
     for folder in {job.target.parent for job in todo}:
         check_writable(folder)
@@ -68,6 +68,8 @@ def color(argv: list[str]) -> int:
     counts = [f"{run.colored} colored"]
     if len(jobs) > len(todo):
         counts.append(f"{len(jobs) - len(todo)} skipped (exists)")
+    if results:
+        counts.append(f"{results} left out (results of others)")
     if run.failed:
         counts.append(f"{run.failed} failed")
     if interrupted:
@@ -83,8 +85,11 @@ class Job:
     target: Path
 
 
-def plan(words: list[str], output: Path | None) -> list[Job]:
-    """What is to be colored and where it goes; ColorizerError if two would have one name or an input would be lost."""
+def plan(words: list[str], output: Path | None) -> tuple[list[Job], int]:
+    """What is to be colored and where it goes, and how many are left out as results of others that are named.
+
+    ColorizerError if two would have one name or an input would be lost.
+    """
     found = {}
     for word in words:
         for source, inside in find(word, output):
@@ -114,7 +119,7 @@ def plan(words: list[str], output: Path | None) -> list[Job]:
                 f"{other.source} and {job.source} would both be written to {job.target}; "
                 "color them in two runs, each with its own -o"
             )
-    return jobs
+    return jobs, len(found) - len(jobs)
 
 
 def place_of(path: Path) -> str:
@@ -165,8 +170,8 @@ def find(word: str, output: Path | None):
     else:
         raise ColorizerError(f"{word}: no such file or folder")
 
-    output = output and output.resolve()
-    excluded = output if output and base.resolve() in output.parents else None
+    output = output and Path(os.path.realpath(output))
+    excluded = output if output and Path(os.path.realpath(base)) in output.parents else None
     empty = True
     for picture in sorted(set(candidates)):
         inside = picture.relative_to(base)

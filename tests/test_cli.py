@@ -119,7 +119,7 @@ def test_second_run_skips_and_overwrite_does_not(colorize, tmp_path):
     assert (code, out.split(" in ")[0]) == (0, "1 colored, 2 skipped (exists)")
     assert (tmp_path / "a.color.png").read_bytes() == b"mine"
     code, out, _ = colorize(*sorted(tmp_path.glob("*.png")))  # as the shell expands *.png
-    assert (code, out.split(" in ")[0]) == (0, "0 colored, 3 skipped (exists)")
+    assert (code, out.split(" in ")[0]) == (0, "0 colored, 3 skipped (exists), 3 left out (results of others)")
     code, out, _ = colorize(".", "--overwrite")
     assert (code, out.split(" in ")[0]) == (0, "3 colored")
     assert (tmp_path / "a.color.png").read_bytes() == first
@@ -214,6 +214,21 @@ def test_dials(colorize, tmp_path):
             assert colorize("a.png", "-o", f"out{dial}{value}", dial, value, "--temperature", "0.2")[0] == 0
             pictures.append((tmp_path / f"out{dial}{value}" / "a.png").read_bytes())
         assert pictures[0] != pictures[1]
+
+
+def test_results_that_are_named_beside_their_photo_are_told_of(colorize, tmp_path):
+    picture(tmp_path / "a.png")
+    picture(tmp_path / "a.color.png")
+    code, out, _ = colorize("a.png", "a.color.png", "-o", "out")
+    assert (code, out.split(" in ")[0]) == (0, "1 colored, 1 left out (results of others)")
+    assert files(tmp_path / "out") == ["a.png"]
+
+
+def test_an_output_that_is_a_link_to_itself(colorize, tmp_path):
+    picture(tmp_path / "in/a.png")
+    os.symlink("loop", tmp_path / "loop")
+    code, _, err = colorize("in", "-o", "loop")
+    assert code and "Traceback" not in err and len(err.splitlines()) == 1
 
 
 # -- failures of single photos ----------------------------------------------------------------------------------------

@@ -140,6 +140,7 @@ def test_mistakes_are_one_sentence_and_exit_code_2(photos, tmp_path):
         ({"--limit": ["0"]}, "--limit must be 1 or more, not 0"),
         ({"--short_side": ["8"]}, "--short_side must be 32 or more"),
         ({"--sheet_photos": ["-1"]}, "--sheet_photos must be 0 or more"),
+        ({"--model": ["fusion_compact", "truth"]}, "has its own row truth: .* --model ./truth"),
         ({"--data": ["{gray}"]}, "are gray"),
         ({"--data": ["{tiny_photo}"]}, "can be read|32 pixels or more"),
         ({"--output_dir": ["{file}"]}, "cannot be written to"),

@@ -55,6 +55,7 @@ OPTIONS = [
     {"fusion": "attention"},
     {"embedder_size": 64, "embedding": "pooled"},
     {"embedder": "mobilenetv3_small_050", "embedding": "pooled"},  # pooled features wider than its feature maps
+    {"embedder": "mambaout_femto"},  # whose maps have the channels last
 ]
 
 

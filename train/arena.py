@@ -75,7 +75,6 @@ PICTURE_SIZE = 192  # pixels a side that decoded pictures are kept with
 MEAN_SIZE = 64  # pixels a side at which the mean color is taken
 PROTOCOL = ("views", "resolution", "batch_size", "working_size", "max_train_samples")  # what rows have in common
 PRECISION = {"no": "float32", "bf16": "bfloat16"}
-PLAIN = ("gray", "one color", "truth")  # what train/evaluate.py measures beside every model
 CURVE_PHOTOS = 100  # of each test set
 DIALS = {"working_size": 192, "temperature": 0.5, "colorfulness": 1.15}  # of the rows after the bundled recipe
 
@@ -373,7 +372,7 @@ def chosen_rows(arguments: argparse.Namespace) -> list[Row]:
     own = [Row(Path(path).stem, "yours", Path(path).name, path) for path in arguments.recipes]
     ours = [row.name for row in ROWS] if arguments.rows is None and not own else arguments.rows or []
     rows = [row for row in ROWS if row.name in ours] + own
-    taken = {BUNDLED, "bundled", *PLAIN, *(row.name for row in ROWS)}
+    taken = {BUNDLED, "bundled", *evaluate.PLAIN, *(row.name for row in ROWS)}
     if len({row.name for row in own} - taken) < len(own):
         raise ColorizerError("Each recipe's file needs a name of its own, which no row of the arena has.")
     for row in own:

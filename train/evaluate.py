@@ -52,6 +52,7 @@ from train.data import load_pictures  # noqa: E402
 from train.losses import RebalancedCrossEntropy, bin_prior  # noqa: E402
 from train.runs import make_folder, run_script  # noqa: E402
 
+PLAIN = ("gray", "one color", "truth")  # what is measured beside every model
 DIALS = ("colorfulness", "temperature", "working_size", "balance", "restraint")
 CURVE_TEMPERATURES = (0.1, 0.2, 0.35, 0.5, 0.7, 1.0, 1.4)
 CURVE_COLORFULNESS = (0.5, 1.0, 1.5, 2.0, 2.5, 3.0)
@@ -143,6 +144,8 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
         value = getattr(arguments, name)
         if value is not None and value < least:
             raise ColorizerError(f"--{name} must be {least} or more, not {value}.")
+    for name in set(PLAIN) & set(arguments.model):
+        raise ColorizerError(f"The table has its own row {name}: for the folder of that name give --model ./{name}.")
     if not all(abs(value) <= 128 for value in arguments.one_color or ()):
         raise ColorizerError(f"--one_color takes a and b in -128..128, not {arguments.one_color}.")
     return arguments

@@ -1,9 +1,11 @@
 """Where pictures come from: real folders, tar files, CIFAR and MNIST files, parquet files and shards, made here."""
 
+import errno
 import gzip
 import http.server
 import io
 import json
+import os
 import pickle
 import re
 import subprocess
@@ -99,6 +101,32 @@ def test_links_to_files_are_followed(tmp_path):
     (tmp_path / "root/dangling.png").symlink_to(tmp_path / "gone.png")
     (item,) = list_items([tmp_path / "root"])
     assert (item.name, item.read()) == ("link.png", b"here")
+
+
+def test_a_folder_and_a_link_to_it_are_one(tmp_path):
+    write(tmp_path / "photos/a.png", b"a")
+    (tmp_path / "link").symlink_to(tmp_path / "photos")
+    assert [item.name for item in list_items([tmp_path / "link"])] == ["a.png"]
+    with pytest.raises(ColorizerError, match="a.png of .*link is listed already"):
+        list_items([tmp_path / "photos", tmp_path / "link"])
+
+
+@pytest.mark.parametrize("call", ["os.scandir", "pathlib.Path.is_file"])
+def test_a_folder_that_cannot_be_read_is_told(tmp_path, monkeypatch, call):
+    """Without its pictures the training would be another."""
+    write(tmp_path / "a.png", b"a")
+    closed = write(tmp_path / "closed/b.png", b"b").parent
+    owner, name = (os, "scandir") if call == "os.scandir" else (Path, "is_file")
+    real = getattr(owner, name)
+
+    def refuse(path, *args):
+        if closed in (Path(path), Path(path).parent):
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return real(path, *args)
+
+    monkeypatch.setattr(owner, name, refuse)
+    with pytest.raises(ColorizerError, match="closed.* cannot be read .Permission denied.: make it readable, or move"):
+        list_items([tmp_path])
 
 
 def test_one_file_is_a_source(tmp_path):
@@ -472,6 +500,20 @@ def test_shards(shards):
     items = list(stream(shards))
     assert {(item.read(), item.label) for item in items} == {(picture(n), str(n % 3)) for n in range(35)}
     assert {item.name for item in items} == {f"{shards[n // 7]}/s/{n:04d}.png" for n in range(35)}
+
+
+@pytest.mark.parametrize(
+    "names, wanted",
+    [
+        (["www.a.com_1.png", "www.a.com_2.png", "b.png"], ["www.a.com_1.png", "www.a.com_2.png", "b.png"]),
+        (["000.depth.png", "000.png", "000.cls"], ["000.png"]),
+    ],
+)
+def test_pictures_of_a_sample(tmp_path, names, wanted):
+    """webdataset ends a sample's name at the first dot: what follows may be a name's rest, or say what is no photo."""
+    shard = write_tar(tmp_path / "0.tar", {name: name.encode() for name in names})
+    found = {Path(item.name).name: item.read().decode() for item in stream([str(shard)])}
+    assert found == {name: name for name in wanted}
 
 
 def test_shard_patterns(shards, monkeypatch):

@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import sys
 import tarfile
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -32,7 +33,7 @@ from colorizer.pipeline import stretched
 from tests.conftest import TINY
 from train import views
 from train.card import write_card
-from train.data import NO_LABEL, Stream, load_data, load_pictures
+from train.data import NO_LABEL, Stream, batches_of, load_data, load_pictures
 from train.documents import draw_documents
 from train.losses import Objective, PatchCritic, RebalancedCrossEntropy, bin_prior, critic_loss
 from train.optimizers import make_optimizer
@@ -94,6 +95,15 @@ def test_recipes_are_valid(recipe):
 def test_resolution_follows_the_share_of_the_run(photos):
     recipe = recipe_of(photos, resolutions="{0.0: 96, 0.5: 128}", picture_size=128)
     assert [recipe.resolution_at(share) for share in (0, 0.49, 0.5, 1)] == [96, 96, 128, 128]
+
+
+def test_a_date_that_is_none_is_told(tmp_path):
+    """YAML's reader raises what is no error of its own."""
+    (tmp_path / "recipe.yaml").write_text("output_dir: 2025-31-12\n")
+    with pytest.raises(ColorizerError, match="is not valid YAML: month must be in 1..12"):
+        parse_recipe(["--recipe", str(tmp_path / "recipe.yaml")])
+    with pytest.raises(ColorizerError, match="--model must be of type dict.*, not '2025-31-12'"):
+        parse_recipe(["--recipe", str(SMOKE), "--model", "2025-31-12"])
 
 
 GOOD = {"model": {"name": "fusion"}, "train_data_dir": ["x"], "max_train_steps": 1}
@@ -292,6 +302,48 @@ def test_a_stream_is_known_by_what_decides_who_is_held_out(changes, same):
     settings = {"model": {"name": "fusion"}, "train_shards": ["a/{0..1}.tar"], "max_train_steps": 1}
     before, now = (Stream(make_recipe(settings | more), 0, 1).digest for more in ({}, changes))
     assert (before == now) is same
+
+
+@pytest.mark.parametrize("source", ["folder", "shards"])
+def test_names_that_are_no_utf8(photos, tmp_path, source):
+    """As those of old archives are: the run is known by them, and the views of a stream seeded."""
+    (tmp_path / "data").mkdir()
+    for number, path in enumerate(sorted(photos.rglob("*.png"))):
+        shutil.copy(path, os.fsencode(tmp_path / "data") + b"/caf\xe9%d.png" % number)
+    given = {"train_data_dir": tmp_path / "data"}
+    if source == "shards":
+        with tarfile.open(tmp_path / "0.tar", "w") as tar:
+            tar.add(tmp_path / "data", "")
+        given = {"train_shards": tmp_path / "0.tar"}
+    flags = {"recipe": SMOKE, "output_dir": tmp_path / "run", "max_train_steps": 1, "min_class_size": 99} | given
+    flags["objectives"] = "{rebalanced_cross_entropy: 1}"
+    Training(parse_recipe([part for key, value in flags.items() for part in (f"--{key}", str(value))])).fit()
+    assert (tmp_path / "run/checkpoint-1").is_dir()
+
+
+def test_a_stream_leaves_what_it_is_validated_on_out(photos, shards, tmp_path):
+    """Copies in the validation folder, as those in a training folder are left out."""
+    held_out = sorted(photos.rglob("*.png"))[::4]
+    (tmp_path / "held_out").mkdir()
+    for path in held_out:
+        shutil.copy(path, tmp_path / "held_out" / f"{path.parent.name}-{path.name}")
+    flags = {"recipe": SMOKE, "train_shards": shards / "{0..1}.tar", "validation_data_dir": tmp_path / "held_out"}
+    flags |= {"output_dir": tmp_path / "run", "validation_share": 0}
+    recipe = parse_recipe([part for key, value in flags.items() for part in (f"--{key}", str(value))])
+    training, validation = load_data(recipe, Accelerator(cpu=True))
+    epoch = all_hashes(training)
+    seen = {zlib.crc32(row["rgb"].numpy().tobytes()) for _, row in zip(range(3 * len(epoch)), training, strict=False)}
+    held = {zlib.crc32(row["rgb"][0].numpy().tobytes()) for row in batches_of(validation, 1)}
+    assert len(held) == len(held_out) and not seen & held and len(seen) == len(epoch) - len(held_out)
+
+
+def test_a_set_that_memory_cannot_hold_is_told(photos, tmp_path, monkeypatch):
+    def full(shape, *args):
+        raise MemoryError
+
+    monkeypatch.setattr(np, "empty", full)
+    with pytest.raises(ColorizerError, match="need 0.0 GB of memory, and there is less: lower picture_size, or give"):
+        load_data(recipe_of(photos, output_dir=tmp_path), Accelerator(cpu=True))
 
 
 def all_hashes(stream):

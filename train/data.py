@@ -137,7 +137,7 @@ class Pictures(Dataset):
     def digest(self) -> str:
         """Of which pictures these are, in their order: what exact resuming rests on."""
         names = "\n".join(self.items[i].name for i in self.kept)
-        checksum = zlib.crc32(names.encode() + self.hashes.tobytes())
+        checksum = zlib.crc32(names.encode(errors="surrogateescape") + self.hashes.tobytes())
         return f"{len(self)} pictures in {len(self.classes)} classes, {checksum:08x}"
 
     def subset(self, indices: Sequence[int]) -> Pictures:
@@ -188,7 +188,13 @@ def prepare_pictures(
         rgb = None
         if recipe.cache != "none":
             # The pages of an empty array take memory when they are written: what is dropped costs next to nothing.
-            rgb = np.memmap(shared, np.uint8, "w+", shape=shape) if shared else np.empty(shape, np.uint8)
+            try:
+                rgb = np.memmap(shared, np.uint8, "w+", shape=shape) if shared else np.empty(shape, np.uint8)
+            except MemoryError:
+                raise ColorizerError(
+                    f"The decoded pictures need {math.prod(shape) / 1e9:.1f} GB of memory, and there is less: lower "
+                    "picture_size, or give cache: none."
+                ) from None
         facts = _decode_all(items, rgb, decode_item, hidden=not accelerator.is_main_process)
     accelerator.wait_for_everyone()
     if shared and not accelerator.is_local_main_process:
@@ -305,13 +311,14 @@ def _without_copies(training: Pictures, held_out: Pictures) -> Pictures:
 class Stream(IterableDataset):
     """Pictures that are read while training, over and over, each epoch in another order; the same in every run.
 
-    Pictures whose difference hash falls into the held-out share are left to validation, copies included.
+    Pictures whose difference hash falls into the held-out share are left to validation, copies included, and those
+    with one of the hashes `held_out`.
     """
 
     classes: list[str] = []  # nobody has seen all labels of a stream
 
-    def __init__(self, recipe: Recipe, rank: int, world_size: int) -> None:
-        self.recipe, self.rank, self.world_size = recipe, rank, world_size
+    def __init__(self, recipe: Recipe, rank: int, world_size: int, held_out: frozenset[int] = frozenset()) -> None:
+        self.recipe, self.rank, self.world_size, self.held_out = recipe, rank, world_size, held_out
         shards = [shard.rsplit("/", 1)[-1] for shard in recipe.train_shards]  # they may have moved
         split = (recipe.seed, recipe.validation_share, bool(recipe.validation_data_dir))
         self.digest = f"a stream, {zlib.crc32(repr((recipe.dataset, shards, split)).encode()):08x}"
@@ -323,7 +330,7 @@ class Stream(IterableDataset):
         while True:
             used = 0
             for _, square, index in self.squares(epoch, *workers):
-                if not is_held_out(square.hash, self.recipe):
+                if not is_held_out(square.hash, self.recipe) and square.hash not in self.held_out:
                     used += 1
                     rgb, aspect = torch.from_numpy(square.rgb), np.float32(square.aspect)
                     yield {"rgb": rgb, "aspect": aspect, "label": NO_LABEL, "index": index}
@@ -344,7 +351,7 @@ class Stream(IterableDataset):
         for item in items:
             square = decode(item, recipe.picture_size, recipe.min_side, recipe.min_colorfulness)
             if not isinstance(square, str):
-                yield item, square, zlib.crc32(f"{item.name} {epoch}".encode())
+                yield item, square, zlib.crc32(f"{item.name} {epoch}".encode(errors="surrogateescape"))
 
 
 def is_held_out(hash: int, recipe: Recipe) -> bool:
@@ -355,9 +362,10 @@ def is_held_out(hash: int, recipe: Recipe) -> bool:
 
 
 def _load_stream(recipe: Recipe, accelerator: Accelerator) -> tuple[Stream, Pictures]:
-    stream = Stream(recipe, accelerator.process_index, accelerator.num_processes)
+    place = accelerator.process_index, accelerator.num_processes
     if recipe.validation_data_dir:
-        return stream, _load_validation(recipe, accelerator, [])
+        validation = _load_validation(recipe, accelerator, [])
+        return Stream(recipe, *place, held_out=frozenset(validation.hashes.tolist())), validation
     # The stream's beginning, as one process alone would read it, until there are enough.
     found: dict[int, Item] = {}
     if accelerator.is_main_process:
@@ -376,7 +384,7 @@ def _load_stream(recipe: Recipe, accelerator: Accelerator) -> tuple[Stream, Pict
             "The stream's beginning has no picture for validation: raise validation_share, or give "
             "validation_data_dir."
         )
-    return stream, prepare_pictures(list(items.values()), recipe, accelerator, [])
+    return Stream(recipe, *place), prepare_pictures(list(items.values()), recipe, accelerator, [])
 
 
 def _in_memory(item: Item) -> Item:

@@ -191,7 +191,7 @@ def read_recipe(path: str | Path | None) -> dict[str, Any]:
         values = yaml.safe_load(Path(path).read_text())
     except (OSError, UnicodeDecodeError) as error:
         raise ColorizerError(f"The recipe {path} cannot be read: {getattr(error, 'strerror', error)}.") from None
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError) as error:  # the latter of a date that is none
         raise ColorizerError(f"The recipe {path} is not valid YAML: {' '.join(str(error).split())}.") from None
     if not isinstance(values, dict):
         raise ColorizerError(f"The recipe {path} must be a list of `key: value` lines.")
@@ -201,7 +201,7 @@ def read_recipe(path: str | Path | None) -> dict[str, Any]:
 def _parse(name: str, text: str) -> Any:
     try:
         return yaml.safe_load(text)
-    except yaml.YAMLError:
+    except (yaml.YAMLError, ValueError):
         raise ColorizerError(f"--{name} must be of type {FIELDS[name].type}, not {text!r}.") from None
 
 

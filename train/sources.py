@@ -179,8 +179,9 @@ def _list_folder(root: Path, part: str) -> Iterator[tuple[Path, Item]]:
     """The pictures below a folder (or of one file), in the names' order, each with the tar or folder it is from."""
     if not root.exists():
         raise ColorizerError(f"{root} does not exist; give a folder of pictures.")
-    # Absolute, so that a worker with another working directory finds them, and a picture is known by its path.
-    root = Path(os.path.abspath(root))
+    # Absolute, so that a worker with another working directory finds them, and a picture is known by its path. A file
+    # keeps the name of a link to it, which says what it is.
+    root = Path((os.path.realpath if root.is_dir() else os.path.abspath)(root))
     files = _walk(root) if root.is_dir() else [(root.name, root)]
     for name, path in files:
         folder = name.rpartition("/")[0]
@@ -198,11 +199,20 @@ def _list_folder(root: Path, part: str) -> Iterator[tuple[Path, Item]]:
 
 def _walk(root: Path) -> list[tuple[str, Path]]:
     """Name (relative to the root, with '/') and path of each file that is not hidden, in the names' order."""
+
+    def refuse(error: OSError) -> None:
+        raise error
+
     files = []
-    for folder, folders, names in os.walk(root):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        paths = [Path(folder, name) for name in names if not name.startswith(".")]
-        files += [(path.relative_to(root).as_posix(), path) for path in paths if path.is_file()]
+    try:
+        for folder, folders, names in os.walk(root, onerror=refuse):
+            folders[:] = [name for name in folders if not name.startswith(".")]
+            paths = [Path(folder, name) for name in names if not name.startswith(".")]
+            files += [(path.relative_to(root).as_posix(), path) for path in paths if path.is_file()]
+    except OSError as error:  # without its pictures the training would be another
+        raise ColorizerError(
+            f"{error.filename} cannot be read ({error.strerror}): make it readable, or move it out of {root}."
+        ) from None
     return sorted(files)
 
 
@@ -538,7 +548,10 @@ def _stream_shards(shards: list[str]) -> Iterator[Item]:
         pictures = 0
         try:
             for sample in group_by_keys(_shard_files(shard)):
-                if suffix := next((key for key in sample if f".{key}".endswith(PICTURES)), None):
+                suffixes = [key for key in sample if f".{key}".endswith(PICTURES)]
+                # A photo's depth or mask may lie beside it, as name.depth.png. Without one that is plainly the photo
+                # they are pictures whose names have dots: a sample's name ends at the first.
+                for suffix in [key for key in suffixes if f".{key}" in PICTURES] or suffixes:
                     pictures += 1
                     place = shard.partition("?")[0] if _scheme(shard) else Path(shard).as_posix()
                     name = f"{place}/{sample['__key__']}.{suffix}"

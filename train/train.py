@@ -828,7 +828,7 @@ class Training:
             yield from batches_of(self.training, _even(len(indices), 48), indices.tolist())
             return
         if not hasattr(self, "beginning"):
-            alone = Stream(self.recipe, 0, 1)
+            alone = Stream(self.recipe, 0, 1, self.training.held_out)
             self.beginning = [row for _, row in zip(range(480), alone, strict=False)]
         beginning = self.beginning[:most]
         size = _even(len(beginning), 48)

@@ -111,7 +111,7 @@ class Embedder(nn.Module):
             gray = resize(gray, tuple(max(side, least) for side in gray.shape[-2:]))
         mean, std = (gray.new_tensor(v)[:, None, None] for v in (self.mean, self.std))
         out = self.network((gray - mean) / std)
-        if self.embedding == "maps" and self.network.output_fmt == "NHWC":
+        if self.embedding == "maps" and getattr(self.network, "output_fmt", "NCHW") == "NHWC":
             out = [part.permute(0, 3, 1, 2) for part in out]
         return (out[-1].mean((2, 3)), *out) if self.embedding == "maps" else (out,)
 

@@ -62,8 +62,7 @@ def find_checkpoint(wanted: str, output: Path) -> Path:
 
 
 def describe_run(recipe: Recipe, pictures: str, processes: int, teachers: list[str]) -> dict:
-    """What a checkpoint says of its run: the recipe, which pictures it trains on, over how many processes, and its
-    teachers' weights (digest_weights of each)."""
+    """What a checkpoint says of its run: the recipe, pictures and processes, and digest_weights of the teachers."""
     return {"recipe": as_plain(recipe), "pictures": pictures, "processes": processes, "teachers": teachers}
 
 

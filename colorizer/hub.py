@@ -113,9 +113,9 @@ def push(
     """Uploads a model to the Hub as one commit, after loading it strictly; makes the repository if there is none.
 
     Args:
-        folder_or_model: a folder with config.json and model.safetensors, a bundled name, or a model. The folder's own
-            README.md goes along as it is; without one a short model card is written, unless a person has written what
-            is on the Hub.
+        folder_or_model: a folder with config.json and model.safetensors, a bundled name, or a model. A README.md that
+            a person has written goes along as it is. The trainer's, or a short model card where there is none, goes
+            along unless a person has written what is on the Hub.
         repo_id: 'user/repo'.
         private: whether a new repository is private; None leaves it to the account's setting.
         token: Hub token with write access; None uses the one that `hf auth login` or HF_TOKEN gave.

@@ -507,6 +507,7 @@ def test_shards(shards):
     [
         (["www.a.com_1.png", "www.a.com_2.png", "b.png"], ["www.a.com_1.png", "www.a.com_2.png", "b.png"]),
         (["000.depth.png", "000.png", "000.cls"], ["000.png"]),
+        (["000.jpg", "000.png", "000.cls"], ["000.jpg"]),
     ],
 )
 def test_pictures_of_a_sample(tmp_path, names, wanted):

@@ -304,6 +304,12 @@ def test_a_stream_is_known_by_what_decides_who_is_held_out(changes, same):
     assert (before == now) is same
 
 
+def test_a_stream_is_known_by_the_pictures_that_it_leaves_out():
+    recipe = make_recipe({"model": {"name": "fusion"}, "train_shards": ["a/{0..1}.tar"], "max_train_steps": 1})
+    none, one, same = (Stream(recipe, 0, 1, frozenset(held)).digest for held in ([], [5, 3], [3, 5]))
+    assert one == same != none
+
+
 @pytest.mark.parametrize("source", ["folder", "shards"])
 def test_names_that_are_no_utf8(photos, tmp_path, source):
     """As those of old archives are: the run is known by them, and the views of a stream seeded."""
@@ -1029,7 +1035,7 @@ def test_weights_that_are_no_numbers_take_no_checkpoints_place(photos, tmp_path,
     assert [path.name for path in tmp_path.glob("checkpoint-*")] == ["checkpoint-3"]
 
 
-def test_a_run_does_not_go_from_one_process_to_several(photos, tmp_path):
+def test_a_run_of_several_processes_does_not_go_on_as_one(photos, tmp_path):
     """DDP's names of the weights are others."""
     recipe = recipe_of(photos, output_dir=tmp_path, max_train_steps=1, checkpointing_steps=1)
     train(recipe)

@@ -75,7 +75,7 @@ def digest_weights(model: nn.Module) -> str:
     return digest.hexdigest()[:16]
 
 
-def check_same_run(folder: Path, run: dict) -> list[str]:
+def check_same_run(folder: Path, run: dict, is_sharded: bool) -> list[str]:
     """Compares a checkpoint's run with this one (describe_run). Returns what else has changed, for people.
 
     Raises ColorizerError, naming the key, when the checkpoint belongs to another recipe or to other pictures.
@@ -97,7 +97,7 @@ def check_same_run(folder: Path, run: dict) -> list[str]:
     changed = [key for key in now if key not in FREE and before.get(key) != now[key]]
     told = [f"{key} {before.get(key)!r} -> {now[key]!r}" for key in changed]
     if saved["processes"] != run["processes"]:
-        if 1 in (saved["processes"], run["processes"]):  # the weights' names are others with several
+        if 1 in (saved["processes"], run["processes"]) and not is_sharded:  # DDP gives the weights other names
             raise ColorizerError(
                 f"{folder} was saved by {saved['processes']} process(es) and this run has {run['processes']}: go on "
                 f"with as many, or begin a new run with its weights by --pretrained_model_name_or_path {folder}."

@@ -320,7 +320,7 @@ class Stream(IterableDataset):
     def __init__(self, recipe: Recipe, rank: int, world_size: int, held_out: frozenset[int] = frozenset()) -> None:
         self.recipe, self.rank, self.world_size, self.held_out = recipe, rank, world_size, held_out
         shards = [shard.rsplit("/", 1)[-1] for shard in recipe.train_shards]  # they may have moved
-        split = (recipe.seed, recipe.validation_share, bool(recipe.validation_data_dir))
+        split = (recipe.seed, recipe.validation_share, bool(recipe.validation_data_dir), *sorted(held_out))
         self.digest = f"a stream, {zlib.crc32(repr((recipe.dataset, shards, split)).encode()):08x}"
 
     def __iter__(self) -> Iterator[dict]:

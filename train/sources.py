@@ -89,14 +89,17 @@ def list_items(
         raise ColorizerError(f"part is {part!r}; it must be 'train' or 'test'.")
     items: dict[str, Item] = {}
     seen = set()  # what has been listed, by its place on the disk
+    real = functools.cache(os.path.realpath)
     for folder in folders:
         before = len(items)
         for origin, item in _list_folder(Path(folder), part):
-            if item.read.args in seen:
+            path, *rest = item.read.args
+            place = (real(path.parent), path.name, *rest)
+            if place in seen:
                 raise ColorizerError(
                     f"{item.name} of {folder} is listed already; give no folder twice, nor one inside another."
                 )
-            seen.add(item.read.args)
+            seen.add(place)
             # Namesakes in other folders or tar files are told apart by these.
             names = (item.name, f"{origin.name}/{item.name}", f"{origin.as_posix()}/{item.name}")
             name = next(name for name in names if name not in items)
@@ -179,9 +182,8 @@ def _list_folder(root: Path, part: str) -> Iterator[tuple[Path, Item]]:
     """The pictures below a folder (or of one file), in the names' order, each with the tar or folder it is from."""
     if not root.exists():
         raise ColorizerError(f"{root} does not exist; give a folder of pictures.")
-    # Absolute, so that a worker with another working directory finds them, and a picture is known by its path. A file
-    # keeps the name of a link to it, which says what it is.
-    root = Path((os.path.realpath if root.is_dir() else os.path.abspath)(root))
+    # Absolute, so that a worker with another working directory finds them, and a picture is known by its path.
+    root = Path(os.path.abspath(root))
     files = _walk(root) if root.is_dir() else [(root.name, root)]
     for name, path in files:
         folder = name.rpartition("/")[0]
@@ -549,9 +551,9 @@ def _stream_shards(shards: list[str]) -> Iterator[Item]:
         try:
             for sample in group_by_keys(_shard_files(shard)):
                 suffixes = [key for key in sample if f".{key}".endswith(PICTURES)]
-                # A photo's depth or mask may lie beside it, as name.depth.png. Without one that is plainly the photo
-                # they are pictures whose names have dots: a sample's name ends at the first.
-                for suffix in [key for key in suffixes if f".{key}" in PICTURES] or suffixes:
+                # A sample's name ends at the first dot. What lies beside name.jpg, as name.depth.png and name.png, is
+                # a depth or a mask; without it they are pictures whose names have dots.
+                for suffix in [key for key in suffixes if f".{key}" in PICTURES][:1] or suffixes:
                     pictures += 1
                     place = shard.partition("?")[0] if _scheme(shard) else Path(shard).as_posix()
                     name = f"{place}/{sample['__key__']}.{suffix}"

@@ -373,7 +373,7 @@ class Training:
         return describe_run(self.recipe, self.training.digest, processes, teachers)
 
     def resume(self, folder: Path) -> None:
-        changed = check_same_run(folder, self.describe())
+        changed = check_same_run(folder, self.describe(), self.is_sharded)
         check_same_sharding(folder, folder / STATE, self.is_sharded)
         self.accelerator.load_state(str(folder / STATE))
         if self.accelerator.is_main_process:

@@ -1268,7 +1268,7 @@ def test_resumed_equals_left_alone_for_all_kinds(photos, shards, small_network, 
         ({"defaults": "{brightness: 3}"}, "The recipe: the defaults"),
         ({"defaults": "{working_size: -3}"}, "The recipe: the default working_size"),
         ({"defaults": "{temperature: null}"}, "default temperature must be a number"),
-        ({"model": "{name: fusion, width: -4}"}, "cannot be built"),
+        ({"model": "{name: fusion, width: -4}"}, "width must be a whole number, 1 or more, not -4"),
         (
             {"model": "{name: fusion, embedder: vit_tiny_patch16_224, embedding: maps, width: 4}"},
             "cannot be trained on .* at 32 pixels",  # it takes 224 alone

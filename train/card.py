@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import importlib.metadata
-import os
 import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 import yaml
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 from colorizer.hub import RUN_MARK, is_repo_id
 from train.checkpoints import as_plain
+from train.runs import without_place
 
 if TYPE_CHECKING:
     from train.recipe import Recipe
@@ -137,20 +136,12 @@ def write_card(path: Path, run: Training) -> None:
 
 
 def _for_others(value: Any) -> Any:
-    """A setting without what is nobody's business: the folders of absolute paths, an address's password and query."""
+    """A setting, or words of the command line, with without_place of each text in it."""
     if isinstance(value, list):
         return [_for_others(each) for each in value]
     if isinstance(value, dict):
         return {key: _for_others(each) for key, each in value.items()}
-    if not isinstance(value, str):
-        return value
-    flag, given, word = value.partition("=") if value.startswith("--") else ("", "", value)
-    if "://" in word:
-        address = urlsplit(word)
-        word = address._replace(netloc=address.netloc.rpartition("@")[2], query="", fragment="").geturl()
-    elif os.path.isabs(word):
-        word = Path(word).name
-    return flag + given + word
+    return without_place(value) if isinstance(value, str) else value
 
 
 def _is_of_the_hub(dataset: str | None) -> bool:

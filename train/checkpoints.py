@@ -117,10 +117,15 @@ def set_aside_later(output: Path, step: int) -> list[Path]:
     moved = []
     for later in list_checkpoints(output):
         if _step_of(later) > step:
-            names = itertools.chain([""], (f".old-{number}" for number in itertools.count(1)))
-            places = (later.with_name(f"abandoned-{later.name}{name}") for name in names)
-            moved.append(later.rename(next(place for place in places if not place.exists())))
+            aside = later.with_name(f"abandoned-{later.name}")
+            moved.append(later.rename(old_name(aside) if aside.exists() else aside))
     return moved
+
+
+def old_name(folder: Path) -> Path:
+    """Where the folder may be put aside: <folder>.old-<number>, the first that is free."""
+    places = (folder.with_name(f"{folder.name}.old-{number}") for number in itertools.count(1))
+    return next(place for place in places if not place.exists())
 
 
 def as_plain(recipe: Recipe) -> dict:

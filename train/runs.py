@@ -22,13 +22,14 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import torch
 import yaml
 
 from colorizer.errors import ColorizerError
 from colorizer.models.base import written_aside
-from train.checkpoints import FREE, as_plain, list_checkpoints
+from train.checkpoints import FREE, as_plain, list_checkpoints, old_name
 from train.recipe import FIELDS, Recipe, make_recipe, read_recipe
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -174,8 +175,7 @@ def prepare_folder(folder: Path, description: dict[str, Any]) -> str:
     """
     before = read_json(folder / RUN_FILE)
     if folder.exists() and not is_same(before, description):
-        number = next(n for n in range(1, 10_000) if not folder.with_name(f"{folder.name}.old-{n}").exists())
-        aside = folder.rename(folder.with_name(f"{folder.name}.old-{number}"))
+        aside = folder.rename(old_name(folder))
         print(f"{folder.name} was trained by another recipe or from other weights; that is {aside.name} now")
     if (folder / "model/config.json").is_file():
         return "trained"
@@ -269,8 +269,22 @@ def train(recipe: str, settings: dict[str, Any], **more: Any) -> tuple[str, str]
     return ("failed", problem) if problem else ("trained", "")
 
 
+def without_place(word: str) -> str:
+    """A word of a command line, or a setting, without what is nobody's business.
+
+    Of an absolute path it is the name, of an address what is without password and query.
+    """
+    flag, given, value = word.partition("=") if word.startswith("--") else ("", "", word)
+    if "://" in value:
+        address = urlsplit(value)
+        value = address._replace(netloc=address.netloc.rpartition("@")[2], query="", fragment="").geturl()
+    elif os.path.isabs(value):
+        value = Path(value).name
+    return flag + given + value
+
+
 def documented(script: str, words: Sequence[str]) -> str:
-    """A command line for the documentation: of absolute paths the names, since where things lie is nobody's business.
+    """A command line for the documentation, with without_place of its words.
 
     Where two paths have one name, their parents' names stand before it.
     """
@@ -278,8 +292,7 @@ def documented(script: str, words: Sequence[str]) -> str:
 
     def shown(word: str) -> str:
         path = Path(word)
-        if not path.is_absolute():
-            return word
-        return path.name if names[path.name] == 1 else f"{path.parent.name}/{path.name}"
+        is_one_of_several = path.is_absolute() and names[path.name] > 1
+        return f"{path.parent.name}/{path.name}" if is_one_of_several else without_place(word)
 
     return shlex.join(["python", script, *map(shown, words)])

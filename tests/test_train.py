@@ -466,6 +466,7 @@ def test_documents_stand_in_for_a_share_of_the_pictures():
     assert torch.equal(replaced, draws[:, views.REPLACED] < 0.2) and 0.1 < replaced.float().mean() < 0.3
     assert (mixed["rgb"][replaced] == mixed["rgb"][replaced][:, :1]).all()  # gray
     assert (mixed["label"][replaced] == NO_LABEL).all() and (mixed["aspect"][replaced] == 1).all()
+    assert torch.equal(mixed["drawn"], replaced)
     for name in batch:
         assert torch.equal(mixed[name][~replaced], batch[name][~replaced])
     assert (batch["rgb"] == 7).all() and torch.equal(batch["label"], torch.arange(200))  # the batch is left alone
@@ -626,6 +627,11 @@ def test_a_teachers_share_of_the_target_by_hand():
     smallest = target.log().requires_grad_()
     loss(smallest, ab, bins, taught).backward()
     assert smallest.grad.abs().max() < 1e-6 < loss(logits, ab, bins, taught) - loss(smallest, ab, bins, taught)
+    # Of two views the second is a document: its target is the truth alone.
+    two = [part.repeat(2, 1, 1, 1) for part in (logits, ab, taught)]
+    mixed = loss(two[0], two[1], bins, two[2], torch.tensor([False, True]))
+    wanted = (loss(logits, ab, bins, taught) + loss(logits, ab, bins)) / 2
+    assert mixed.item() == pytest.approx(wanted.item(), rel=1e-5)
 
 
 def test_prior_is_the_share_of_colors():
@@ -896,8 +902,8 @@ def test_teachers_see_the_photo_as_it_was_and_are_left_alone(photos, tmp_path, t
     torch.manual_seed(7)
     other = create_model("fusion", **TINY, hints=False).eval()
     other.save_pretrained(tmp_path / "other")
-    changes = {"aging": 1, "train_batch_size": 8, "hint_share": 0.5, "objectives": "{rebalanced_cross_entropy: 1}"}
-    recipe = recipe_of(photos, output_dir=tmp_path / "run", **changes)
+    changes = {"aging": 1, "train_batch_size": 8, "hint_share": 0.5, "documents": 0.4}
+    recipe = recipe_of(photos, output_dir=tmp_path / "run", objectives="{rebalanced_cross_entropy: 1}", **changes)
     training = Training(dataclasses.replace(recipe, teacher=[str(tiny_folder), str(tmp_path / "other")]))
     batch, epoch = next(training.batches())
     inputs = training.see(batch, epoch, 32)
@@ -911,6 +917,9 @@ def test_teachers_see_the_photo_as_it_was_and_are_left_alone(photos, tmp_path, t
     out = training.trainee(inputs["seen"], inputs["hints"])
     wanted, _ = training.objective(out, inputs | {"taught": expected}, AbBins())
     untaught, _ = training.objective(out, inputs, AbBins())
+    assert inputs["drawn"].any() and not inputs["drawn"].all()
+    all_taught, _ = training.objective(out, inputs | {"taught": expected, "drawn": None}, AbBins())
+    assert not torch.isclose(wanted, all_taught)  # of a document there is nothing to be taught
     loss = training.learn(inputs, 1, None)["loss"]
     assert torch.isclose(loss, wanted) and not torch.isclose(loss, untaught)
     training.update(None)

@@ -23,6 +23,7 @@ class RebalancedCrossEntropy(nn.Module):
     Of a photo that can have many colors the truth is one draw. A teacher says what all of them are worth: where there
     is one, its distribution takes `teacher_share` of the target (Hinton et al. 2015, arXiv:1503.02531, at temperature
     1). The place's weight stays the true color's, whose mean is the one that a rebalanced teacher was trained with.
+    Of a drawn document there is nothing to be taught: gray is all that it may be.
     """
 
     def __init__(self, prior: Tensor, mix: float, teacher_share: float = 0.0) -> None:
@@ -31,9 +32,16 @@ class RebalancedCrossEntropy(nn.Module):
         weights = 1 / ((1 - mix) * prior + mix / len(prior))
         self.register_buffer("weights", weights / (prior * weights).sum())
 
-    def forward(self, logits: Tensor, ab: Tensor, bins: AbBins, taught: Tensor | None = None) -> Tensor:
+    def forward(
+        self,
+        logits: Tensor,
+        ab: Tensor,
+        bins: AbBins,
+        taught: Tensor | None = None,
+        drawn: Tensor | None = None,
+    ) -> Tensor:
         """Loss of logits (N, K, h, w) for ab (N, 2, H, W) in Lab units, which is averaged down to h x w, and for the
-        teacher's probabilities `taught` (N, K, h, w), if any.
+        teacher's probabilities `taught` (N, K, h, w), if any, but of the views that are `drawn` (N,) documents.
 
         The mean over all places, whatever their weights are: so it is the same in one batch or in parts.
         """
@@ -42,7 +50,10 @@ class RebalancedCrossEntropy(nn.Module):
         log_probability = functional.log_softmax(logits.float(), dim=1)
         loss = -(log_probability.gather(1, index) * share).sum(1)
         if taught is not None:
-            loss = torch.lerp(loss, -(log_probability * taught).sum(1), self.teacher_share)
+            taught_loss = -(log_probability * taught).sum(1)
+            if drawn is not None:
+                taught_loss = torch.where(drawn[:, None, None], loss, taught_loss)
+            loss = torch.lerp(loss, taught_loss, self.teacher_share)
         return (loss * self.weights[index[:, 0]]).mean()
 
 
@@ -152,7 +163,8 @@ class Objective(nn.Module):
             out: what the trainee's forward gives: "rgb" of models that paint RGB; "ab", "logits", "class_logits".
             truth: what Training.see gives: "rgb" (N, 3, H, W) in 0..1; "lightness" (N, 1, H, W) and "ab"
                 (N, 2, H, W) in Lab units, for models that give ab; "label" (N,), NO_LABEL where there is none;
-                and "taught" (N, K, h, w), what Training.ask_teachers gives, where there are any.
+                "taught" (N, K, h, w), what Training.ask_teachers gives, where there are any; and "drawn" (N,), which
+                views are documents, or None.
             bins: of the model, where it has a distribution.
         """
         values = {}
@@ -171,7 +183,9 @@ class Objective(nn.Module):
             elif name == "smooth_l1":  # Zhang et al. 2017 (arXiv:1705.02999), on ab in units of 110
                 values[name] = functional.smooth_l1_loss(out["ab"].float() / AB_LIMIT, truth["ab"] / AB_LIMIT)
             elif name == "rebalanced_cross_entropy":
-                values[name] = self.cross_entropy(out["logits"], truth["ab"], bins, truth.get("taught"))
+                values[name] = self.cross_entropy(
+                    out["logits"], truth["ab"], bins, truth.get("taught"), truth.get("drawn")
+                )
             elif name == "chroma":  # the error of RGB without its part in brightness, as far as the truth is bright
                 error, brightness = rgb - truth["rgb"], truth["rgb"].mean(1, keepdim=True)
                 values[name] = ((error - error.mean(1, keepdim=True)).square() * brightness).mean()

@@ -528,6 +528,7 @@ class Training:
             accepts_hints = self.model.accepts_hints
             inputs["hints"] = simulate_hints(inputs["ab"], draws, recipe.hint_share) if accepts_hints else None
             inputs["embedding"] = None if self.embeddings is None else (self.embeddings[index].to(device),)
+            inputs["drawn"] = batch.get("drawn")
         return inputs
 
     @torch.no_grad()

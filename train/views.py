@@ -182,6 +182,7 @@ def with_documents(batch: dict[str, Tensor], draws: Tensor, share: float) -> dic
     """The batch with `share` of its pictures replaced by drawn documents, which belong to no class.
 
     `batch` is as Pictures gives it: "rgb" uint8 (N, 3, S, S), "aspect" (N,), "label" (N,). `draws` is (N, DRAWS).
+    Where any are replaced, "drawn" (N,) says which.
     """
     chosen = draws[:, REPLACED] < share
     if not chosen.any():
@@ -191,7 +192,7 @@ def with_documents(batch: dict[str, Tensor], draws: Tensor, share: float) -> dic
     replaced = batch | {name: batch[name].clone() for name in ("rgb", "aspect", "label")}
     replaced["rgb"][chosen] = drawn[which].to(draws.device)  # these few alone
     replaced["aspect"][chosen], replaced["label"][chosen] = 1.0, NO_LABEL
-    return replaced
+    return replaced | {"drawn": chosen}
 
 
 @functools.cache

@@ -614,13 +614,12 @@ def model_card(model: Colorizer, repo_id: str | None = None) -> str:
     colors = model.kind == "colorizer"
     tags = "tags:\n- image-colorization\n" if colors else ""
     purpose = PURPOSES[model.domain if colors else model.kind]
-    usage = (COLORIZER_USAGE if colors else AUTOENCODER_USAGE).format(repo_id=repo_id)
+    usage = (COLORIZER_USAGE if colors else AUTOENCODER_USAGE).format(repo_id=repo_id, install=INSTALL)
     settings = model.config | (model.defaults if colors else {})  # dials are those of the pipeline
     rows = "\n".join(f"| {key} | {value} |" for key, value in settings.items())
     return f"""---
 pipeline_tag: image-to-image
 {tags}library_name: colorizer
-license: apache-2.0
 ---
 {CARD_MARK}
 
@@ -641,6 +640,10 @@ PURPOSES = {
     "digits": "Paints handwritten digits, white on black, each in the color of its class",
     "autoencoder": "Rebuilds color pictures from a code, and colors nothing",
 }
+INSTALL = (
+    "The package `colorizer` is installed from a clone of the code that trained this model (`pip install .`); "
+    "what PyPI has under that name is another one."
+)
 COLORIZER_USAGE = """```python
 from colorizer import ColorizationPipeline
 
@@ -648,7 +651,7 @@ pipe = ColorizationPipeline.from_pretrained("{repo_id}")
 pipe("photo.jpg").save("photo.color.jpg")
 ```
 
-or, from a shell, `colorizer photo.jpg --model {repo_id}`.
+or, from a shell, `colorizer photo.jpg --model {repo_id}`. {install}
 
 The colors are plausible, not the historical ones.
 """
@@ -657,6 +660,8 @@ from colorizer import load_model
 
 rebuilt = load_model("{repo_id}")(rgb)  # both sRGB (N, 3, H, W) in 0..1
 ```
+
+{install}
 """
 
 
@@ -667,7 +672,6 @@ def _classifier_card(model: Colorizer, repo_id: str, size: str) -> str:
     return f"""---
 pipeline_tag: image-classification
 library_name: colorizer
-license: apache-2.0
 ---
 {CARD_MARK}
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
-from colorizer.hub import RUN_MARK, is_repo_id
+from colorizer.hub import INSTALL, RUN_MARK, is_repo_id
 from train.checkpoints import as_plain
 from train.runs import without_place
 
@@ -39,7 +39,9 @@ pipe = ColorizationPipeline.from_pretrained("{{ repo_id }}")
 pipe("photo.jpg").save("photo.color.jpg")
 ```
 
-or, from a shell, `colorizer photo.jpg --model {{ repo_id }}`. The colors are plausible, not the historical ones.
+or, from a shell, `colorizer photo.jpg --model {{ repo_id }}`. {{ install }}
+
+The colors are plausible, not the historical ones.
 {% endif %}
 ## Data
 
@@ -90,7 +92,6 @@ def write_card(path: Path, run: Training) -> None:
         pipeline_tag=task,
         tags=["image-colorization"] if colors else [],
         library_name="colorizer",
-        license="apache-2.0",
         datasets=[recipe.dataset_name] if _is_of_the_hub(recipe.dataset_name) else None,
         eval_results=[
             EvalResult(
@@ -115,6 +116,7 @@ def write_card(path: Path, run: Training) -> None:
         repo_id=repo_id,
         model=model.name,
         colors=colors,
+        install=INSTALL,
         purpose=PURPOSE[model.kind],
         parameters=f"{sum(p.numel() for p in model.parameters()) / 1e6:.1f}",
         data=_data(run),

@@ -11,6 +11,7 @@ import contextlib
 import dataclasses
 import html
 import os
+import re
 import sys
 import threading
 import time
@@ -45,7 +46,7 @@ PREVIEW_SIDE = 2048
 COLORFULNESS, TEMPERATURE, BALANCE, WORKING_SIZE = (0, 2), (0.1, 1), (0, 1), (128, 512)
 MAX_WORKING_SIZE = 1024  # through the API; more would keep everyone else waiting
 KEEP_FILES = 60 * 60  # seconds that uploads, previews and downloads stay on the server's disk
-EXAMPLES = ("astronaut", "camera", "chelsea", "coffee", "moon", "rocket")
+EXAMPLES = ("astronaut", "camera", "chelsea", "coffee", "rocket")
 SMALL_PREVIEW = 320  # pixels; what is smaller is shown enlarged, with the edges of its pixels
 
 MAIN = "default"  # in the menu: whatever model the page runs unless another is chosen
@@ -55,6 +56,9 @@ NOTES = {
     "thumbnails": "Has learned from tiny pictures: on a photo its colors are broad washes.",
     "digits": "Paints digits, white on black, each of the ten in a color of its own. It knows nothing of photos.",
 }
+
+# What the menu says of one whose domain says too much.
+PURPOSES = {"alpha": "photos, one by heart"}
 
 # Everything that may run the model shares one line: one photo at a time, the others wait their turn.
 ONE_AT_A_TIME = {"concurrency_limit": 1, "concurrency_id": "model"}
@@ -142,7 +146,8 @@ def bundled_colorizers() -> dict[str, str]:
         config = hub.bundled_config(name)
         cls = model_class(config["model"])
         if cls.kind == "colorizer":
-            found.append((name, purpose_of(cls.domain, config["defaults"]["working_size"])))
+            purpose = purpose_of(cls.domain, config["defaults"]["working_size"])
+            found.append((name, PURPOSES.get(name, purpose)))
     order = ("photos", "thumbnails", "digits")
     return dict(sorted(found, key=lambda item: (order.index(item[1].partition(",")[0]), item[0])))
 
@@ -246,12 +251,13 @@ def megapixels(photo: Photo) -> float:
 def told(path: str):
     """Show a person's mistake on the page as the sentence that it is, and leave no traceback in the log.
 
-    The sentence names the photo as its owner knows it, without the server's folder.
+    The sentence names the photo as its owner knows it, without the server's folder, and no limit that only the
+    page's owner could raise.
     """
     try:
         yield
     except ColorizerError as error:
-        sentence = str(error).replace(path, Path(path).name)
+        sentence = re.sub(",? or raise the limit", "", str(error).replace(path, Path(path).name))
         raise gr.Error(html.escape(sentence, quote=False), print_exception=False) from None
 
 
@@ -360,8 +366,8 @@ THEME = gr.themes.Default(
     # Source Sans Pro as gradio 6 bundles it has next to no letters in its semibold, so only two weights are asked for.
     font=[gr.themes.LocalFont("Source Sans Pro", weights=(400, 700)), "ui-sans-serif", "system-ui", "sans-serif"],
 ).set(
-    button_primary_background_fill="*primary_600",
-    button_primary_background_fill_hover="*primary_700",
+    button_primary_background_fill="*primary_700",  # on 600 white is too pale to read
+    button_primary_background_fill_hover="*primary_800",
     button_primary_text_color="white",
     slider_color="*primary_500",
     body_text_color_subdued="*neutral_600",  # the theme's own is too pale to read
@@ -374,13 +380,18 @@ THEME = gr.themes.Default(
 CSS = """
 .gradio-container { width: 100% !important; max-width: 1180px !important; margin: 0 auto !important; }
 .gradio-container > .main.fillable { padding: 16px clamp(16px, 4vw, 32px) !important; }
-.gradio-container :is(#heading, #model, #facts) .html-container { padding: 0; }
+.gradio-container :is(#heading, #model, #facts, #accepts) .html-container { padding: 0; }
 #heading { margin: 6px 0; }
 #heading h1 { font-size: 2.1rem; line-height: 1.15; font-weight: 700; margin: 0 0 .25rem; letter-spacing: -.01em; }
 #heading h1 span { background: linear-gradient(90deg, #e8590c, #d6336c 40%, #7048e8 75%, #1c7ed6);
   -webkit-background-clip: text; background-clip: text; color: transparent; }
 #heading p, #model p, #facts p { margin: 0; color: var(--body-text-color-subdued); }
 #heading p { font-size: 1.1rem; }
+#heading #notice { margin-top: 8px; font-size: 1rem; font-weight: 700; color: #c2410c; }
+#heading #notice:empty { display: none; }
+.dark #heading #notice { color: #fdba74; }
+#accepts p { margin: 4px 0 0; font-size: .9rem; color: var(--body-text-color-subdued); }
+#photo .wrap:has(> .error) { display: none; }
 #model p, #facts p { font-size: .9rem; overflow-wrap: anywhere; }
 #photo { border: 2px dashed var(--border-color-primary); background: var(--background-fill-secondary); }
 #photo:has(button.upload-container:hover), #photo:focus-within { border-color: var(--color-accent) !important; }
@@ -395,11 +406,17 @@ CSS = """
   padding: 2px 10px; border-radius: 999px; background: #000a; color: #fff; font-size: .8rem; pointer-events: none; }
 #compare .slider-wrap::before { content: "Before"; left: 10px; }
 #compare .slider-wrap::after { content: "After"; right: 10px; }
+#compare button[disabled] { display: none; }
+#compare button { min-width: 40px; min-height: 40px; }
+#result[inert] { opacity: .5; }
+#result input[type=range]:focus-visible { outline: 3px solid var(--color-accent); outline-offset: 4px; }
+#download[aria-busy=true] { opacity: .7; pointer-events: none; }
+#download[aria-busy=true]::after { content: " …"; }
 #compare .outer:focus-visible { outline: 3px solid var(--color-accent); outline-offset: 2px; }
 .examples .label { font-size: .95rem; }
 .examples .label svg { display: none; }
 .examples .gallery { display: grid; gap: 12px; }
-#photographs .gallery { grid-template-columns: repeat(6, 1fr); }
+#photographs .gallery { grid-template-columns: repeat(5, 1fr); }
 #digits .gallery { grid-template-columns: repeat(10, 1fr); }
 .examples .gallery-item { cursor: pointer; }
 #photographs .gallery-item { aspect-ratio: 4 / 3; }
@@ -419,6 +436,7 @@ CSS = """
 #menu .container > span { margin: 0; font-size: .9rem; color: var(--body-text-color-subdued); }
 #menu .container > .wrap { flex: 1; }
 #menu input { font-size: .9rem; }
+#menu:not(:focus-within) ul { display: none; }
 footer .divider { display: none; }
 @media (max-width: 640px) {
   #heading h1 { font-size: 1.6rem; }
@@ -429,23 +447,25 @@ footer .divider { display: none; }
   #digits .gallery { grid-template-columns: repeat(5, 1fr); }
   #compare .limit_height img { max-height: 56vh !important; }
   #models .form { max-width: none; }
+  #controls #download { order: -2; }
+  #controls #another { order: -1; }
 }
 """
 
 HEADING = """
 <h1>Black and white in, <span>color</span> out</h1>
 <p>Give an old photo believable colors at its full resolution.</p>
+<p id="notice" role="alert"></p>
 """
 
-# What gradio has no option for: names for the examples' buttons and the two pictures.
-# Each waits, for ten seconds at most, until the page has drawn what is to be named.
-# And what keyboards lack: gradio's dials tell that they were let go by pointers alone.
-NAME_EXAMPLES = f"""() => {{
-    document.addEventListener('keyup', (event) => {{
-        const dial = event.target;
-        if (!dial.matches('input[type=range]') || !/^(Arrow|Page|Home|End)/.test(event.key)) return;
-        dial.dispatchEvent(new PointerEvent('pointerup', {{bubbles: true}}));
-    }});
+ACCEPTS = f"""
+<p>JPEG, PNG, WebP, TIFF, AVIF or HEIC, up to {MAX_MEGAPIXELS} megapixels; deleted from here within some
+{KEEP_FILES // 60 + 10} minutes. The colors are guesses, not evidence of how it looked.</p>
+"""
+
+# What gradio has no option for. First names for the examples' buttons, as soon as the page has drawn them, or not at
+# all after ten seconds. Then what keyboards lack: its dials tell that they were let go by pointers alone.
+AT_START = f"""() => {{
     const name = (tries) => {{
         const photos = document.querySelectorAll('#photographs .gallery-item');
         const digits = document.querySelectorAll('#digits .gallery-item');
@@ -454,8 +474,93 @@ NAME_EXAMPLES = f"""() => {{
         digits.forEach((item, i) => item.setAttribute('aria-label', 'Paint the example: ' + i));
     }};
     name(100);
+    document.addEventListener('keyup', (event) => {{
+        const dial = event.target;
+        if (!dial.matches('input[type=range]') || !/^(Arrow|Page|Home|End)/.test(event.key)) return;
+        dial.dispatchEvent(new PointerEvent('pointerup', {{bubbles: true}}));
+    }});
+    const notice = (text) => {{ document.querySelector('#notice').textContent = text; }};
+
+    // A photo can be dropped and pasted anywhere. Some systems tell the browser no kind for some of these files, and
+    // gradio would refuse them.
+    const kinds = {{heic: 'heic', heif: 'heic', hif: 'heic', avif: 'avif', tif: 'tiff', tiff: 'tiff'}};
+    const typed = (file) => {{
+        const kind = kinds[file.name.split('.').pop().toLowerCase()];
+        return file.type || !kind ? file : new File([file], file.name, {{type: 'image/' + kind}});
+    }};
+    const give = (files, tries = 20) => {{
+        const input = document.querySelector('#photo input[type=file]');
+        if (!input) {{  // the camera is in its place
+            document.querySelector('#photo .source-selection button')?.click();
+            return tries && setTimeout(give, 100, files, tries - 1);
+        }}
+        notice(files.length > 1 ? `One photo at a time: this is ${{files[0].name}}.` : '');
+        const one = new DataTransfer();
+        one.items.add(typed(files[0]));
+        input.files = one.files;
+        input.dispatchEvent(new Event('change', {{bubbles: true}}));
+    }};
+    document.addEventListener('change', (event) => {{
+        const files = event.target.matches('#photo input[type=file]') ? [...event.target.files] : [];
+        if (!files.length || typed(files[0]) === files[0]) return;
+        event.stopImmediatePropagation();
+        give(files);
+    }}, true);
+    window.addEventListener('dragover', (event) => {{
+        if (event.dataTransfer.types.includes('Files')) event.preventDefault();
+    }});
+    window.addEventListener('drop', (event) => {{
+        const files = [...event.dataTransfer.files], own = event.target.closest('#photo');
+        if (!files.length) return;
+        event.preventDefault();  // the browser would leave the page for it
+        if (own && files.length == 1 && typed(files[0]) === files[0]) return;
+        event.stopPropagation();
+        if (own) event.target.dispatchEvent(new DragEvent('dragleave', {{bubbles: true}}));
+        give(files);
+    }}, true);
+    document.addEventListener('paste', (event) => {{
+        if (event.target.closest('input, textarea')) return;
+        const files = [...event.clipboardData.files];
+        if (!files.length) return notice('There is no picture on the clipboard.');
+        event.preventDefault();
+        give(files);
+    }});
+    window.addEventListener('unhandledrejection', (event) => {{
+        const {{name, message}} = event.reason ?? {{}}, isClipboard = /clipboard/i.test(message);
+        const said = {{
+            NotFoundError: 'There is no camera here: choose a photo instead.',
+            NotReadableError: 'The camera is in use by another program.',
+            NotAllowedError: isClipboard
+                ? 'The browser does not let this page read the clipboard: press Ctrl+V instead.'
+                : 'The browser does not let this page use the camera.',
+        }}[name];
+        if (!said) return;
+        event.preventDefault();
+        notice(said);
+    }});
+
+    // Over the pictures a wheel and a finger move the page, until two fingers or the Ctrl key have enlarged them.
+    const isWhole = (event) => {{
+        const pictures = event.target.closest?.('#compare');
+        if (!pictures || document.fullscreenElement) return false;
+        const transform = getComputedStyle(pictures.querySelector('img') ?? pictures).transform;
+        return transform == 'none' || transform == 'matrix(1, 0, 0, 1, 0, 0)';
+    }};
+    window.addEventListener('wheel', (event) => {{
+        if (!event.ctrlKey && isWhole(event)) event.stopPropagation();
+    }}, {{capture: true, passive: true}});
+    window.addEventListener('touchstart', (event) => {{
+        if (event.touches.length == 1 && !event.target.closest?.('.outer') && isWhole(event)) event.stopPropagation();
+    }}, {{capture: true, passive: true}});
 }}"""
-# The handle between them is moved as a mouse would.
+# While another photo is on its way, what belongs to the one that is shown must not be taken for its.
+WAIT = """() => {
+    document.querySelector('#notice').textContent = '';
+    document.querySelectorAll('.toast-close').forEach((button) => button.click());
+    document.querySelector('#result')?.setAttribute('inert', '');
+}"""
+GO_ON = "() => document.querySelector('#result')?.removeAttribute('inert')"
+# The handle between the pictures is moved as a mouse would.
 SHOW_RESULT = """() => {
     const moveByKeys = (pictures, handle) => {
         if (!handle || handle.tabIndex == 0) return;
@@ -463,14 +568,15 @@ SHOW_RESULT = """() => {
         const tell = () => handle.setAttribute('aria-valuenow', Math.round(
             100 * (center(handle) - pictures.getBoundingClientRect().x) / pictures.clientWidth));
         handle.tabIndex = 0;
-        handle.setAttribute('role', 'slider');
-        handle.setAttribute('aria-label', 'From the photo in gray to the photo in color');
+        const says = {role: 'slider', 'aria-label': 'From the photo in gray to the photo in color',
+            'aria-valuemin': 0, 'aria-valuemax': 100};
+        for (const key in says) handle.setAttribute(key, says[key]);
         handle.addEventListener('focus', tell);
         handle.addEventListener('keydown', (event) => {
-            const way = {ArrowLeft: -1, ArrowRight: 1}[event.key];
-            if (!way) return;
+            const from = center(handle), ends = pictures.getBoundingClientRect(), step = ends.width / 20;
+            const to = {ArrowLeft: from - step, ArrowRight: from + step, Home: ends.left, End: ends.right}[event.key];
+            if (to === undefined) return;
             event.preventDefault();
-            const from = center(handle), to = from + way * pictures.clientWidth / 20;
             for (const [target, type, clientX] of [
                 [handle, 'mousedown', from], [window, 'mousemove', to], [window, 'mouseup', to]
             ]) target.dispatchEvent(new MouseEvent(type, {bubbles: true, cancelable: true, view: window, clientX}));
@@ -484,6 +590,7 @@ SHOW_RESULT = """() => {
         moveByKeys(document.querySelector('#result .slider-wrap'), document.querySelector('#result .outer'));
         document.querySelector('#result')?.scrollIntoView({behavior: 'smooth', block: 'nearest'});
     };
+    document.querySelector('#result')?.removeAttribute('inert');
     show(100);
 }"""
 # A photo that was colored anew may be above what the window shows.
@@ -491,7 +598,10 @@ SHOW_CHOICE = """() => {
     document.querySelector('#result .slider-wrap')?.scrollIntoView({behavior: 'smooth', block: 'nearest'});
 }"""
 SHOW_TOP = "() => window.scrollTo({top: 0, behavior: 'smooth'})"
+MAKE = "() => document.querySelector('#download').setAttribute('aria-busy', 'true')"
+MADE = "() => document.querySelector('#download').removeAttribute('aria-busy')"
 DOWNLOAD = """(file) => {
+    document.querySelector('#download').removeAttribute('aria-busy');
     if (!file) return;
     const link = document.createElement('a');
     link.href = file.url;
@@ -531,7 +641,7 @@ def looks_of(model: Colorizer) -> dict[str, dict]:
         "balance": {"value": balance, "visible": model.keeps_lightness},
         "working_size": {"minimum": low, "maximum": high, "value": working_size},
         "advanced": {"visible": model.input_size is None},
-        # Hidden and not absent: what gradio draws anew has lost its name, see NAME_EXAMPLES.
+        # Hidden and not absent: what gradio draws anew has lost its name, see AT_START.
         "photographs": {"visible": "hidden" if paints_digits else True},
         "digits": {"visible": True if paints_digits else "hidden"},
     }
@@ -587,9 +697,10 @@ def build_app(studio: Studio | None = None) -> gr.Blocks:
         with told(""):
             pipeline = studio.pipeline_of(choice)
         dials, updates = (colorfulness, temperature, balance, working_size), {}
-        if dials_of != choice or (session and session.choice == choice and session.pipeline is not pipeline):
+        is_anothers = dials_of != choice or (session and session.choice == choice and session.pipeline is not pipeline)
+        if is_anothers or not colorfulness:
             # The dials on the page are another model's: the menu has just been turned, or a fetched model has taken
-            # over since the last photo.
+            # over since the last photo. Or that one was turned to gray, which nobody wants of the next.
             dials, updates = dial_defaults(pipeline.model), updates_for(pipeline.model)
         return colored(path, *dials, choice, session, pipeline) | updates
 
@@ -618,6 +729,8 @@ def build_app(studio: Studio | None = None) -> gr.Blocks:
         shelf.put(session.key, work)
         photo = work.photo
         facts = f"{photo.width} × {photo.height} pixels, colored in {seconds:.1f} s by {work.model_name}"
+        if work.coloring.truth:
+            facts += "; the colors that it came with were set aside"
         return {
             state: session,
             dials_of: session.choice,
@@ -626,7 +739,7 @@ def build_app(studio: Studio | None = None) -> gr.Blocks:
             download: gr.Button(f"Download full size ({photo.output_format})"),
             temperature_dial: gr.Slider(visible=work.has_temperature),
             balance_dial: gr.Slider(visible=work.has_balance),
-            input_panel: gr.Column(visible=False),
+            input_panel: gr.Column(visible="hidden"),  # and not absent: a photo may be dropped on the result
             result_panel: gr.Column(visible=True),
             photo_input: None,
         }
@@ -698,11 +811,18 @@ def build_app(studio: Studio | None = None) -> gr.Blocks:
             return save_full_size(shelved(session).render(dials), session.path)
 
     def reset_dials(session: Session | None):
-        """The three dials as the model that colored the photo has them, and the preview."""
+        """The dials as the model that colored the photo has them, and the preview."""
         if session is None:
-            return [gr.skip()] * 5
-        defaults = dial_defaults(session.pipeline.model)[:3]
-        return *defaults, *turn_dial(*defaults, session.choice, session)
+            return gr.skip()
+        model = session.pipeline.model
+        *quick, working_size = dial_defaults(model)
+        if session.working_size == working_size:
+            shown = dict(zip((compare, state), turn_dial(*quick, session.choice, session), strict=True))
+        else:
+            shown = again(*quick, working_size, session.choice, session, session.pipeline)
+        looks = looks_of(model)
+        names = ("colorfulness", "temperature", "balance", "working_size")
+        return shown | {parts[name]: gr.update(**looks[name]) for name in names}
 
     def new_photo():
         return gr.Column(visible=True), None
@@ -775,6 +895,7 @@ def build_app(studio: Studio | None = None) -> gr.Blocks:
                 elem_id="photo",
             )
             hand_over_as_it_came(photo_input)
+            gr.HTML(ACCEPTS, elem_id="accepts", padding=False)
 
         with gr.Column(visible=False, elem_id="result") as result_panel, gr.Row():
             with gr.Column(scale=3, min_width=320):
@@ -787,7 +908,7 @@ def build_app(studio: Studio | None = None) -> gr.Blocks:
                     elem_id="compare",
                 )
                 facts_line = gr.HTML(elem_id="facts", padding=False)
-            with gr.Column(scale=1, min_width=260):
+            with gr.Column(scale=1, min_width=260, elem_id="controls"):
                 colorfulness_dial = gr.Slider(
                     *COLORFULNESS,
                     step=0.05,
@@ -861,6 +982,8 @@ def build_app(studio: Studio | None = None) -> gr.Blocks:
         new_result = [*dict.fromkeys([*result, input_panel, photo_input, *parts.values()])]
         private = {"api_visibility": "private"}
 
+        # Before the others, which it would wait for.
+        gr.on([photo_input.upload, photograph_row.click, digit_row.click], js=WAIT, **private)
         given = photo_input.upload(
             color, [photo_input, *dials], new_result, show_progress_on=photo_input, **ONE_AT_A_TIME, **private
         )
@@ -879,6 +1002,7 @@ def build_app(studio: Studio | None = None) -> gr.Blocks:
         given.failure(lambda: None, None, photo_input, queue=False, **private)
         for done in (given, *picked):
             done.success(js=SHOW_RESULT, **private)
+            done.failure(js=GO_ON, **private)
         # Not on input: the network would run at every step of a drag, and for the first digit of a size being typed.
         size_dial.release(
             color_again,
@@ -915,19 +1039,17 @@ def build_app(studio: Studio | None = None) -> gr.Blocks:
         reset.click(
             reset_dials,
             state,
-            [*quick_dials, compare, state],
-            show_progress="hidden",
+            [*dict.fromkeys([*result, *quick_dials, size_dial])],
+            show_progress_on=compare,
             **ONE_AT_A_TIME,
             **private,
         )
-        download.click(
-            make_download,
-            [*quick_dials, dials_of, state],
-            file,
-            show_progress_on=download,
-            **ONE_AT_A_TIME,
-            **private,
-        ).success(js=DOWNLOAD, inputs=file, **private)
+        download.click(js=MAKE, **private)  # before the other, as above
+        made = download.click(
+            make_download, [*quick_dials, dials_of, state], file, show_progress="hidden", **ONE_AT_A_TIME, **private
+        )
+        made.success(js=DOWNLOAD, inputs=file, **private)
+        made.failure(js=MADE, **private)
         another.click(new_photo, None, [input_panel, photo_input], queue=False, **private).success(
             js=SHOW_TOP, **private
         )
@@ -935,7 +1057,7 @@ def build_app(studio: Studio | None = None) -> gr.Blocks:
         news = [menu, model_line, timer, *parts.values()]
         timer.tick(refresh, [menu, state], news, queue=False, show_progress="hidden", **private)
         page.load(refresh, [menu, state], news, queue=False, show_progress="hidden", **private).then(
-            js=NAME_EXAMPLES, **private
+            js=AT_START, **private
         )
 
         with gr.Row(visible=False):

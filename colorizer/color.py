@@ -6,6 +6,7 @@ CIE Lab is that of scikit-image: illuminant D65, 2 degree observer. Images are f
 
 from __future__ import annotations
 
+import contextlib
 import functools
 
 import torch
@@ -94,8 +95,8 @@ def _lab_to_linear(lightness: Tensor, a: Tensor, b: Tensor) -> tuple[Tensor, Ten
     return tuple(row[0] * x + row[1] * y + row[2] * z for row in _matrices()[1])
 
 
-def _in_gamut(linear: tuple[Tensor, Tensor, Tensor], tolerance: float = 1e-4) -> Tensor:
-    """Where all channels of linear RGB lie in 0..1. The tolerance is well below half of an 8-bit step."""
+def _in_gamut(linear: tuple[Tensor, Tensor, Tensor], tolerance: float = 1e-5) -> Tensor:
+    """Where all channels of linear RGB lie in 0..1. What the tolerance lets through leaves black black in 8 bits."""
     low, high = -tolerance, 1 + tolerance
     red, green, blue = ((channel >= low) & (channel <= high) for channel in linear)
     return red & green & blue
@@ -129,12 +130,13 @@ def ab_bin_centers() -> Tensor:
 
 
 @functools.cache
-def _soft_code_table() -> tuple[Tensor, Tensor]:
+def _soft_code_table(device: torch.device) -> tuple[Tensor, Tensor]:
     """Nearest bins (S * S, 5) and their weights (S * S, 5) of every ab of whole Lab units, -110..110 each way."""
     unit = torch.arange(-AB_LIMIT, AB_LIMIT + 1, dtype=torch.float32, device="cpu")
     points = torch.cartesian_prod(unit, unit)
     distance, index = torch.cdist(points, ab_bin_centers()).topk(SOFT_NEIGHBORS, largest=False)
-    return index, torch.softmax(-distance.square() / (2 * SOFT_SIGMA**2), dim=1)
+    weights = torch.softmax(-distance.square() / (2 * SOFT_SIGMA**2), dim=1)
+    return index.to(device), weights.to(device)
 
 
 class AbBins(nn.Module):
@@ -159,7 +161,7 @@ class AbBins(nn.Module):
         """
         a, b = (ab.round().clamp(-AB_LIMIT, AB_LIMIT).long() + AB_LIMIT).unbind(1)
         cell = a * (2 * AB_LIMIT + 1) + b
-        return tuple(table.to(ab.device)[cell].permute(0, 3, 1, 2) for table in _soft_code_table())
+        return tuple(table[cell].permute(0, 3, 1, 2) for table in _soft_code_table(ab.device))
 
     def decode(self, logits: Tensor, temperature: float = 1.0) -> Tensor:
         """The annealed mean (N, 2, H, W) in Lab units of logits (N, K, H, W).
@@ -168,4 +170,11 @@ class AbBins(nn.Module):
         (bold colors that may jump from place to place); the paper uses 0.38.
         """
         probabilities = torch.softmax(logits.float() / temperature, dim=1)
-        return torch.einsum("nkhw,kc->nchw", probabilities, self.centers)
+        with _without_autocast(logits.device.type):  # which would take half precision, and give colors half a unit off
+            return torch.einsum("nkhw,kc->nchw", probabilities, self.centers)
+
+
+def _without_autocast(device: str) -> contextlib.AbstractContextManager:
+    if torch.amp.is_autocast_available(device):
+        return torch.autocast(device, enabled=False)
+    return contextlib.nullcontext()

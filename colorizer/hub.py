@@ -380,7 +380,8 @@ def _fetch(repo_id: str, revision: str | None, token: str | bool | None) -> tupl
                 if not _is_offline():
                     logger.warning("%s; %s is used as it was fetched before.", reason, repo_id)
                 return cached
-            reason += f", and {repo_id} was not fetched before"
+            at = f" at the revision {revision}" if revision else ""
+            reason += f", and {repo_id} was not fetched{at} before"
         raise ColorizerError(f"{reason}.") from error
 
 

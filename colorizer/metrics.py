@@ -12,6 +12,7 @@ from torch import Tensor
 from colorizer.color import AB_LIMIT, BIN_SIZE
 
 CELLS = 2 * AB_LIMIT // BIN_SIZE  # of the ab histogram, each way
+TINY = 1e-12
 MAX_AB_ERROR = 150  # Lab units; the end of the AuC's range (Zhang et al. 2016)
 
 
@@ -23,8 +24,11 @@ def colorfulness(rgb: Tensor) -> Tensor:
     """
     red, green, blue = (255 * rgb).flatten(2).unbind(1)
     opponents = torch.stack([red - green, (red + green) / 2 - blue])
-    spread = opponents.var(-1, correction=0).sum(0).sqrt()
-    return spread + 0.3 * opponents.mean(-1).square().sum(0).sqrt()
+    spread = opponents.var(-1, correction=0).sum(0)
+    mean = opponents.mean(-1).square().sum(0)
+    # The root has no slope at 0, and as an objective a picture of one color must not spoil the others' gradient.
+    spread, mean = (part.clamp(min=TINY).sqrt() * (part > TINY) for part in (spread, mean))
+    return spread + 0.3 * mean
 
 
 def psnr(rgb: Tensor, truth: Tensor) -> Tensor:

@@ -24,6 +24,7 @@ import copy
 import dataclasses
 import functools
 import math
+import numbers
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -307,6 +308,8 @@ class ColorizationPipeline:
         if hints and not self.model.accepts_hints:
             raise ColorizerError(f"The model {self.model.name} takes no color hints; leave them out.")
         for hint in hints:
+            if not isinstance(hint, Hint) or not all(isinstance(n, numbers.Real) for n in dataclasses.astuple(hint)):
+                raise ColorizerError(f"Hints are given as Hint(x, y, a, b, radius), in numbers, not {hint!r}.")
             if not all(math.isfinite(value) for value in dataclasses.astuple(hint)):
                 raise ColorizerError(f"A hint's numbers must be finite, not {hint}.")
             if not (0 <= hint.x < photo.width and 0 <= hint.y < photo.height):
@@ -429,7 +432,7 @@ class Coloring:
 
     def _made(self, max_side: int | None, draw: Callable[..., np.ndarray]) -> Photo:
         """The photo with other pixels, draw(rows, size, dtype) (H, W, 3); `rows` gives the lightness of some rows."""
-        if max_side is not None and max_side < 1:
+        if max_side is not None and not (isinstance(max_side, numbers.Real) and 1 <= max_side < math.inf):
             raise ColorizerError(f"max_side is a number of pixels, 1 or more, not {max_side}.")
         photo = self.photo
         dtype = photo.pixels.dtype
@@ -467,7 +470,7 @@ class Coloring:
             size = (max(1, round(height * scale)), max(1, round(width * scale)))
             alpha = self.photo.alpha
             if alpha is not None:
-                levels = torch.arange(np.iinfo(alpha.dtype).max + 1, dtype=torch.float32).numpy()
+                levels = np.arange(np.iinfo(alpha.dtype).max + 1, dtype=np.float32)
                 alpha = _reduced_plane(lambda top, bottom: _looked_up(levels, alpha[top:bottom]), alpha.shape, size)
                 alpha = alpha[0, 0].round().numpy().astype(self.photo.alpha.dtype)
             latest = self._preview = (max_side, self._plane.reduced(size)[0, 0], alpha)
@@ -478,12 +481,12 @@ class Coloring:
         height, width = self.lightness.shape[-2:]
         # A hint is the color that the place is to have when the default colorfulness has been applied.
         gain = self._pipeline.model.defaults["colorfulness"] or 1.0
-        hint_map = torch.zeros(3, height, width)
+        hint_map = self.lightness.new_zeros(3, height, width)
         for hint in self.hints:
             rows = _patch(hint.y, hint.radius, height, self.photo.height)
             columns = _patch(hint.x, hint.radius, width, self.photo.width)
             a, b = (min(max(value / gain, -color.AB_LIMIT), color.AB_LIMIT) for value in (hint.a, hint.b))
-            hint_map[:, rows, columns] = torch.tensor([a, b, 1.0])[:, None, None]
+            hint_map[:, rows, columns] = hint_map.new_tensor([a, b, 1.0])[:, None, None]
         return hint_map
 
 
@@ -495,7 +498,7 @@ class LightnessPlane:
 
     def __init__(self, photo: Photo):
         pixels = photo.pixels
-        levels = torch.linspace(0, 1, np.iinfo(pixels.dtype).max + 1)
+        levels = torch.linspace(0, 1, np.iinfo(pixels.dtype).max + 1, device="cpu")
         linear = color.srgb_to_linear(levels)
         self.had_color = pixels.ndim == 3 and not _is_gray(pixels)
         if not self.had_color:
@@ -503,7 +506,7 @@ class LightnessPlane:
             self.table = color.lightness_from_luminance(linear).numpy()
             return
         self.codes = np.empty(pixels.shape[:2], np.uint16)
-        self.table = torch.linspace(0, 100, 2**16).numpy()
+        self.table = torch.linspace(0, 100, 2**16, device="cpu").numpy()
         tables = [(weight * linear).numpy() for weight in color.XYZ_FROM_RGB[1]]  # each channel's share of Y
         for top, bottom in _bands(*pixels.shape[:2]):
             shares = (_looked_up(table, pixels[top:bottom, :, i]) for i, table in enumerate(tables))
@@ -529,9 +532,9 @@ def stretched(lightness: Tensor) -> Tensor:
     last = flat.shape[1] - 1
     low, high = (flat.kthvalue(1 + round(tail / 100 * last), dim=1).values[:, None, None, None] for tail in TAILS)
     gain = (SPAN / (high - low).clamp(min=1e-6)).clamp(max=MOST_STRETCHED)
-    middle = (low + high) / 2
-    # The middle moves no farther than it takes for both ends to stay within 0..100.
-    wide = (middle.clamp(SPAN / 2, 100 - SPAN / 2) + gain * (lightness - middle)).clamp(0, 100)
+    middle, half = (low + high) / 2, gain * (high - low) / 2
+    # The middle moves no farther than it takes for both ends to stay within 0..100: a night sky stays dark.
+    wide = (middle.clamp(half, 100 - half) + gain * (lightness - middle)).clamp(0, 100)
     return torch.where(gain > 1, wide, lightness)
 
 
@@ -635,14 +638,15 @@ def upsampled_band(maps: Tensor, top: int, bottom: int, height: int, width: int)
     Every row is computed from its own position, so that the result does not depend on how the bands are cut.
     """
     rows = maps.shape[1]
-    place = ((torch.arange(top, bottom, dtype=torch.float64) + 0.5) * rows / height - 0.5).clamp(0, rows - 1)
+    middles = torch.arange(top, bottom, dtype=torch.float64, device=maps.device) + 0.5
+    place = (middles * rows / height - 0.5).clamp(0, rows - 1)
     above = place.floor().long()
     share = (place - above).float()[:, None]
     first, last = int(above[0]), min(int(above[-1]) + 2, rows)
     wide = F.interpolate(maps[None, :, first:last], size=(last - first, width), mode="bilinear", align_corners=False)[
         0
     ]
-    band = torch.empty(len(maps), bottom - top, width)
+    band = maps.new_empty(len(maps), bottom - top, width)
     start = 0
     for row, count in zip(*(part.tolist() for part in above.unique_consecutive(return_counts=True)), strict=True):
         # All rows between two of the grid at once: gathering both neighbors of every row takes four times as long.
@@ -675,7 +679,7 @@ def _colored(
     for top, bottom in _bands(height, width):
         lightness = rows(top, bottom)
         if maps is None:
-            ab = torch.zeros(2, *lightness.shape)
+            ab = lightness.new_zeros(2, *lightness.shape)
         else:
             ab = colorfulness * guided_band(maps, lightness, top, height)
         rgb = color.lab_to_rgb(torch.cat([lightness[None], ab]))
@@ -743,7 +747,7 @@ def _reduced_plane(rows: Callable[[int, int], Tensor], size: tuple[int, int], ta
 def _patch(center: float, radius: float, cells: int, pixels: int) -> slice:
     """The cells, of `cells` along a side of `pixels`, whose middles lie within the radius of a pixel; at least one."""
     scale = cells / pixels
-    middle = (math.floor(center) + 0.5) * scale
+    middle, radius = (math.floor(center) + 0.5) * scale, min(radius, pixels)
     own = min(int(middle), cells - 1)
     first = min(own, math.ceil(middle - radius * scale - 0.5))
     last = max(own, math.floor(middle + radius * scale - 0.5))

@@ -14,8 +14,12 @@ os.environ |= {
     "HF_HOME": tempfile.mkdtemp(prefix="colorizer-tests-"),
     "GRADIO_ANALYTICS_ENABLED": "False",
     "NO_PROXY": "127.0.0.1,localhost",
+    "no_proxy": "127.0.0.1,localhost",
 }
 os.environ.pop("HF_TOKEN", None)
+os.environ.pop("HUGGING_FACE_HUB_TOKEN", None)
+os.environ.pop("HF_TOKEN_PATH", None)
+os.environ.pop("HF_ENDPOINT", None)
 if "PYTEST_XDIST_WORKER" in os.environ:  # there are others: threads of more than the cores wait for each other
     os.environ["OMP_NUM_THREADS"] = "1"
 

@@ -119,6 +119,10 @@ def wait_until(condition, seconds: float = 60) -> None:
 # ---------------------------------------------------------------------------------------------------- the API
 
 
+RUN_THE_MODEL = {"color", "color_photograph", "color_digit", "color_again", "choose", "turn_dial", "reset_dials"}
+RUN_THE_MODEL |= {"make_download", "colorize"}
+
+
 def test_nothing_gets_past_the_line(server, jpeg):
     """One photo is colored at a time: what goes straight to a function, as gradio allows it, would come beside it."""
     photo = {"path": server.predict(handle_file(jpeg), api_name="/colorize")[0], "meta": {"_type": "gradio.FileData"}}
@@ -129,6 +133,20 @@ def test_nothing_gets_past_the_line(server, jpeg):
     with pytest.raises(urllib.error.HTTPError) as refused:
         urllib.request.urlopen(request)
     assert b"join the queue" in refused.value.read()
+
+
+def test_whatever_runs_the_model_stands_in_one_line(page):
+    calls = [event for event in page.fns.values() if event.fn and event.fn.__name__ in RUN_THE_MODEL]
+    assert {event.fn.__name__ for event in calls} == RUN_THE_MODEL
+    assert all((event.concurrency_limit, event.concurrency_id) == (1, "model") for event in calls)
+    assert page._queue.max_size == 20
+
+
+def test_what_visitors_give_is_bounded_and_deleted(page, monkeypatch):
+    given = {}
+    monkeypatch.setattr(app.gr.Blocks, "launch", lambda self, **options: given.update(options))
+    app.launch(page)
+    assert given["max_file_size"] == "320mb" and page.delete_cache == (600, 3600)
 
 
 def test_api_returns_the_full_size_file_in_its_own_format_with_its_metadata(server, jpeg):
@@ -219,7 +237,7 @@ def test_more_than_fifty_megapixels_are_refused(server, tmp_path, capfd):
 
 @pytest.mark.parametrize(
     "dials",
-    [{"temperature": -1}, {"working_size": 100_000}, {"working_size": 0}, {"colorfulness": -1}, {"balance": 2}],
+    [{"temperature": -1}, {"working_size": 1056}, {"working_size": 0}, {"colorfulness": -1}, {"balance": 2}],
 )
 def test_impossible_dials_are_refused(server, jpeg, capfd, dials):
     with pytest.raises(AppError):
@@ -332,11 +350,21 @@ def test_shelf_is_bounded_in_megapixels():
     assert shelf.get("huge") and len(shelf.items) == 1
 
 
-def test_shelf_is_bounded_in_time():
-    shelf = app.Shelf(seconds=0.05)
+def test_shelf_is_bounded_in_number():
+    shelf = app.Shelf(works=2)
+    for key in "abc":
+        shelf.put(key, Sheet(1))
+    assert list(shelf.items) == ["b", "c"]
+
+
+def test_shelf_is_bounded_in_time(monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr(app.time, "monotonic", lambda: now[0])
+    shelf = app.Shelf(seconds=60)
     shelf.put("a", Sheet(1))
+    now[0] += 59
     assert shelf.get("a")
-    time.sleep(0.1)
+    now[0] += 61
     assert shelf.get("a") is None and not shelf.items
 
 
@@ -520,9 +548,16 @@ def test_a_download_has_the_dials_of_the_page(page, jpeg):
 
 def test_dials_are_reset_to_what_colored_the_photo(page, jpeg):
     session = outputs(page, "color", str(jpeg), 1.5, 1, 0.7, 256, *["plain_autoencoder"] * 2, None)["state"]
-    *dials, (before, after), reset = events(page)["reset_dials"](session)
-    assert dials == list(reset.dials) == [1.0, 1, 0.0] and Path(after).is_file()
-    assert events(page)["reset_dials"](None) == [app.gr.skip()] * 5
+    shown = events(page)["reset_dials"](session)
+    dials = {part.label: update["value"] for part, update in shown.items() if isinstance(part, app.gr.Slider)}
+    *_, size = app.dial_defaults(session.pipeline.model)
+    assert dials == {"Colorfulness": 1.0, "Caution": 1, "Balance": 0.0, "Working size": size}
+    named = outputs(page, "reset_dials", session)
+    assert named["state"].dials == (1.0, 1, 0.0) and Path(named["compare"][1]).is_file()
+    larger = outputs(page, "color_again", 0.3, 1, 0.5, size + 32, session.choice, session)["state"]
+    reset = outputs(page, "reset_dials", larger)["state"]
+    assert (reset.dials, reset.working_size) == ((1.0, 1, 0.0), size)
+    assert events(page)["reset_dials"](None) == app.gr.skip()
 
 
 def test_dials_take_what_is_typed(page):
@@ -569,12 +604,28 @@ def test_a_revision_can_be_named(hub):
     assert studio.status == f"tester/colors @ {first[:7]}"
 
 
-def test_a_coloring_goes_on_with_the_model_that_it_began_with(hub, monkeypatch, jpeg):
+def test_the_named_revision_is_what_the_page_fetches(hub, monkeypatch):
+    first = hub.sha
+    hub.add("tester/colors", {"config.json": b"{}"})
+    monkeypatch.setenv("COLORIZER_MODEL", "tester/colors")
+    monkeypatch.setenv("COLORIZER_REVISION", first)
+    asked = []
+    monkeypatch.setattr(app.Studio, "fetch", lambda self: asked.append((self.wanted, self.revision)))
+    app.build_app()
+    wait_until(lambda: asked)
+    assert asked == [("tester/colors", first)]
+
+
+def test_a_coloring_goes_on_with_the_model_that_it_began_with(hub, monkeypatch, jpeg, tmp_path):
     studio = app.Studio()
     page = app.build_app(studio)
-    session = outputs(page, "color", str(jpeg), 1.0, 0.4, 0.2, 256, app.MAIN, app.MAIN, None)["state"]
-    studio.wanted = "tester/colors"
+    session = outputs(page, "color", str(jpeg), 1.0, 0.4, 0.2, 96, app.MAIN, app.MAIN, None)["state"]
+    torch.manual_seed(11)
+    config = {key: value for key, value in studio.pipeline.model.config.items()}
+    create_model("fusion", **config).save_pretrained(tmp_path / "other")
+    studio.wanted = str(tmp_path / "other")
     studio.fetch()
+    assert studio.model_name == studio.wanted
     # Also when it has left the shelf.
     with monkeypatch.context() as patch:
         patch.setattr(app.Shelf, "get", lambda self, key: None)

@@ -182,6 +182,19 @@ def test_only_what_followed_the_protocol_is_told(photos, tmp_path, capsys):
         judged = results["sets"].get("test", {"rows": {}})["rows"]
         return results["rows"], judged, arena_results.markdown(results, [])
 
+    cut = tmp_path / "regression-seed1"  # as after a disk was full: it costs its own row only
+    shutil.copytree(tmp_path / "regression", cut)
+    settings = arena.settings_of(rows[0], 1, arguments)
+    runs.write_json(cut / runs.RUN_FILE, runs.describe(runs.resolve("fusion_compact", settings)) | {"machine": "a"})
+    (cut / "metrics.jsonl").unlink()
+    entries = told()[0]
+    assert (
+        entries["regression-seed1"]["status"] == "failed" and "is not whole" in entries["regression-seed1"]["reason"]
+    )
+    (cut / "model/model.safetensors").unlink()
+    assert told()[0]["regression-seed1"]["status"] == "failed"
+    shutil.rmtree(cut)
+
     entries, judged, table = told()
     assert [entries[row.name]["status"] for row in rows] == ["trained", "not run", "begun"]
     assert "another protocol" in entries["no_hints"]["reason"] and not judged
@@ -291,6 +304,23 @@ def test_rows_of_other_machines_are_added_where_there_is_none_here(photos, tmp_p
     path.write_text("[]")
     with pytest.raises(ColorizerError, match="is no results.json"):
         arena.add_others(results, str(path))
+
+
+def test_what_failed_at_once_and_odd_names_are_told(photos, tmp_path):
+    """A seed that failed before it had a folder, a recipe with signs in its name, and no path of a machine."""
+    recipe = tmp_path / "my[1].yaml"
+    shutil.copy(ROOT / "train/recipes/lab_cnn.yaml", recipe)
+    arguments = arguments_of(photos, tmp_path, "--recipes", str(recipe), "--seeds", "1")
+    rows = arena.collect(arguments, {"lab_cnn-seed1": "no room"})["rows"]
+    assert rows["lab_cnn-seed1"]["status"] == "failed" and "lab_cnn" not in rows
+    (row,) = arena.chosen_rows(arguments)
+    folder = arena.folder_of(row, 1, arguments)
+    runs.make_folder(folder)
+    runs.write_json(
+        folder / runs.RUN_FILE, runs.describe(runs.resolve(row.recipe, arena.settings_of(row, 1, arguments)))
+    )
+    rows = arena.collect(arguments, {})["rows"]
+    assert rows["my[1]-seed1"]["status"] == "begun" and rows["my[1]-seed1"]["recipe"] == "my[1].yaml"
 
 
 def test_the_documented_table_can_be_added(photos, tmp_path):

@@ -60,6 +60,13 @@ def test_another_network_is_refused(folders, tmp_path):
     assert not (tmp_path / "mean").exists()
 
 
+def test_a_folder_that_holds_a_model_is_left_alone(folders):
+    before = load_model(folders[0]).state_dict()
+    with pytest.raises(ColorizerError, match="model 0 holds a model already; name another folder"):
+        main([*folders, "--output_dir", folders[0]])
+    assert all(torch.equal(tensor, before[name]) for name, tensor in load_model(folders[0]).state_dict().items())
+
+
 def test_one_that_is_not_there(folders):
     with pytest.raises(ColorizerError, match="There is no model 'nowhere'"):
         average([folders[0], "nowhere"])

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+import tifffile
+from PIL import ExifTags, Image
 
 from colorizer import cli
 
@@ -216,6 +217,23 @@ def test_dials(colorize, tmp_path):
         assert pictures[0] != pictures[1]
 
 
+def test_what_a_file_says_beside_its_colors_is_kept(colorize, tmp_path):
+    exif = Image.Exif()
+    exif[ExifTags.Base.Artist] = "A. Adams"
+    picture(tmp_path / "a.jpg", exif=exif, dpi=(300, 200))
+    deep = (np.mgrid[:30, :40].sum(0) * 900).astype(np.uint16)
+    alpha = 65535 - deep
+    tifffile.imwrite(
+        tmp_path / "b.tif", np.dstack((deep, deep, deep, alpha)), photometric="rgb", extrasamples=["unassalpha"]
+    )
+    assert colorize("a.jpg", "b.tif", "-o", "out")[0] == 0
+    with Image.open(tmp_path / "out/a.jpg") as image:
+        assert image.getexif()[ExifTags.Base.Artist] == "A. Adams" and image.info["dpi"] == (300, 200)
+    colored = tifffile.imread(tmp_path / "out/b.tif")
+    assert colored.dtype == np.uint16 and (colored[..., :3] % 257).any()  # not 8 bits, made longer
+    np.testing.assert_array_equal(colored[..., 3], alpha)
+
+
 def test_results_that_are_named_beside_their_photo_are_told_of(colorize, tmp_path):
     picture(tmp_path / "a.png")
     picture(tmp_path / "a.color.png")
@@ -385,6 +403,8 @@ def test_misuse(colorize, no_model, tmp_path, args, words):
         (["--model", "no-such-model"], ["no-such-model"]),
         (["--model", "no/such-model"], ["no/such-model"]),
         (["--model", "."], ["."]),
+        (["--revision", "dev"], ["revision ('dev')", "Hub repository only"]),
+        (["--model", "no/such-model", "--token", "hf_a b"], ["no token"]),
         (["--model", "~nobody-of-this-name/x"], ["~nobody-of-this-name/x"]),
     ],
 )

@@ -57,6 +57,13 @@ def test_batches_and_leading_axes_agree(cube):
     assert torch.equal(rgb_to_lab(batch)[0, 1], rgb_to_lab(cube.flip(0)))
 
 
+def test_black_stays_black():
+    """Whatever the color that is asked for: the borders of a scan must not turn blue."""
+    ab = torch.cartesian_prod(*[torch.arange(-110.0, 111.0, 10.0)] * 2).T[:, None]
+    lab = torch.cat([torch.zeros(1, 1, ab.shape[-1]), ab])
+    assert (lab_to_rgb(lab) * 255).max() < 0.5
+
+
 def test_unknown_gamut_is_one_sentence(cube):
     with pytest.raises(ColorizerError, match="'chroma' or 'clip'"):
         lab_to_rgb(cube, "squeeze")
@@ -82,6 +89,13 @@ def test_soft_encoding_and_its_mean():
     assert weight[0, 0, 0, 0].item() == pytest.approx(own, abs=1e-5)
     mean = torch.einsum("nkhw,nkhwc->nchw", weight, bins.centers[index])
     assert (mean - ab).abs().max() < 2.5
+
+
+def test_colors_are_read_in_full_precision_under_autocast():
+    bins, logits = AbBins(), 3 * torch.randn(1, 260, 16, 16)
+    with torch.autocast("cpu", torch.bfloat16):
+        read = bins.decode(logits)
+    assert read.dtype == torch.float32 and torch.equal(read, bins.decode(logits))
 
 
 def test_annealed_mean_goes_from_mean_to_mode():

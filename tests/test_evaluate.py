@@ -140,6 +140,7 @@ def test_mistakes_are_one_sentence_and_exit_code_2(photos, tmp_path):
         ({"--limit": ["0"]}, "--limit must be 1 or more, not 0"),
         ({"--short_side": ["8"]}, "--short_side must be 32 or more"),
         ({"--sheet_photos": ["-1"]}, "--sheet_photos must be 0 or more"),
+        ({"--sheet_photos": ["1401"]}, "--sheet_photos must be 1400 or less"),
         ({"--model": ["fusion_compact", "truth"]}, "has its own row truth: .* --model ./truth"),
         ({"--data": ["{gray}"]}, "are gray"),
         ({"--data": ["{tiny_photo}"]}, "can be read|32 pixels or more"),
@@ -249,6 +250,15 @@ def test_rows_of_the_table():
     assert rows["gray"]["gain"] is None and rows["gray"]["colorfulness"] < 1
     assert rows["gray"]["histogram_distance"] > half["histogram_distance"] > rows["truth"]["histogram_distance"] == 0
     assert rows["gray"]["ssim"] < half["ssim"] < rows["truth"]["ssim"] == pytest.approx(1)
+    ab, true_ab = (
+        [rgb_to_lab(evaluate.to_tensor(picture))[:, 1:] for picture in pictures] for pictures in (halves, truths)
+    )
+    counts = sum(evaluate.metrics.ab_error_counts(*pair) for pair in zip(ab, true_ab, strict=True))
+    assert half["auc"] == evaluate.metrics.area_under_curve(counts)
+    assert half["auc_rebalanced"] == evaluate.metrics.area_under_curve(counts, rebalanced=True) < half["auc"]
+    assert 0.3 < half["colorfulness_to_truth"] < 0.7 and rows["truth"]["colorfulness_to_truth"] == 1
+    assert half["dcf"] == pytest.approx(rows["truth"]["colorfulness"] - half["colorfulness"])
+    assert rows["gray"]["psnr"] < half["psnr"] < 40
     assert errors["half"].shape == (2,)
     assert half["rmse"] == pytest.approx((errors["half"] ** 2).mean() ** 0.5)
     table = evaluate.markdown("set", 2, rows)
@@ -389,11 +399,41 @@ def test_contact_sheet():
     assert (heading != 255).any()  # "best"
 
 
+def test_the_dials_that_are_given_are_those_of_the_results(photos, tiny_folder, tmp_path):
+    argv = ["--model", str(tiny_folder), "--data", str(photos / "single"), "--no_ssim", "--sheet_photos", "0"]
+    evaluate.main([*argv, "--working_size", "32", "--colorfulness", "0", "--output_dir", str(tmp_path)])
+    (judged,) = json.loads((tmp_path / "results.json").read_text())["data"].values()
+    assert judged["rows"][str(tiny_folder)]["colorfulness_to_truth"] < 0.01
+
+
+def test_a_curve_of_photographs_that_are_gray_by_chance(photos, tiny_folder):
+    gray = np.repeat(data.camera()[:64, :64, None], 3, 2)
+    pipe = evaluate.ColorizationPipeline.from_pretrained(tiny_folder, device="cpu")
+    given = dict.fromkeys(evaluate.DIALS) | {"working_size": 32}
+    points = evaluate.curve(evaluate.PhotoSet("gray", [gray], [None], 1), pipe, 1, given, "tiny")
+    assert all(math.isfinite(point["rmse_to_gray"]) for point in points)
+
+
+def test_a_gray_set_is_told_before_any_other_is_colored(photos, tiny_folder, tmp_path, monkeypatch):
+    (tmp_path / "gray").mkdir()
+    Image.fromarray(data.camera()[:64, :64]).save(tmp_path / "gray/0.png")
+    monkeypatch.setattr(evaluate, "judge", lambda *args, **options: pytest.fail("photographs were colored"))
+    argv = ["--model", str(tiny_folder), "--data", str(photos / "many"), str(tmp_path / "gray")]
+    with pytest.raises(ColorizerError, match="^The photographs of gray are gray"):
+        evaluate.main([*argv, "--output_dir", str(tmp_path / "out")])
+
+
 def test_sheets_of_different_models_have_different_names():
     sources = ["fusion_compact", "runs/mine/model", "runs/other/model", "/a/x/model", "/b/x/model", "user/repo"]
     labels = [evaluate.file_label(source, sources) for source in sources]
     assert labels == ["fusion_compact", "mine--model", "other--model", "a--x--model", "b--x--model", "user--repo"]
     assert evaluate.file_label(".", ["."]) == "."
+    sources = ["a/model", "../a/model", "b/a/model"]
+    assert [evaluate.file_label(source, sources) for source in sources] == [
+        "a--model--1",
+        "a--model--2",
+        "b--a--model",
+    ]
 
 
 def test_the_limit_draws_the_same_photographs_every_time(photos):

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from colorizer import hub
+from colorizer import ColorizationPipeline, hub
 from colorizer.errors import ColorizerError
 from colorizer.models import Colorizer, create_model, list_models
 
@@ -394,6 +394,13 @@ def test_a_text_that_is_no_token(token, saved):
 
 def test_a_model_that_needs_no_token_asks_for_none(saved):
     assert hub.load_model(saved[1], token="").source == str(saved[1])
+
+
+def test_a_pipeline_asks_for_the_revision_with_the_token(saved):
+    with pytest.raises(ColorizerError, match=r"^A revision \('dev'\) means"):
+        ColorizationPipeline.from_pretrained(saved[1], revision="dev")
+    with pytest.raises(ColorizerError, match="^The token is empty or no token"):
+        ColorizationPipeline.from_pretrained("user/repo", token="hf_a b")
 
 
 def test_an_empty_revision(saved):

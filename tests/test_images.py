@@ -65,6 +65,8 @@ def exif_of(orientation=1):
         ExifTags.Base.ExposureTime: TiffImagePlugin.IFDRational(1, 125),
         ExifTags.Base.ExifImageWidth: WIDTH,
         ExifTags.Base.ColorSpace: 65535,
+        ExifTags.IFD.Interop: {1: "R03"},  # Adobe RGB
+        ExifTags.Base.Gamma: TiffImagePlugin.IFDRational(22, 10),
     }
     exif[ExifTags.IFD.GPSInfo] = {ExifTags.GPS.GPSLatitudeRef: "N", ExifTags.GPS.GPSLatitude: (47.0, 30.0, 1.5)}
     return exif
@@ -342,6 +344,15 @@ def test_orientation_of_16_bits(orientation):
     assert Photo.open(photo.encode()).pixels.shape == photo.pixels.shape
 
 
+@pytest.mark.parametrize("orientation", [0, 9, 65535])
+def test_an_orientation_that_is_none_changes_nothing(orientation):
+    photo = Photo.open(file_of(scene(4), "PNG", exif=exif_of(orientation).tobytes(), dpi=(200, 100)))
+    np.testing.assert_array_equal(np.dstack((photo.pixels, photo.alpha)), scene(4))
+    assert photo.dpi == pytest.approx((200, 100), rel=1e-3)
+    exif = opened(photo.encode()).getexif()
+    assert exif[ExifTags.Base.Make] == "Zeiss Ikon" and exif.get(ExifTags.Base.Orientation, 1) == 1
+
+
 def test_orientation_that_only_xmp_tells():
     xmp = XMP.replace(b'tiff:Orientation="1"', b'tiff:Orientation="6"').replace(
         b"<tiff:Orientation>1<", b"<tiff:Orientation>6<"
@@ -378,7 +389,7 @@ def test_metadata_round_trip(format, gray, tmp_path):
     assert details[ExifTags.Base.DateTimeOriginal] == "1936:05:04 12:00:00"
     assert float(details[ExifTags.Base.ExposureTime]) == pytest.approx(1 / 125)
     assert details[ExifTags.Base.ColorSpace] == 1
-    assert ExifTags.Base.ExifImageWidth not in details
+    assert not details.keys() & {ExifTags.Base.ExifImageWidth, ExifTags.IFD.Interop, ExifTags.Base.Gamma}
     assert [float(v) for v in exif.get_ifd(ExifTags.IFD.GPSInfo)[ExifTags.GPS.GPSLatitude]] == [47, 30, 1.5]
     assert exif.get(ExifTags.Base.Orientation, 1) == 1
     assert format == "TIFF" or ExifTags.Base.ImageWidth not in exif
@@ -420,6 +431,11 @@ def test_metadata_into_another_format(format, alpha):
 def test_resolution_turns_with_the_picture():
     data = file_of(scene(), "PNG", dpi=(200, 100), exif=exif_of(6))
     assert Photo.open(data).dpi == pytest.approx((100, 200), rel=1e-3)
+
+
+def test_a_resolution_in_centimeters():
+    data = tiff_of(scene(), photometric="rgb", resolution=(100, 50), resolutionunit="centimeter")
+    assert Photo.open(data).dpi == pytest.approx((254, 127))
 
 
 def exif_block(parts):
@@ -703,6 +719,8 @@ def test_the_same_photo_gives_the_same_file():
     photo = Photo(scene())
     for format in ("JPEG", "PNG", "TIFF", "WEBP"):
         assert photo.encode(format) == photo.encode(format)
+    profile = opened(photo.encode("PNG")).info["icc_profile"]
+    assert profile[24:36] == struct.pack(">6H", 2026, 1, 1, 0, 0, 0)  # when it was made: tomorrow's file is the same
 
 
 # Pillow's images
@@ -1034,6 +1052,16 @@ def test_quality():
         photo.encode("JPEG", quality=0)
     image = opened(photo.encode("JPEG"))
     assert image.layer[0][1:3] == image.layer[1][1:3] == (1, 1)  # full chroma
+    assert image.quantization == opened(file_of(photo.pixels, "JPEG", quality=95)).quantization
+
+
+@pytest.mark.parametrize("format", ["JPEG", pytest.param("AVIF", marks=needs_avif), "HEIF"])
+def test_colors_of_single_pixels_are_kept(format):
+    """Columns of red and blue, which half the chroma would make one purple."""
+    pixels = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
+    pixels[:, ::2, 0] = pixels[:, 1::2, 2] = 255
+    again = Photo.open(Photo(pixels).encode(format)).pixels
+    assert np.abs(again.astype(int) - pixels).mean() < 10
 
 
 def test_what_cannot_be_written_is_refused(tmp_path):
@@ -1084,6 +1112,19 @@ def test_an_interrupted_save_leaves_nothing(tmp_path, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         Photo(scene()).save(tmp_path / "x.png")
     assert not list(tmp_path.iterdir())
+
+
+def test_a_save_is_renamed_within_its_folder(tmp_path, monkeypatch):
+    """Not from a temporary folder, which may lie on another disk: from there it could not be."""
+    renamed, replace = [], os.replace
+
+    def watched(source, target):
+        renamed.append((Path(source).parent, target))
+        replace(source, target)
+
+    monkeypatch.setattr("os.replace", watched)
+    Photo(scene()).save(tmp_path / "x.png")
+    assert renamed == [(tmp_path, tmp_path / "x.png")] and Photo.open(tmp_path / "x.png").width == WIDTH
 
 
 def test_permissions_follow_the_umask(tmp_path):

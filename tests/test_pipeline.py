@@ -1,5 +1,7 @@
 """The pipeline: a photo in, a photo out. Exact colors come from tiny models that are defined here."""
 
+import dataclasses
+import math
 import threading
 
 import numpy as np
@@ -615,6 +617,13 @@ def test_regression_head(tiny_model):
     ab = pipe.model.eval()(coloring.lightness)
     assert coloring.prediction.shape[-1] * 4 == ab.shape[-1]
     assert coloring.render().pixels.shape == (90, 120, 3)
+    hinted = coloring.with_hints([Hint(60, 40, a=60, b=-50, radius=20)])
+    assert not torch.equal(hinted.prediction, coloring.prediction)
+    known = coloring.with_hints([])
+    known.prediction = torch.tensor([30.0, -20.0])[:, None, None].expand_as(coloring.prediction[0])[None]
+    lab = color.rgb_to_lab(torch.from_numpy(known.render(1, balance=0).pixels.copy()).permute(2, 0, 1) / 255)
+    place = (lab[0] - 60).abs().argmin()  # where both fit into the gamut
+    assert lab[1:].flatten(1)[:, place].tolist() == pytest.approx([30, -20], abs=2)
 
 
 # ------------------------------------------------------------------------------------------------------ hints
@@ -663,13 +672,15 @@ def test_hints_are_colors_of_the_result(gain, shown, tiny, monkeypatch):
         Hint(-1, 5, 0, 0),
         Hint(5, 90, 0, 0),
         Hint(120, 5, 0, 0),
-        Hint(float("nan"), 5, 0, 0),
         Hint(5, 5, 300, 0),
         Hint(5, 5, 0, 0, -1),
+        *(Hint(*[math.nan if i == place else 5 for i in range(5)]) for place in range(5)),
+        Hint(5, 5, 0, 0, math.inf),
     ],
 )
 def test_bad_hints(hint, tiny):
-    with pytest.raises(ColorizerError, match="[Hh]int"):
+    finite = all(math.isfinite(number) for number in dataclasses.astuple(hint))
+    with pytest.raises(ColorizerError, match="[Hh]int" if finite else "must be finite"):
         tiny.prepare(gray_photo(), 32).with_hints([hint])
 
 
@@ -768,6 +779,65 @@ def test_levels_are_stretched_where_they_have_faded():
     assert stretched(noise).std() < 0.2  # nothing is made of nothing
     together = stretched(torch.cat([full, 0.4 * full, nearly]))  # each by its own levels
     assert torch.equal(together, torch.cat([full, stretched(0.4 * full), stretched(nearly)]))
+
+
+def test_a_night_sky_with_a_moon_stays_dark():
+    """Of a subject too small to count the levels stay where they are, and do not jump when it is larger."""
+    torch.manual_seed(3)
+    for level in (2.0, 98.0):
+        sky = (level + 0.2 * torch.randn(1, 1, 96, 96)).clamp(0, 100)
+        sky[..., 40:44, 40:44] = 100 - level
+        seen = stretched(sky)
+        assert abs(seen.median() - level) < 4
+        assert (seen[..., 41, 41] - (100 - level)).abs() < 3
+    for contrast in (8.4, 8.6):  # about where MOST_STRETCHED ends
+        shades = torch.linspace(20, 20 + contrast, 64 * 64).reshape(1, 1, 64, 64)
+        assert stretched(shades).median() == pytest.approx(42.5, abs=1)
+
+
+def test_another_default_device_changes_nothing(tiny_model):
+    """As after torch.set_default_device("cuda") in a notebook; "meta" stands in for it."""
+    pipe = ColorizationPipeline(tiny_model, device="cpu")
+    photo = Photo.from_pil(Image.fromarray(data.coffee()[::4, ::4]).convert("RGBA"))
+    hint = Hint(20, 20, 30, 10)
+    wanted = pipe.prepare(photo, 32).with_hints([hint])
+    with torch.device("meta"):
+        coloring = pipe.prepare(photo, 32).with_hints([hint])
+        for options in ({}, {"max_side": 40}, {"colorfulness": 0}):
+            assert np.array_equal(coloring.render(**options).pixels, wanted.render(**options).pixels)
+
+
+def test_what_is_no_hint_and_no_size(tiny_model):
+    coloring = ColorizationPipeline(tiny_model, device="cpu").prepare(gray_photo(), 32)
+    for hint in ((1, 2, 3, 4), Hint("1", 0, 0, 0), Hint(1, 1, None, 0)):
+        with pytest.raises(ColorizerError, match=r"^Hints are given as Hint\(x, y, a, b, radius\), in numbers, not "):
+            coloring.with_hints([hint])
+    everywhere = coloring.with_hints([Hint(1, 1, 9, 9, radius=1e308)])
+    assert torch.equal(everywhere.prediction, coloring.with_hints([Hint(1, 1, 9, 9, radius=1000)]).prediction)
+    for size in (float("nan"), float("inf"), "40"):
+        with pytest.raises(ColorizerError, match="^max_side is a number of pixels"):
+            coloring.render(max_side=size)
+
+
+@pytest.mark.parametrize("domain", ["photos", "thumbnails"])
+def test_a_network_of_photos_sees_them_with_their_levels(tiny, monkeypatch, domain):
+    seen = []
+    logits = tiny.model.logits
+    monkeypatch.setattr(tiny.model, "domain", domain, raising=False)
+    monkeypatch.setattr(
+        tiny.model, "logits", lambda lightness, **more: seen.append(lightness) or logits(lightness, **more)
+    )
+    faded = Photo(90 + (np.asarray(gray_photo().pixels).astype(int) // 4).astype(np.uint8))
+    coloring = tiny.prepare(faded, 64)
+    assert not torch.equal(stretched(coloring.lightness), coloring.lightness)
+    wanted = stretched(coloring.lightness) if domain == "photos" else coloring.lightness
+    assert torch.equal(seen[0], wanted)
+
+
+def test_a_preview_of_another_size_is_another(tiny):
+    coloring = tiny.prepare(gray_photo(), 32)
+    for side in (50, 20, 50):
+        assert max(coloring.render(max_side=side).pixels.shape[:2]) == side
 
 
 def test_the_photo_keeps_the_lightness_that_has_faded():

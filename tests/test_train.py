@@ -33,7 +33,7 @@ from colorizer.pipeline import stretched
 from tests.conftest import TINY
 from train import views
 from train.card import write_card
-from train.data import NO_LABEL, Stream, batches_of, load_data, load_pictures
+from train.data import NO_LABEL, Stream, batches_of, load_data, load_photographs, read_picture, some
 from train.documents import draw_documents
 from train.losses import Objective, PatchCritic, RebalancedCrossEntropy, bin_prior, critic_loss
 from train.optimizers import make_optimizer
@@ -159,6 +159,7 @@ GOOD = {"model": {"name": "fusion"}, "train_data_dir": ["x"], "max_train_steps":
         ({"mixed_precision": "fp16", "objectives": {"mse": 1, "adversarial": 1}}, "adversarial objective needs"),
         ({"teacher": ["x"], "objectives": {"mse": 1}}, "is learned by rebalanced_cross_entropy"),
         ({"teacher_share": 2}, "teacher_share is a share"),
+        ({"resolutions": {0.0: 62}, "objectives": {"rebalanced_cross_entropy": 1}}, "multiples of 4"),
         ({"push_to_hub": True}, "push_to_hub needs hub_model_id"),
         ({"push_samples": True}, "push_samples needs push_to_hub"),
     ],
@@ -255,14 +256,33 @@ def test_cached_and_decoded_again_are_the_same(photos, accelerator):
     assert NO_LABEL not in cached.labels
 
 
+def test_photographs_that_are_drawn_are_all_that_is_decoded(photos, tmp_path, monkeypatch, capsys):
+    """What is left out is told, and why; what is not chosen costs no memory."""
+    folder = tmp_path / "mixed"
+    shutil.copytree(photos, folder)
+    names = sorted(path for path in folder.rglob("*") if path.is_file())
+    names[0].write_bytes(names[0].read_bytes()[:40])
+    names[1].write_bytes(b"no picture")
+    Image.new("RGB", (64, 20)).save(names[2])
+    whole = load_photographs(folder, 60, smallest=32)
+    told = f"{folder}: left out 2 that cannot be read and 1 of less than 32 pixels\n"
+    assert capsys.readouterr().out == told and len(whole.arrays) == len(names) - 3
+    decoded = []
+    monkeypatch.setattr("train.data.read_picture", lambda item: decoded.append(item.name) or read_picture(item))
+    chosen = load_photographs(folder, 60, smallest=32, choose=lambda items: items[3:5])
+    assert chosen.names == whole.names[3:5] and set(whole.names) & set(decoded) == set(chosen.names)
+    assert all(np.array_equal(*pair) for pair in zip(chosen.arrays, whole.arrays[3:5], strict=True))
+    assert capsys.readouterr().out == told
+
+
 def test_whole_pictures_for_the_judge(photos):
-    pictures = load_pictures([photos], short_side=60)
+    pictures = load_photographs(photos, 60, smallest=32)
     assert {array.shape for array in pictures.arrays} == {(60, 75, 3)}
     assert [pictures.classes[label] for label in pictures.labels[:9]] == ["skimage/astronaut"] * 8 + [
         "skimage/chelsea"
     ]
     with pytest.raises(ColorizerError, match="exist"):
-        load_pictures([photos / "missing"], 64)
+        load_photographs(photos / "missing", 64, smallest=32)
 
 
 def test_a_stream_goes_on_and_leaves_the_held_out(shards, accelerator):
@@ -281,6 +301,8 @@ def test_a_stream_goes_on_and_leaves_the_held_out(shards, accelerator):
     assert len(set(first)) <= size
     again = [bytes(item["rgb"].numpy().tobytes()) for item in itertools.islice(iter(stream), 2 * size)]
     assert first == again
+    indices = [item["index"] for item in itertools.islice(iter(stream), 2 * size)]
+    assert not set(indices[:size]) & set(indices[size:])  # and other views of them
     held_out = {bytes(rgb.numpy().tobytes()) for rgb in validation.rgb}
     assert not held_out & set(first)
 
@@ -399,6 +421,37 @@ def test_views_depend_on_seed_epoch_and_index_alone():
     alone = training_views({key: value[1:] for key, value in batch.items()}, draws[1:], 24)
     assert torch.allclose(views[1:], alone, atol=1e-6)
     assert 0 <= views.min() and views.max() <= 1
+
+
+def test_crops_lie_anywhere():
+    draws = draw(0, 0, torch.arange(600))
+    start, length = views.random_boxes(draws, torch.ones(600))
+    free = start / (1 - length).clamp(min=1e-6)
+    assert abs(np.corrcoef(free[:, 0], free[:, 1])[0, 1]) < 0.15
+    assert (free.std(0) > 0.2).all()
+
+
+def test_a_hint_is_the_mean_of_what_lies_below_it():
+    ab = 20 * torch.randn(1500, 2, 40, 40)
+    draws = draw(0, 0, torch.arange(1500))
+    hints = simulate_hints(ab, draws, share=1.0)
+    sides = set()
+    for picture, hint in zip(ab, hints, strict=True):
+        colors = hint[:2, hint[2] > 0].unique(dim=1)
+        if colors.shape[1] != 1:  # none, or of several hints
+            continue
+        patch = (hint[2] > 0).nonzero()
+        top, left = patch.min(0).values
+        bottom, right = patch.max(0).values + 1
+        assert len(patch) == (bottom - top) * (right - left)
+        assert torch.allclose(colors[:, 0], picture[:, top:bottom, left:right].mean((1, 2)), atol=1e-4)
+        sides |= {(bottom - top).item(), (right - left).item()}
+    assert {1, 3, 5, 7, 9} <= sides
+
+
+def test_a_choice_of_pictures_is_drawn():
+    assert some(100, 10, 0) == some(100, 10, 0) == sorted(some(100, 10, 0)) != some(100, 10, 1)
+    assert some(100, 10, 0) != list(range(10)) and some(100, None, 0) == some(100, 100, 0) == list(range(100))
 
 
 def test_hints_carry_the_color_below_them():
@@ -683,6 +736,37 @@ def test_objectives_of_ab_fall_as_they_should(name, small_network):
         assert ab.grad.isfinite().all()
         if start.any():
             assert loss((ab - ab.grad / ab.grad.norm()).detach()) < before
+
+
+def test_smooth_l1_is_linear_from_one_lab_unit_on():
+    """Half a square in units of 110 would weigh an error of 20 units four times one of 10."""
+    truth = torch.zeros(1, 2, 8, 8)
+    loss = Objective({"smooth_l1": 1.0})
+    half, one, ten, twenty = (
+        loss({"ab": torch.full_like(truth, error)}, {"ab": truth})[0].item() * 110 for error in (0.5, 1.0, 10.0, 20.0)
+    )
+    assert half == pytest.approx(0.5**2 / 2) and one == pytest.approx(0.5)
+    assert ten == pytest.approx(9.5) and twenty == pytest.approx(19.5)
+    rgb = torch.full((1, 3, 8, 8), 0.5)
+    far, near = (loss({"rgb": rgb + d}, {"rgb": rgb})[0].item() for d in (0.4, 0.2))
+    assert far - near == pytest.approx(0.2, rel=1e-5)
+
+
+def test_colorfulness_spoils_no_gradient_and_leaves_documents_gray():
+    """A view of one flat color has no slope there; the others learn on, and a document is not asked for color."""
+    lightness, truth = photo()
+    lightness = torch.cat([lightness, torch.full_like(lightness, 100.0)])
+    objective = Objective({"colorfulness": 1.0})
+    for drawn in (None, torch.tensor([False, True])):
+        ab = torch.cat([0.5 * truth, torch.zeros_like(truth)]).requires_grad_()
+        loss, _ = objective({"ab": ab}, {"lightness": lightness, "rgb": None, "drawn": drawn})
+        loss.backward()
+        assert ab.grad.isfinite().all() and ab.grad[0].any()
+    ab = torch.full_like(truth, 30.0).repeat(2, 1, 1, 1) * torch.rand(2, 1, *truth.shape[2:])
+    ab.requires_grad_()
+    lightness, drawn = torch.full((2, 1, *truth.shape[2:]), 60.0), torch.tensor([False, True])
+    objective({"ab": ab}, {"lightness": lightness, "drawn": drawn})[0].backward()
+    assert ab.grad[0].any() and not ab.grad[1].any()
 
 
 def test_labels_count_in_parts_as_in_one_batch():
@@ -1021,6 +1105,58 @@ def test_metrics_of_an_attempt_that_crashed_are_not_gone_on_with(photos, tmp_pat
     assert train(recipe_of(photos, output_dir=tmp_path))[0].get("loss") != 5
 
 
+def test_parts_of_a_step_have_the_gradient_of_the_whole(photos, tmp_path):
+    """Two times two pictures move the weights as four do; without batch norm, which sees its own part alone."""
+    moved = []
+    for parts in (1, 2):
+        recipe = recipe_of(
+            photos, output_dir=tmp_path / str(parts), train_batch_size=4 // parts, gradient_accumulation_steps=parts,
+            model="{name: fusion, embedder: test_vit, embedding: pooled, embedder_size: 64, width: 4, norm: none}",
+            optimizer="adam", objectives="{mse: 1}", aging=0, max_grad_norm="null", embedder_weights="none",
+        )  # fmt: skip
+        training = Training(recipe)
+        gradients = []
+        update = training.update
+        training.update = lambda adversary, t=training, found=gradients, update=update: (
+            found.extend(p.grad.clone() for p in t.model.parameters() if p.grad is not None) or update(adversary)
+        )
+        next(training.steps())
+        moved.append(torch.cat([gradient.flatten() for gradient in gradients]))
+    torch.testing.assert_close(*moved, rtol=1e-3, atol=1e-5 * moved[0].abs().max().item())
+
+
+def test_gradients_are_clipped_and_statistics_frozen(photos, tmp_path):
+    recipe = recipe_of(photos, output_dir=tmp_path, max_grad_norm=1e-4, freeze_norm_from=0.5, max_train_steps=2)
+    training = Training(recipe)
+    norms, statistics = [], []
+    step = training.optimizer.step
+
+    def stepped(*args, **options):
+        grads = [p.grad.flatten() for p in training.model.parameters() if p.grad is not None]
+        norms.append(torch.cat(grads).norm().item())
+        return step(*args, **options)
+
+    training.optimizer.step = stepped
+    steps = training.steps()
+    for _ in range(2):
+        next(steps)
+        training.progress.step += 1
+        statistics.append({k: v.clone() for k, v in training.model.state_dict().items() if "running_mean" in k})
+    assert norms == pytest.approx([1e-4] * 2, rel=2e-2)
+    assert statistics[0] and all(torch.equal(statistics[1][key], value) for key, value in statistics[0].items())
+
+
+def test_what_is_saved_are_the_averaged_weights(photos, tmp_path):
+    recipe = recipe_of(photos, output_dir=tmp_path, ema_decay=0.9, max_train_steps=4, learning_rate=0.01)
+    training = Training(recipe)
+    training.fit()
+    saved = load_file(tmp_path / "model/model.safetensors")
+    averaged, last = (dict(model.named_parameters()) for model in (training.averaged.module, training.model))
+    for name, weights in averaged.items():
+        assert torch.equal(saved[name], weights.half().to(saved[name].dtype)), name
+    assert not all(torch.equal(averaged[name], last[name]) for name in averaged)
+
+
 def test_a_loss_that_is_no_number_ends_the_run(photos, tmp_path):
     with pytest.raises(ColorizerError, match="The loss at step [0-9] is no number: lower learning_rate"):
         train(recipe_of(photos, output_dir=tmp_path, learning_rate=1e30, max_grad_norm="null"))
@@ -1066,7 +1202,7 @@ def test_pictures_are_read_as_photos_are(tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6  # to be turned by a quarter
     Image.fromarray(data.coffee()).resize((90, 60)).save(tmp_path / "phone.jpg", exif=exif)
-    (array,) = load_pictures([tmp_path], 60).arrays
+    (array,) = load_photographs(tmp_path, 60, smallest=32).arrays
     assert array.shape == (90, 60, 3)
 
 
@@ -1203,6 +1339,44 @@ def test_adversarial_phase_comes_late(photos, tmp_path, small_network):
         if number == 5:  # the critic has learned, and the colors have gone on meanwhile
             assert not all(torch.equal(a, b) for a, b in zip(before, training.model.parameters(), strict=True))
     assert seen == [(False, False)] * 4 + [(True, False)] * 2 + [(True, True)] * 2
+
+
+def test_a_dry_run_tries_the_critic_too(photos, tmp_path, monkeypatch):
+    """Which comes in the last part of the run, and takes the most memory."""
+    tried = []
+    learn = Training.learn
+
+    def learned(self, inputs, parts, adversary):
+        tried.append((inputs["lightness"].shape[-1], adversary))
+        return learn(self, inputs, parts, adversary)
+
+    monkeypatch.setattr(Training, "learn", learned)
+    recipe = recipe_of(
+        photos, output_dir=tmp_path, objectives="{mse: 1, adversarial: 0.1}", adversarial_from=0.75,
+        resolutions="{0.0: 32, 0.5: 64}", max_train_steps=40, critic_warmup_steps=2,
+    )  # fmt: skip
+    recipe.dry_run = True
+    Training(recipe).dry_run()
+    assert tried == [(32, None)] * 2 + [(64, None)] * 2 + [(64, "judges")] * 2
+
+
+@pytest.mark.parametrize("flag, name", [("DEEPSPEED", "DeepSpeed"), ("MEGATRON_LM", "Megatron-LM")])
+def test_launchers_that_it_does_not_run_under(photos, tmp_path, monkeypatch, flag, name):
+    monkeypatch.setenv(f"ACCELERATE_USE_{flag}", "true")
+    with pytest.raises(ColorizerError, match=f"^The trainer does not run under {name}: launch it with --multi_gpu"):
+        Training(recipe_of(photos, output_dir=tmp_path))
+
+
+def test_pictures_that_do_not_fit_on_the_device(photos, tmp_path, monkeypatch):
+    class Full(torch.Tensor):
+        def to(self, *args, **options):
+            raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr("train.data.torch.from_numpy", lambda array: torch.as_tensor(array).as_subclass(Full))
+    with pytest.raises(
+        ColorizerError, match="^The decoded pictures need 0.0 GB on each device, .* or give cache: ram"
+    ):
+        Training(recipe_of(photos, output_dir=tmp_path, cache="device"))
 
 
 def test_fine_tuning_starts_from_the_weights(photos, tmp_path, tiny_folder, tiny_model):

@@ -21,11 +21,12 @@ sys.path[0] = str(Path(__file__).resolve().parents[1])  # the repository, so tha
 import argparse  # noqa: E402
 import dataclasses  # noqa: E402
 import functools  # noqa: E402
+import glob  # noqa: E402
 import math  # noqa: E402
 import os  # noqa: E402
 import re  # noqa: E402
 import shutil  # noqa: E402
-from collections.abc import Callable, Sequence  # noqa: E402
+from collections.abc import Callable, Iterable, Sequence  # noqa: E402
 from typing import Any  # noqa: E402
 
 import torch  # noqa: E402
@@ -54,6 +55,7 @@ from train.runs import (  # noqa: E402
     saved_recipe,
     saved_rows,
     train,
+    without_place,
     write_json,
 )
 from train.sources import checksum, list_items  # noqa: E402
@@ -117,7 +119,7 @@ def ablation(name: str, shows: str, why: str, prediction: str, **more: Any) -> R
 # A squared or absolute error of ab in units of 110 is a hundred times smaller than a cross-entropy over 260 bins; so
 # weighted, color and labels pull at the embedder about as they do in the flagship.
 REGRESSION = {
-    "objectives": {"smooth_l1": 100.0, "labels": 0.1},
+    "objectives": {"mse": 66.65, "labels": 0.1},  # ab is divided by 127 there: half of (e / 110)^2, a hundredfold
     "defaults": {"working_size": 192, "temperature": None, "colorfulness": 1.0},
 }
 
@@ -505,11 +507,11 @@ def follows(saved: dict[str, Any], settings: dict[str, Any]) -> bool:
     return all(before[key] == value for key, value in wanted.items() if key not in FREE)
 
 
-def seeds_of(row: Row, output: Path) -> list[int]:
-    """The seeds that a row has folders of; [0] where there is none."""
-    names = [path.parent.name for path in output.glob(f"{row.name}*/{RUN_FILE}")]
-    found = [re.fullmatch(rf"{re.escape(row.name)}(?:-seed(\d+))?", name) for name in names]
-    return sorted(int(match[1] or 0) for match in found if match) or [0]
+def seeds_of(row: Row, output: Path, failed: Iterable[str] = ()) -> list[int]:
+    """The seeds that a row has folders of, or that are among the names of those that failed; [0] where none is."""
+    names = [path.parent.name for path in output.glob(f"{glob.escape(row.name)}*/{RUN_FILE}")]
+    found = [re.fullmatch(rf"{re.escape(row.name)}(?:-seed(\d+))?", name) for name in [*names, *failed]]
+    return sorted({int(match[1] or 0) for match in found if match}) or [0]
 
 
 def collect(
@@ -552,9 +554,9 @@ def collect(
     yours = {row["name"]: Row(**row) for row in kept if row and row["name"] not in ours}
     yours |= {row.name: row for row in chosen_rows(arguments) if row.name not in ours}  # what failed has left no file
     for row in [*ROWS, *yours.values()]:
-        for seed in seeds_of(row, output):
+        for seed in seeds_of(row, output, outcomes):
             folder = folder_of(row, seed, arguments)
-            entry = dataclasses.asdict(row) | {"seed": seed, "status": "not run"}
+            entry = dataclasses.asdict(row) | {"seed": seed, "status": "not run", "recipe": without_place(row.recipe)}
             saved = read_json(folder / RUN_FILE)
             if folder.name in outcomes:
                 entry |= {"status": "failed", "reason": outcomes[folder.name]}
@@ -566,8 +568,13 @@ def collect(
                 source, measured = str(folder / "model"), folder / "evaluation"
                 precision = PRECISION.get(saved["recipe"]["mixed_precision"], saved["recipe"]["mixed_precision"])
                 entry |= {"status": "trained", "machine": f"{saved['machine']}, {precision}"}
-                entry |= cost(load_model(source), arguments.resolution)
-                entry |= {key: figures_of_run(folder, saved_recipe(saved))[key] for key in ("images", "minutes")}
+                try:
+                    entry |= cost(load_model(source), arguments.resolution)
+                    entry |= {key: figures_of_run(folder, saved_recipe(saved))[key] for key in ("images", "minutes")}
+                except (ColorizerError, OSError) as error:  # a file is missing: the other rows are not lost by that
+                    entry |= {"status": "failed", "reason": f"{folder} is not whole: {error}"}
+                    add(folder.name, entry)
+                    continue
                 if is_measured(source, measured, arguments.working_size):
                     add(folder.name, entry, measured)
                     continue

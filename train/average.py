@@ -33,6 +33,8 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--output_dir", required=True, help="the folder that the mean is written to")
     arguments = parser.parse_args(argv)
     folder = Path(arguments.output_dir)
+    if (folder / CONFIG_FILE).exists():
+        raise ColorizerError(f"--output_dir: {folder} holds a model already; name another folder.")
     check_writable(folder)
     model = average(tqdm(arguments.models, "read", disable=None))
     make_folder(folder)

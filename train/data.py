@@ -9,6 +9,7 @@ from __future__ import annotations
 import concurrent.futures
 import dataclasses
 import hashlib
+import io
 import math
 import os
 import shutil
@@ -17,13 +18,13 @@ import tempfile
 import uuid
 import zlib
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
-from accelerate import Accelerator
+from accelerate import Accelerator, PartialState
 from accelerate.utils import broadcast_object_list
 from PIL import Image
 from torch import Tensor
@@ -225,7 +226,13 @@ def prepare_pictures(
     if recipe.cache != "none":
         cache = torch.from_numpy(rgb)
         if recipe.cache == "device":
-            cache = cache.to(accelerator.device)
+            try:
+                cache = cache.to(accelerator.device)
+            except torch.OutOfMemoryError:
+                raise ColorizerError(
+                    f"The decoded pictures need {cache.numel() / 1e9:.1f} GB on each device, and there is less: lower "
+                    "picture_size, or give cache: ram."
+                ) from None
     return Pictures(
         items,
         cache,
@@ -453,19 +460,41 @@ class Photographs:
     classes: list[str]
 
 
-def load_pictures(roots: Sequence[str | Path], short_side: int, min_class_size: int = 1) -> Photographs:
-    """All pictures below the folders `roots` that can be read, reduced to at most `short_side` pixels.
+def load_photographs(
+    root: str | Path, short_side: int, smallest: int, choose: Callable[[list[Item]], list[Item]] | None = None
+) -> Photographs:
+    """The pictures below a folder that can be read, reduced to at most `short_side` pixels.
 
-    Classes of fewer than `min_class_size` pictures count as none. Raises ColorizerError when there is no picture.
+    Those of less than `smallest` pixels each way are left out, and the main process says how many were, and why.
+    `choose` picks from what is left; the others are not decoded. Raises ColorizerError where nothing is left.
     """
-    items = list_items(roots)
+    items = list_items([root])
+    found, small, kept = len(items), 0, []
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
-        arrays = list(pool.map(partial(_reduced, short_side=short_side), items))
-    kept = [(item, array) for item, array in zip(items, arrays, strict=True) if array is not None]
+        if choose:
+            sides = list(pool.map(_short_side, items))
+            small = sum(side is not None and side < smallest for side in sides)
+            items = [item for item, side in zip(items, sides, strict=True) if side is not None and side >= smallest]
+            broken = found - small - len(items)
+            items = choose(items)
+        else:
+            broken = 0
+        for item, array in zip(items, pool.map(partial(_reduced, short_side=short_side), items), strict=True):
+            if array is None:
+                broken += 1
+            elif min(array.shape[:2]) < smallest:
+                small += 1
+            else:
+                kept.append((item, array))
     if not kept:
-        raise ColorizerError(f"None of the {len(items)} pictures in {', '.join(map(str, roots))} can be read.")
-    sizes = Counter(item.label for item, _ in kept if item.label is not None)
-    classes = sorted(label for label, size in sizes.items() if size >= min_class_size)
+        raise ColorizerError(
+            f"No photograph in {root} has {smallest} pixels or more each way."
+            if small
+            else f"None of the {found} pictures in {root} can be read."
+        )
+    if (broken or small) and PartialState().is_main_process:
+        print(f"{root}: left out {broken} that cannot be read and {small} of less than {smallest} pixels", flush=True)
+    classes = sorted({item.label for item, _ in kept} - {None})
     number = {label: i for i, label in enumerate(classes)}
     return Photographs(
         arrays=[array for _, array in kept],
@@ -473,6 +502,21 @@ def load_pictures(roots: Sequence[str | Path], short_side: int, min_class_size: 
         labels=[number.get(item.label, NO_LABEL) for item, _ in kept],
         classes=classes,
     )
+
+
+def _short_side(item: Item) -> int | None:
+    """Pixels of the shorter side, as the file's beginning says it; None where the picture cannot be read."""
+    try:
+        content = item.read()
+        if isinstance(content, np.ndarray):
+            return min(content.shape[:2])
+        with Image.open(io.BytesIO(content)) as image:
+            return min(image.size)
+    except ColorizerError:
+        return None
+    except Exception:  # Pillow does not know all that Photo reads, and raises what it likes
+        array = _reduced(item, short_side=1 << 30)
+        return None if array is None else min(array.shape[:2])
 
 
 def _reduced(item: Item, short_side: int) -> np.ndarray | None:

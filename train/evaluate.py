@@ -48,7 +48,7 @@ from colorizer.errors import ColorizerError  # noqa: E402
 from colorizer.models import Colorizer  # noqa: E402
 from colorizer.models.base import written_aside  # noqa: E402
 from colorizer.pipeline import ColorizationPipeline  # noqa: E402
-from train.data import load_pictures  # noqa: E402
+from train.data import load_photographs  # noqa: E402
 from train.losses import RebalancedCrossEntropy, bin_prior  # noqa: E402
 from train.runs import make_folder, run_script  # noqa: E402
 
@@ -144,6 +144,8 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
         value = getattr(arguments, name)
         if value is not None and value < least:
             raise ColorizerError(f"--{name} must be {least} or more, not {value}.")
+    if arguments.sheet_photos > MOST_SHOWN:
+        raise ColorizerError(f"--sheet_photos must be {MOST_SHOWN} or less, not {arguments.sheet_photos}.")
     for name in set(PLAIN) & set(arguments.model):
         raise ColorizerError(f"The table has its own row {name}: for the folder of that name give --model ./{name}.")
     if not all(abs(value) <= 128 for value in arguments.one_color or ()):
@@ -234,15 +236,13 @@ def read_sets(folders: list[str], short_side: int, limit: int | None) -> list[Ph
     state = PartialState()
     sets = []
     for name, folder in zip(names, folders, strict=True):
-        pictures = load_pictures([folder], short_side, min_class_size=1)
-        chosen = [i for i, array in enumerate(pictures.arrays) if min(array.shape[:2]) >= SMALLEST]
-        if not chosen:
-            raise ColorizerError(f"No photograph in {folder} has {SMALLEST} pixels or more each way.")
-        if limit:
-            chosen = random.Random(0).sample(chosen, min(limit, len(chosen)))
-        own = chosen[state.process_index :: state.num_processes]
+        drawn = (lambda items: random.Random(0).sample(items, min(limit, len(items)))) if limit else None
+        pictures = load_photographs(folder, short_side, SMALLEST, drawn)
+        own = range(state.process_index, len(pictures.arrays), state.num_processes)
         classes = [pictures.classes[pictures.labels[i]] if pictures.labels[i] >= 0 else None for i in own]
-        sets.append(PhotoSet(name, [pictures.arrays[i] for i in own], classes, len(chosen)))
+        sets.append(PhotoSet(name, [pictures.arrays[i] for i in own], classes, len(pictures.arrays)))
+        if mean_colorfulness(sets[-1].truths) < 1:
+            raise ColorizerError(f"The photographs of {name} are gray: there is no color to compare with.")
     return sets
 
 
@@ -298,8 +298,6 @@ def judge(
     """The rows of a set: gray, `one_color` (a, b) if given, every model and the truth. Writes the models' sheets."""
     truths = photos.truths
     wanted = mean_colorfulness(truths)
-    if wanted < 1:
-        raise ColorizerError(f"The photographs of {photos.name} are gray: there is no color to compare with.")
     rows, recognized, errors = {}, {}, {}
     true_features = features(truths, inception) if inception else None
 
@@ -330,7 +328,7 @@ def judge(
         if pipe.model.has_distribution:
             rows[source]["cross_entropy"] = float(np.mean(gathered(costs)))
         if sheet_photos:
-            relative = errors[source] / errors["gray"].clip(min=1e-6)
+            relative = errors[source] / errors["gray"].clip(min=1)  # of a gray photograph it would tell nothing
             sheet = contact_sheet(results, truths, relative, sheet_photos)
             save_sheet(sheet, output / f"{photos.name}-{file_label(source, list(pipes))}.jpg")
     add("truth", truths)
@@ -388,8 +386,11 @@ def measure(
 def figures(
     results: list[np.ndarray], truths: list[np.ndarray], gain: float = 1.0, ssim: bool = True
 ) -> tuple[dict, np.ndarray]:
-    """The figures of colorizer/metrics.py over the set, every photograph counting the same, at a gain on the chroma;
-    and the ab RMSE of each photograph. SSIM, by far the slowest, only if it is asked for."""
+    """The figures of colorizer/metrics.py over the set at a gain on the chroma, and the ab RMSE of each photograph.
+
+    Every photograph counts the same, but of AuC and the histogram distance, where every pixel does. SSIM, by far the
+    slowest, only if it is asked for.
+    """
     measures = {"colorfulness": [], "psnr": [], "mse": []} | ({"ssim": []} if ssim else {})
     counts = histogram = true_histogram = 0
     for result, truth in zip(results, truths, strict=True):
@@ -456,8 +457,8 @@ def curve(photos: PhotoSet, pipe: ColorizationPipeline, count: int, dials: dict,
     return [
         {
             dial: value,
-            "rmse_to_gray": (error[place] / error[-1]) ** 0.5 - 1,
-            "colorfulness_to_truth": color[place] / color[-1],
+            "rmse_to_gray": (error[place] / max(error[-1], 1e-9)) ** 0.5 - 1,  # the few drawn may all be gray
+            "colorfulness_to_truth": color[place] / max(color[-1], 1e-9),
             "histogram_distance": metrics.jensen_shannon_distance(histograms[place], histograms[-1]),
         }
         for place, value in enumerate(values)
@@ -596,6 +597,7 @@ def markdown(name: str, photographs: int, rows: dict[str, dict]) -> str:
 SIDE, GAP, LINE = 160, 8, 16  # pixels of a thumbnail, between photographs, of a line of text
 ACROSS = 4  # photographs in a row of a sheet
 EXTREMES = 8  # photographs in each of best, median, worst
+MOST_SHOWN = 1400  # drawn ones: a JPEG's side ends at 65,500 pixels
 
 
 def contact_sheet(
@@ -658,13 +660,17 @@ def thumbnail(rgb: np.ndarray) -> Image.Image:
 
 
 def file_label(source: str, sources: list[str]) -> str:
-    """A model's name in a file's: the last two parts of its path, or all of them where others end in the same."""
+    """A model's name in a file's: the last two parts of its path, or all of them where others end in the same, with
+    its number among the models where others' are the same still (`a` and `../a`)."""
 
     def parts(path: str) -> list[str]:
         return [part for part in path.split("/") if part not in ("", ".", "..")] or [path]
 
-    endings = [parts(other)[-2:] for other in sources]
-    return "--".join(parts(source)[-2:] if endings.count(parts(source)[-2:]) == 1 else parts(source))
+    own = parts(source)
+    if [parts(other)[-2:] for other in sources].count(own[-2:]) == 1:
+        return "--".join(own[-2:])
+    number = [f"{sources.index(source) + 1}"] if [parts(other) for other in sources].count(own) > 1 else []
+    return "--".join(own + number)
 
 
 # ------------------------------------------------------------------------------------------------------ small parts

@@ -41,9 +41,10 @@ from colorizer import metrics  # noqa: E402
 from colorizer.color import ab_bin_centers, rgb_to_lab  # noqa: E402
 from colorizer.errors import ColorizerError  # noqa: E402
 from colorizer.pipeline import Coloring, ColorizationPipeline, Hint, guide_maps, guided_band  # noqa: E402
-from train.data import load_pictures  # noqa: E402
+from train.data import load_photographs  # noqa: E402
 from train.evaluate import GAP, LINE, SIDE, SMALLEST, thumbnail, to_gray, to_tensor, versions, write  # noqa: E402
 from train.runs import make_folder, run_script  # noqa: E402
+from train.sources import Item  # noqa: E402
 from train.views import HINT_RADIUS  # noqa: E402
 
 # A photograph is broken by a vivid block where the truth has hardly any color, or by a cast.
@@ -172,13 +173,14 @@ def read_photos(folder: str, short_side: int, count: int) -> list[Truth]:
 
     ColorizerError where there is none of SMALLEST pixels or more each way, or where they are all gray.
     """
-    pictures = load_pictures([folder], short_side)
+
+    def drawn(items: list[Item]) -> list[Item]:
+        items = sorted(items, key=lambda item: item.name)
+        random.Random(0).shuffle(items)
+        return items[:count]
+
+    pictures = load_photographs(folder, short_side, SMALLEST, drawn)
     photos = [Truth(name, array) for name, array in zip(pictures.names, pictures.arrays, strict=True)]
-    photos = sorted((photo for photo in photos if min(photo.pixels.shape[:2]) >= SMALLEST), key=lambda p: p.name)
-    if not photos:
-        raise ColorizerError(f"No photograph in {folder} has {SMALLEST} pixels or more each way.")
-    random.Random(0).shuffle(photos)
-    photos = photos[:count]
     if np.mean([metrics.colorfulness(to_tensor(photo.pixels)).item() for photo in photos]) < 1:
         raise ColorizerError(f"The photographs of {folder} are gray: there is no color to compare with.")
     return photos
@@ -514,8 +516,8 @@ def middle_strip(height: int, width: int, aspect: float) -> tuple[slice, slice]:
 def edges(pipe: ColorizationPipeline, photos: list[Truth], output: Path) -> dict:
     """How much color spills over strong edges, as the error beside them, relative to gray's there and elsewhere.
 
-    The true colors, averaged over the places of the model's own grid and enlarged again, show what the way of
-    enlarging alone costs: bilinear as most colorizers do it, and guided by the lightness as the pipeline does.
+    The true colors, averaged over the places that the pipeline reads the model's at and enlarged again, show what the
+    way of enlarging alone costs: bilinear as most colorizers do it, and guided by the lightness as the pipeline does.
     """
     if not pipe.model.keeps_lightness:
         return {"says": f"The model {pipe.model.name} paints whole pictures; nothing is enlarged.", "rows": []}
@@ -525,7 +527,7 @@ def edges(pipe: ColorizationPipeline, photos: list[Truth], output: Path) -> dict
         coloring = pipe.prepare(Image.fromarray(photo.pixels))
         lab = rgb_to_lab(to_tensor(photo.pixels))
         lightness, truth = lab[:, :1], lab[:, 1:]
-        grid, size = coloring.prediction.shape[-2:], truth.shape[-2:]
+        grid, size = pipe._ab(coloring.prediction, 1.0, 0.0).shape[-2:], truth.shape[-2:]
         small, guide = (torch.nn.functional.adaptive_avg_pool2d(part, grid) for part in (truth, lightness))
         made = (
             torch.nn.functional.interpolate(small, size=size, mode="bilinear")[0],

@@ -98,7 +98,7 @@ class PerceptualLoss(nn.Module):
 
 class PatchCritic(nn.Module):
     """A PatchGAN critic (Isola et al. 2017, arXiv:1611.07004) with spectral norm (Miyato et al. 2018,
-    arXiv:1802.05957): scores each patch, of some 70 pixels a side, as real (high) or as colored (low)."""
+    arXiv:1802.05957): scores each patch, of 62 pixels a side, as real (high) or as colored (low)."""
 
     def __init__(self, width: int = 48) -> None:
         super().__init__()
@@ -179,9 +179,10 @@ class Objective(nn.Module):
             elif name == "l1":  # DDColor's pixel loss (arXiv:2212.11613), here on ab in units of 110
                 values[name] = functional.l1_loss(out["ab"].float() / AB_LIMIT, truth["ab"] / AB_LIMIT)
             elif name == "smooth_l1" and "rgb" in out:
-                values[name] = functional.smooth_l1_loss(rgb, truth["rgb"])
-            elif name == "smooth_l1":  # Zhang et al. 2017 (arXiv:1705.02999), on ab in units of 110
-                values[name] = functional.smooth_l1_loss(out["ab"].float() / AB_LIMIT, truth["ab"] / AB_LIMIT)
+                values[name] = functional.smooth_l1_loss(rgb, truth["rgb"], beta=1 / AB_LIMIT)
+            elif name == "smooth_l1":  # Zhang et al. 2017 (arXiv:1705.02999): squared below one Lab unit, then linear
+                ab, wanted = out["ab"].float() / AB_LIMIT, truth["ab"] / AB_LIMIT
+                values[name] = functional.smooth_l1_loss(ab, wanted, beta=1 / AB_LIMIT)
             elif name == "rebalanced_cross_entropy":
                 values[name] = self.cross_entropy(
                     out["logits"], truth["ab"], bins, truth.get("taught"), truth.get("drawn")
@@ -192,7 +193,8 @@ class Objective(nn.Module):
             elif name == "perceptual":
                 values[name] = self.perceptual(rgb, truth["rgb"])
             elif name == "colorfulness":  # DDColor (arXiv:2212.11613): 1 - CF / 100
-                values[name] = 1 - colorfulness(rgb).mean() / 100
+                lacking, drawn = 1 - colorfulness(rgb) / 100, truth.get("drawn")
+                values[name] = (lacking if drawn is None else lacking.masked_fill(drawn, 0)).mean()  # which stay gray
             elif name == "labels":  # Iizuka et al. 2016; pictures without a class count nothing
                 label = truth["label"]
                 sums = functional.cross_entropy(

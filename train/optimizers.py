@@ -15,8 +15,9 @@ def make_optimizer(trainee: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
 
     Muon (Jordan et al. 2024, kellerjordan.github.io/posts/muon) orthogonalizes the momentum of each weight matrix, a
     convolution's being flattened to one, and scales it to AdamW's usual step (Liu et al. 2025, arXiv:2502.16982), so
-    that one learning rate does for both; biases and norms are AdamW's. It does so in bfloat16 where the training is in
-    that, and in float32 elsewhere: there bfloat16 is likely to be emulated.
+    that one learning rate does for both. What is no such matrix (biases, norms, depthwise convolutions, sides of less
+    than 4) is timm's NAdamW's. It orthogonalizes in bfloat16 where the training is in that, and in float32 elsewhere:
+    there bfloat16 is likely to be emulated.
     """
     trained = [parameter for parameter in trainee.parameters() if parameter.requires_grad]
     if recipe.optimizer == "adam":

@@ -311,6 +311,11 @@ def _check(recipe: Recipe) -> None:
     )
 
     require(
+        not recipe.objectives.get("rebalanced_cross_entropy")
+        or all(isinstance(size, int) and size % 4 == 0 for size in recipe.resolutions.values()),
+        "rebalanced_cross_entropy needs resolutions that are multiples of 4, the pixels of a place of the prediction.",
+    )
+    require(
         not recipe.teacher or recipe.objectives.get("rebalanced_cross_entropy"),
         "What a teacher predicts is learned by rebalanced_cross_entropy: give that objective, or leave out teacher.",
     )

@@ -38,6 +38,7 @@ from accelerate.utils import (  # noqa: E402
     DataLoaderConfiguration,
     ProjectConfiguration,
     gather_object,
+    parse_flag_from_env,
     send_to_device,
     set_seed,
 )
@@ -372,10 +373,14 @@ class Training:
         processes, teachers = self.accelerator.num_processes, [digest_weights(teacher) for teacher in self.teachers]
         return describe_run(self.recipe, self.training.digest, processes, teachers)
 
+    def load_state(self, folder: Path) -> None:
+        # By the CPU: the optimizer keeps its step counts where they are loaded, and on a GPU it would wait for each.
+        self.accelerator.load_state(str(folder / STATE), map_location="cpu")
+
     def resume(self, folder: Path) -> None:
         changed = check_same_run(folder, self.describe(), self.is_sharded)
         check_same_sharding(folder, folder / STATE, self.is_sharded)
-        self.accelerator.load_state(str(folder / STATE))
+        self.load_state(folder)
         if self.accelerator.is_main_process:
             for aside in set_aside_later(self.output, self.progress.step):
                 print(f"a later checkpoint than that is now {aside.name}")
@@ -456,11 +461,10 @@ class Training:
         """Takes one optimizer step after the other; gives each one's loss and objectives."""
         batches = self.batches()
         while True:
-            yield self.take_step(batches, self.recipe.resolution_at(self.share))
+            yield self.take_step(batches, self.recipe.resolution_at(self.share), self.adversary())
 
-    def take_step(self, batches: Iterator, resolution: int) -> dict[str, Tensor]:
-        """One optimizer step on the next batches, at `resolution` pixels."""
-        adversary = self.adversary()
+    def take_step(self, batches: Iterator, resolution: int, adversary: str | None) -> dict[str, Tensor]:
+        """One optimizer step on the next batches, at `resolution` pixels, with that part of the critic's."""
         for group in self.optimizer.param_groups:
             group["lr"] = self.learning_rate()
         self.bare.freeze_norm = self.norm_is_frozen(self.progress.step)
@@ -939,15 +943,20 @@ class Training:
             print(f"not pushed: {error}", file=sys.stderr)
 
     def dry_run(self) -> None:
-        """Two steps at each resolution, a validation, a checkpoint; tells how long the run would take."""
+        """Two steps of each kind, a validation, a checkpoint; tells how long the run would take.
+
+        Steps differ by their resolution, and by the critic when it judges, which takes the most memory.
+        """
         self.say_what_runs()
         recipe, batches = self.recipe, self.batches()
-        ends = [*sorted(recipe.resolutions), 1.0]
+        judged_from = self.critic_comes_at / self.max_steps if self.critic else 1.0
         training = 0.0
-        for start_share, end_share in itertools.pairwise(ends):
+        for start_share, end_share in itertools.pairwise(sorted({*recipe.resolutions, judged_from, 1.0})):
+            resolution = recipe.resolutions[max(share for share in recipe.resolutions if share <= start_share)]
+            adversary = "judges" if start_share >= judged_from else None
             for _ in range(2):  # the first one of a kind is slow
                 start = time.perf_counter()
-                self.progress.add(self.take_step(batches, recipe.resolutions[start_share]))
+                self.progress.add(self.take_step(batches, resolution, adversary))
                 self.progress.step += 1
                 loss = float(self.progress.sums["loss"]) / self.progress.counts["loss"]  # waits for the GPU
                 seconds = time.perf_counter() - start
@@ -959,7 +968,7 @@ class Training:
         self.save(must=True)
         checkpoint = time.perf_counter() - start
         if self.is_sharded or self.checkpoint.exists():  # on other machines there is a part of one
-            self.accelerator.load_state(str(self.checkpoint / STATE))
+            self.load_state(self.checkpoint)
         if self.accelerator.is_main_process:
             load_model(str(self.checkpoint))
         total = (
@@ -983,6 +992,9 @@ def make_accelerator(recipe: Recipe, output: Path) -> Accelerator:
         tracker = recipe.report_to = "none"
     if tracker == "wandb" and importlib.util.find_spec("wandb") is None:
         raise ColorizerError("report_to: wandb needs the wandb library: pip install wandb.")
+    for name, flag in (("DeepSpeed", "ACCELERATE_USE_DEEPSPEED"), ("Megatron-LM", "ACCELERATE_USE_MEGATRON_LM")):
+        if parse_flag_from_env(flag):
+            raise ColorizerError(f"The trainer does not run under {name}: launch it with --multi_gpu, or by FSDP2.")
     accelerator = Accelerator(
         mixed_precision=recipe.mixed_precision,
         # Its default sampler cannot be resumed exactly.

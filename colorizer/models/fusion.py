@@ -147,7 +147,7 @@ class FusionColorizer(QuarterGridColorizer):
             x = block(fuse(torch.cat(parts, dim=1), told))
         x = self.head(x)
         if self.bins is None:
-            x = AB_LIMIT * torch.tanh(x)
+            x = AB_LIMIT * torch.tanh(x.float())
         return x[..., : -(-height // 4), : -(-width // 4)]
 
 

@@ -74,5 +74,5 @@ class FusionPaperColorizer(Colorizer):
         height, width = lightness.shape[-2:]
         x = self.encoder(pad_to_multiple(2 * lightness / 100 - 1, 8))
         tiled = vector[:, :, None, None].expand(-1, -1, *x.shape[-2:])
-        ab = 127 * self.decoder(self.fusion(torch.cat([x, tiled], dim=1)))
+        ab = 127 * self.decoder(self.fusion(torch.cat([x, tiled], dim=1))).float()
         return ab[..., :height, :width]

@@ -42,4 +42,4 @@ class LabCnn(Colorizer):
         self.refuse_hints(hints)
         height, width = lightness.shape[-2:]
         normalized = self.decoder(self.encoder(pad_to_multiple(lightness / 100, 8)))
-        return 255 * normalized[..., :height, :width] - 128
+        return 255 * normalized[..., :height, :width].float() - 128

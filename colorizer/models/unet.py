@@ -60,5 +60,5 @@ class UNetColorizer(QuarterGridColorizer):
             parts = [] if x is None else [x]
             parts += [maps[index] for index in self.encoder.map_indices(stride)]
             x = stage(torch.cat([resize(part, size) for part in parts], dim=1))
-        ab = AB_LIMIT * torch.tanh(self.head(x))
+        ab = AB_LIMIT * torch.tanh(self.head(x).float())
         return ab[..., : -(-height // 4), : -(-width // 4)]

@@ -26,7 +26,7 @@ class WallnerColorizer(Colorizer):
         self.refuse_hints(hints)
         height, width = lightness.shape[-2:]
         ab = self.decoder(self.encoder(pad_to_multiple(lightness / 50 - 1, 8)))
-        return self.ab_unit * ab[..., :height, :width]
+        return self.ab_unit * ab[..., :height, :width].float()
 
 
 @register_model("alpha")

@@ -169,6 +169,12 @@ def test_private_needs_the_token(loopback, files, monkeypatch):
     assert "private" in refusal(hub.load_model, REPO, token=False)
 
 
+def test_push_without_a_token_takes_none_from_the_environment(loopback, folder, monkeypatch):
+    monkeypatch.setenv("HF_TOKEN", TOKEN)
+    assert "needs a token" in refusal(hub.push, folder, REPO, token=False)
+    assert not loopback.requests
+
+
 def test_the_token_goes_to_the_hub_alone(loopback, folder):
     hub.push(folder, REPO, token=TOKEN, private=True)
     hub.load_model(REPO, token=TOKEN)
@@ -247,7 +253,7 @@ def test_a_lie_is_not_kept(loopback, files, lie, says):
 # ------------------------------------------------------------------------------------------------------ Hub down
 
 
-@pytest.mark.parametrize("trouble", ["dead", "portal", "error", "offline", "silent"])
+@pytest.mark.parametrize("trouble", ["dead", "portal", 503, 429, 408, "offline", "silent"])
 def test_hub_down(loopback, files, trouble, monkeypatch, caplog):
     """What was fetched before serves, and the log says why; anything else is refused within seconds."""
     import huggingface_hub.constants
@@ -259,8 +265,8 @@ def test_hub_down(loopback, files, trouble, monkeypatch, caplog):
         loopback.die()
     elif trouble == "portal":
         loopback.lie = "portal"
-    elif trouble == "error":
-        loopback.fail = [(503, "/api/models/")] * 3
+    elif isinstance(trouble, int):
+        loopback.fail = [(trouble, "/api/models/")] * 3
     elif trouble == "offline":
         monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
     else:  # a Hub that takes the call and does not answer
@@ -273,6 +279,18 @@ def test_hub_down(loopback, files, trouble, monkeypatch, caplog):
     assert len(warned) == (0 if trouble == "offline" else 2)
     assert all("is used as it was fetched before" in message for message in warned)
     assert "tester/other was not fetched before" in refusal(hub.load_model, "tester/other")
+
+
+def test_hub_down_and_another_revision(loopback, files):
+    """Each name stands for the commit that it stood for when it was fetched; one that was not, for none."""
+    shas = {branch: loopback.add(REPO, files, branch) for branch in ("main", "dev", "new")}
+    for branch in ("dev", "main"):
+        hub.load_model(REPO, revision=branch)
+    loopback.die()
+    for branch in ("dev", "main"):
+        assert hub.load_model(REPO, revision=branch).source == f"{REPO} @ {shas[branch][:7]}"
+    for revision in ("new", shas["new"]):
+        assert "not fetched before" in refusal(hub.load_model, REPO, revision=revision)
 
 
 def test_an_update_that_did_not_arrive(loopback, files, monkeypatch):

@@ -470,7 +470,7 @@ def test_two_visitors_use_two_models(open_page, ladder):
     choose(two, "two_stage")
     two.locator("#model", has_text="tiny pictures").wait_for()
     for page, name in ((one, "fusion_compact"), (two, "two_stage"), (one, "fusion_compact")):
-        page.get_by_label("Color the example: moon").click()
+        page.get_by_label("Color the example: rocket").click()
         wait_for_result(page, f"by {name} (bundled)")
     ask_for_new_photo(two)
     choose(two, "fusion_compact")  # the photo that is still shown is colored again, and the next can be given
@@ -534,7 +534,7 @@ def test_a_bad_upload_is_told_and_the_result_stays(open_page, tmp_path, capfd):
     bad = tmp_path / "letter.jpg"
     bad.write_text("Dear Sir or Madam")
     page = open_page()
-    page.get_by_label("Color the example: moon").click()
+    page.get_by_label("Color the example: rocket").click()
     wait_for_result(page)
     before = shown(page)
     ask_for_new_photo(page)

@@ -230,7 +230,7 @@ def test_a_file_that_is_no_picture_is_told_in_one_sentence(server, tmp_path, cap
 def test_more_than_fifty_megapixels_are_refused(server, tmp_path, capfd):
     path = tmp_path / "wall.png"
     Image.new("1", (8000, 6300)).save(path)
-    with pytest.raises(AppError, match="50"):
+    with pytest.raises(AppError, match="50 is the limit: reduce the picture$"):  # a visitor can raise none
         server.predict(handle_file(path), api_name="/colorize")
     assert "Traceback" not in capfd.readouterr().err
 
@@ -259,6 +259,14 @@ def test_the_preview_is_small_and_the_download_is_not(tmp_path):
     path = download(page, shown["state"])
     assert Path(path).name == "wide.color.png"
     assert Image.open(path).size == (2600, 1300)
+
+
+def test_a_photo_after_a_gray_one_has_color_again(page, jpeg):
+    shown = events(page)["color"](str(jpeg), 0, 0.4, 0.2, 96, app.MAIN, app.MAIN, None)
+    sliders = {part.label: update for part, update in shown.items() if isinstance(part, app.gr.Slider)}
+    assert sliders["Colorfulness"]["value"] > 0
+    session = outputs(page, "color", str(jpeg), 0.5, 0.4, 0.2, 96, app.MAIN, app.MAIN, None)["state"]
+    assert session.dials == (0.5, 0.4, 0.2)  # other dials stay
 
 
 def test_dials_answer_without_the_network(jpeg, monkeypatch):

@@ -530,6 +530,121 @@ def test_clipboard(open_page, address):
     wait_for_result(page, "512 × 512")
 
 
+# A photo of 64 x 48 pixels as a browser has it when it is dropped or pasted.
+GIVE = """async ([selector, type, name, kind]) => {
+    const canvas = Object.assign(document.createElement('canvas'), {width: 64, height: 48});
+    canvas.getContext('2d').fillRect(9, 9, 30, 20);
+    const picture = await new Promise((done) => canvas.toBlob(done, 'image/png'));
+    const files = new DataTransfer();
+    if (name) files.items.add(new File([picture], name, {type: kind}));
+    const told = {bubbles: true, cancelable: true, clipboardData: files, dataTransfer: files};
+    const event = type == 'paste' ? new ClipboardEvent(type, told) : new DragEvent(type, told);
+    document.querySelector(selector).dispatchEvent(event);
+    return event.defaultPrevented;
+}"""
+
+
+def test_the_next_photo_is_dropped_on_the_result_or_pasted_anywhere(open_page):
+    """What the page does not take there, the browser would open in its place."""
+    page = open_page()
+    for selector, kind in (("#heading", "drop"), ("#compare", "drop"), ("#facts", "paste")):
+        page.get_by_label("Color the example: coffee").click()
+        wait_for_result(page, "600 × 400")
+        assert page.evaluate(GIVE, [selector, kind, "next.png", "image/png"])
+        wait_for_result(page, "64 × 48")
+    assert page.evaluate(GIVE, ["#compare", "dragover", "next.png", "image/png"])
+    page.evaluate(GIVE, ["#facts", "paste", None, None])
+    page.locator("#notice", has_text="no picture on the clipboard").wait_for()
+    page.evaluate("() => { Promise.reject(new DOMException('Requested device not found', 'NotFoundError')); }")
+    page.locator("#notice", has_text="There is no camera here").wait_for()
+    page.get_by_label("Color the example: coffee").click()
+    wait_for_result(page, "600 × 400")
+    assert not page.locator("#notice").is_visible()
+
+
+def test_a_photo_of_a_kind_that_the_browser_does_not_know(open_page):
+    """As iPhones' photos are on many systems: the page tells the kind by the name, in all ways to give one."""
+    page = open_page()
+    for selector in ("#photo button", "#heading"):
+        assert page.evaluate(GIVE, [selector, "drop", "IMG_2.HEIC", ""])
+        wait_for_result(page, "64 × 48")  # the server looks into the file
+        page.get_by_label("Color the example: coffee").click()
+        wait_for_result(page, "600 × 400")
+        ask_for_new_photo(page)
+    assert page.locator(".toast-body").count() == 0
+
+
+def test_what_is_shown_rests_while_another_photo_is_on_its_way(open_page, jpeg):
+    page = open_page()
+    page.get_by_label("Color the example: coffee").click()
+    wait_for_result(page)
+    page.evaluate(
+        """() => {
+            window.rested = 0;
+            new MutationObserver(() => window.rested += document.querySelector('#result').inert)
+                .observe(document.querySelector('#result'), {attributes: true});
+        }"""
+    )
+    ask_for_new_photo(page)
+    upload(page, jpeg)
+    wait_for_result(page, "2400 × 1600")
+    assert page.evaluate("window.rested") > 0
+    page.wait_for_function("!document.querySelector('#result').inert")
+    page.evaluate(
+        """() => {
+            window.busy = 0;
+            const button = document.querySelector('#download');
+            new MutationObserver(() => window.busy += button.ariaBusy == 'true').observe(button, {attributes: true});
+        }"""
+    )
+    with page.expect_download():
+        page.locator("#download").click()
+    assert page.evaluate("window.busy") > 0
+    page.wait_for_function("document.querySelector('#download').ariaBusy != 'true'")
+
+
+@pytest.mark.parametrize("size", ["desktop", "phone"])
+def test_the_page_scrolls_over_the_pictures(open_page, size):
+    page = open_page(**(DESKTOP if size == "desktop" else PHONE))
+    page.get_by_label("Color the example: astronaut").click()
+    wait_for_result(page)
+    page.wait_for_timeout(800)  # the page shows the result
+    page.evaluate("window.scrollTo(0, 0)")
+    box = page.locator("#compare").bounding_box()
+    x, y = box["x"] + 40, box["y"] + 150
+    if size == "desktop":
+        page.mouse.move(x, y)
+        page.mouse.wheel(0, 60)
+    else:
+        finger = page.context.new_cdp_session(page)
+        for step in range(9):
+            kind = "touchMove" if step else "touchStart"
+            points = [{"x": x, "y": y - 15 * step}]
+            finger.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+        finger.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
+    page.wait_for_function("window.scrollY > 20")
+    transform = "(image) => getComputedStyle(image).transform"
+    assert page.locator("#compare img").first.evaluate(transform) in ("none", "matrix(1, 0, 0, 1, 0, 0)")
+
+
+def test_the_menu_leaves_with_the_focus(open_page, ladder):
+    page = open_page(ladder)
+    page.locator("#menu input").focus()
+    page.get_by_role("option").first.wait_for()
+    page.keyboard.press("Tab")
+    page.wait_for_function(
+        "[...document.querySelectorAll('[role=option]')].every((option) => !option.getClientRects().length)"
+    )
+
+
+def test_the_colors_that_a_photo_came_with_are_told(open_page, tmp_path):
+    path = tmp_path / "color.png"
+    Image.fromarray(data.coffee()).save(path)
+    page = open_page()
+    upload(page, path)
+    wait_for_result(page, "the colors that it came with were set aside")
+
+
 def test_a_bad_upload_is_told_and_the_result_stays(open_page, tmp_path, capfd):
     bad = tmp_path / "letter.jpg"
     bad.write_text("Dear Sir or Madam")

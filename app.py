@@ -501,7 +501,7 @@ AT_START = f"""() => {{
         input.dispatchEvent(new Event('change', {{bubbles: true}}));
     }};
     document.addEventListener('change', (event) => {{
-        const files = event.target.matches('#photo input[type=file]') ? [...event.target.files] : [];
+        const files = event.target.matches?.('#photo input[type=file]') ? [...event.target.files] : [];
         if (!files.length || typed(files[0]) === files[0]) return;
         event.stopImmediatePropagation();
         give(files);
@@ -510,7 +510,7 @@ AT_START = f"""() => {{
         if (event.dataTransfer.types.includes('Files')) event.preventDefault();
     }});
     window.addEventListener('drop', (event) => {{
-        const files = [...event.dataTransfer.files], own = event.target.closest('#photo');
+        const files = [...event.dataTransfer.files], own = event.target.closest?.('#photo');
         if (!files.length) return;
         event.preventDefault();  // the browser would leave the page for it
         if (own && files.length == 1 && typed(files[0]) === files[0]) return;
@@ -519,7 +519,7 @@ AT_START = f"""() => {{
         give(files);
     }}, true);
     document.addEventListener('paste', (event) => {{
-        if (event.target.closest('input, textarea')) return;
+        if (event.target.closest?.('input, textarea')) return;
         const files = [...event.clipboardData.files];
         if (!files.length) return notice('There is no picture on the clipboard.');
         event.preventDefault();

@@ -32,5 +32,5 @@ clean:
 # One environment for everything; made again when what it should hold changes.
 $(VENV)/.installed: requirements.txt pyproject.toml
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt -e ".[app,train,heic,docs,test]"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt -e ".[app,train,docs,test]"
 	touch $@

@@ -112,7 +112,7 @@ class Studio:
         """(label, choice) of the model that runs and of the other bundled ones."""
         pipeline = self.pipeline
         name = pipeline.model.source.removesuffix(" (bundled)")
-        purpose = purpose_of(pipeline.model.domain, pipeline.model.defaults["working_size"])
+        purpose = purpose_of(name, pipeline.model.domain, pipeline.model.defaults["working_size"])
         others = [(f"{other} — {purpose}", other) for other, purpose in self.bundled.items() if other != name]
         return [(f"{name} — {purpose} (default)", MAIN), *others]
 
@@ -122,7 +122,7 @@ class Studio:
         if pipeline is self.pipeline and self.status != self.model_name:
             return self.status
         model = pipeline.model
-        purpose = purpose_of(model.domain, model.defaults["working_size"])
+        purpose = purpose_of(model.name, model.domain, model.defaults["working_size"])
         return NOTES.get(model.name) or NOTES.get(purpose.partition(",")[0], "")
 
     def fetch(self) -> None:
@@ -146,14 +146,15 @@ def bundled_colorizers() -> dict[str, str]:
         config = hub.bundled_config(name)
         cls = model_class(config["model"])
         if cls.kind == "colorizer":
-            purpose = purpose_of(cls.domain, config["defaults"]["working_size"])
-            found.append((name, PURPOSES.get(name, purpose)))
+            found.append((name, purpose_of(name, cls.domain, config["defaults"]["working_size"])))
     order = ("photos", "thumbnails", "digits")
     return dict(sorted(found, key=lambda item: (order.index(item[1].partition(",")[0]), item[0])))
 
 
-def purpose_of(domain: str, working_size: int) -> str:
+def purpose_of(name: str, domain: str, working_size: int) -> str:
     """What a model is for, as the menu says it; a network of thumbnails that sees larger pictures colors photos."""
+    if name in PURPOSES:
+        return PURPOSES[name]
     if domain == "thumbnails":
         return f"thumbnails, {working_size} px" if working_size <= 64 else "photos"
     return domain
@@ -479,7 +480,10 @@ AT_START = f"""() => {{
         if (!dial.matches('input[type=range]') || !/^(Arrow|Page|Home|End)/.test(event.key)) return;
         dial.dispatchEvent(new PointerEvent('pointerup', {{bubbles: true}}));
     }});
-    const notice = (text) => {{ document.querySelector('#notice').textContent = text; }};
+    const notice = (text, isKept = false) => {{  // until the next photo, or the one after it
+        document.querySelector('#notice').textContent = text;
+        document.querySelector('#notice').toggleAttribute('data-kept', isKept);
+    }};
 
     // A photo can be dropped and pasted anywhere. Some systems tell the browser no kind for some of these files, and
     // gradio would refuse them.
@@ -490,11 +494,12 @@ AT_START = f"""() => {{
     }};
     const give = (files, tries = 20) => {{
         const input = document.querySelector('#photo input[type=file]');
-        if (!input) {{  // the camera is in its place
-            document.querySelector('#photo .source-selection button')?.click();
-            return tries && setTimeout(give, 100, files, tries - 1);
+        if (window.isGiven || !(input || tries)) return notice('Another photo is on its way: give this one again.');
+        if (!input) {{  // the clipboard is in its place, or a file that is being uploaded
+            if (tries == 20) document.querySelector('#photo .source-selection button')?.click();
+            return setTimeout(give, 100, files, tries - 1);
         }}
-        notice(files.length > 1 ? `One photo at a time: this is ${{files[0].name}}.` : '');
+        notice(files.length > 1 ? `One photo at a time: this is ${{files[0].name}}.` : '', true);
         const one = new DataTransfer();
         one.items.add(typed(files[0]));
         input.files = one.files;
@@ -502,18 +507,21 @@ AT_START = f"""() => {{
     }};
     document.addEventListener('change', (event) => {{
         const files = event.target.matches?.('#photo input[type=file]') ? [...event.target.files] : [];
-        if (!files.length || typed(files[0]) === files[0]) return;
+        if (!files.length || !window.isGiven && typed(files[0]) === files[0]) return;
         event.stopImmediatePropagation();
         give(files);
     }}, true);
+    let isOurs = false;  // the browser takes an example's picture that is dragged for a file, too
+    window.addEventListener('dragstart', () => {{ isOurs = true; }});
+    window.addEventListener('dragend', () => {{ isOurs = false; }});
     window.addEventListener('dragover', (event) => {{
-        if (event.dataTransfer.types.includes('Files')) event.preventDefault();
+        if (event.dataTransfer.types.includes('Files') && !isOurs) event.preventDefault();
     }});
     window.addEventListener('drop', (event) => {{
         const files = [...event.dataTransfer.files], own = event.target.closest?.('#photo');
-        if (!files.length) return;
+        if (!files.length || isOurs) return;
         event.preventDefault();  // the browser would leave the page for it
-        if (own && files.length == 1 && typed(files[0]) === files[0]) return;
+        if (own && !window.isGiven && files.length == 1 && typed(files[0]) === files[0]) return;
         event.stopPropagation();
         if (own) event.target.dispatchEvent(new DragEvent('dragleave', {{bubbles: true}}));
         give(files);
@@ -525,15 +533,21 @@ AT_START = f"""() => {{
         event.preventDefault();
         give(files);
     }});
+    let asked = '';  // for what: the clipboard or the camera
+    document.addEventListener('click', (event) => {{
+        asked = event.target.closest?.('#photo .source-selection button')?.ariaLabel ?? asked;
+    }}, true);
     window.addEventListener('unhandledrejection', (event) => {{
-        const {{name, message}} = event.reason ?? {{}}, isClipboard = /clipboard/i.test(message);
         const said = {{
-            NotFoundError: 'There is no camera here: choose a photo instead.',
-            NotReadableError: 'The camera is in use by another program.',
-            NotAllowedError: isClipboard
-                ? 'The browser does not let this page read the clipboard: press Ctrl+V instead.'
-                : 'The browser does not let this page use the camera.',
-        }}[name];
+            camera: {{
+                NotFoundError: 'There is no camera here: choose a photo instead.',
+                NotReadableError: 'The camera is in use by another program.',
+                NotAllowedError: 'The browser does not let this page use the camera.',
+            }},
+            clipboard: {{
+                NotAllowedError: 'The browser does not let this page read the clipboard: press Ctrl+V instead.',
+            }},
+        }}[/camera|clipboard/.exec(asked)?.[0]]?.[event.reason?.name];
         if (!said) return;
         event.preventDefault();
         notice(said);
@@ -542,7 +556,7 @@ AT_START = f"""() => {{
     // Over the pictures a wheel and a finger move the page, until two fingers or the Ctrl key have enlarged them.
     const isWhole = (event) => {{
         const pictures = event.target.closest?.('#compare');
-        if (!pictures || document.fullscreenElement) return false;
+        if (!pictures || pictures.classList.contains('fullscreen')) return false;
         const transform = getComputedStyle(pictures.querySelector('img') ?? pictures).transform;
         return transform == 'none' || transform == 'matrix(1, 0, 0, 1, 0, 0)';
     }};
@@ -555,11 +569,16 @@ AT_START = f"""() => {{
 }}"""
 # While another photo is on its way, what belongs to the one that is shown must not be taken for its.
 WAIT = """() => {
-    document.querySelector('#notice').textContent = '';
+    const notice = document.querySelector('#notice');
+    if (notice.hasAttribute('data-kept')) notice.removeAttribute('data-kept');
+    else notice.textContent = '';
     document.querySelectorAll('.toast-close').forEach((button) => button.click());
     document.querySelector('#result')?.setAttribute('inert', '');
 }"""
 GO_ON = "() => document.querySelector('#result')?.removeAttribute('inert')"
+# Of photos that are given, one alone is on its way: gradio drops the next without a word.
+GIVEN = WAIT.replace("{", "{ window.isGiven = true;", 1)
+TAKEN = "() => { window.isGiven = false; }"
 # The handle between the pictures is moved as a mouse would.
 SHOW_RESULT = """() => {
     const moveByKeys = (pictures, handle) => {
@@ -591,6 +610,8 @@ SHOW_RESULT = """() => {
         document.querySelector('#result')?.scrollIntoView({behavior: 'smooth', block: 'nearest'});
     };
     document.querySelector('#result')?.removeAttribute('inert');
+    if (document.querySelector('#photo video'))  // behind the result the camera would go on
+        document.querySelector('#photo .source-selection button').click();
     show(100);
 }"""
 # A photo that was colored anew may be above what the window shows.
@@ -697,11 +718,13 @@ def build_app(studio: Studio | None = None) -> gr.Blocks:
         with told(""):
             pipeline = studio.pipeline_of(choice)
         dials, updates = (colorfulness, temperature, balance, working_size), {}
-        is_anothers = dials_of != choice or (session and session.choice == choice and session.pipeline is not pipeline)
-        if is_anothers or not colorfulness:
+        if dials_of != choice or (session and session.choice == choice and session.pipeline is not pipeline):
             # The dials on the page are another model's: the menu has just been turned, or a fetched model has taken
-            # over since the last photo. Or that one was turned to gray, which nobody wants of the next.
+            # over since the last photo.
             dials, updates = dial_defaults(pipeline.model), updates_for(pipeline.model)
+        elif not colorfulness:  # the last photo was turned to gray, which nobody wants of the next
+            dials = (dial_defaults(pipeline.model)[0], *dials[1:])
+            updates = {colorfulness_dial: gr.update(value=dials[0])}
         return colored(path, *dials, choice, session, pipeline) | updates
 
     def colored(
@@ -983,10 +1006,17 @@ def build_app(studio: Studio | None = None) -> gr.Blocks:
         private = {"api_visibility": "private"}
 
         # Before the others, which it would wait for.
-        gr.on([photo_input.upload, photograph_row.click, digit_row.click], js=WAIT, **private)
+        photo_input.upload(js=GIVEN, **private)
+        gr.on([photograph_row.click, digit_row.click], js=WAIT, **private)
         given = photo_input.upload(
-            color, [photo_input, *dials], new_result, show_progress_on=photo_input, **ONE_AT_A_TIME, **private
+            color,
+            [photo_input, *dials],
+            new_result,
+            show_progress_on=[photo_input, compare],
+            **ONE_AT_A_TIME,
+            **private,
         )
+        given.then(js=TAKEN, **private)
         picked = [
             row.click(
                 function,

@@ -308,7 +308,7 @@ class ColorizationPipeline:
         if hints and not self.model.accepts_hints:
             raise ColorizerError(f"The model {self.model.name} takes no color hints; leave them out.")
         for hint in hints:
-            if not isinstance(hint, Hint) or not all(isinstance(n, numbers.Real) for n in dataclasses.astuple(hint)):
+            if not (isinstance(hint, Hint) and all(map(_is_number, dataclasses.astuple(hint)))):
                 raise ColorizerError(f"Hints are given as Hint(x, y, a, b, radius), in numbers, not {hint!r}.")
             if not all(math.isfinite(value) for value in dataclasses.astuple(hint)):
                 raise ColorizerError(f"A hint's numbers must be finite, not {hint}.")
@@ -752,6 +752,15 @@ def _patch(center: float, radius: float, cells: int, pixels: int) -> slice:
     first = min(own, math.ceil(middle - radius * scale - 0.5))
     last = max(own, math.floor(middle + radius * scale - 0.5))
     return slice(max(0, first), min(cells, last + 1))
+
+
+def _is_number(value) -> bool:
+    """Whether it is a number, also one of numpy's or torch's."""
+    try:
+        float(value)
+        return not isinstance(value, str)
+    except (TypeError, ValueError):
+        return False
 
 
 def _photo(source) -> Photo:

@@ -265,6 +265,7 @@ def test_a_photo_after_a_gray_one_has_color_again(page, jpeg):
     shown = events(page)["color"](str(jpeg), 0, 0.4, 0.2, 96, app.MAIN, app.MAIN, None)
     sliders = {part.label: update for part, update in shown.items() if isinstance(part, app.gr.Slider)}
     assert sliders["Colorfulness"]["value"] > 0
+    assert next(value for part, value in shown.items() if isinstance(part, app.gr.State)).dials[1:] == (0.4, 0.2)
     session = outputs(page, "color", str(jpeg), 0.5, 0.4, 0.2, 96, app.MAIN, app.MAIN, None)["state"]
     assert session.dials == (0.5, 0.4, 0.2)  # other dials stay
 

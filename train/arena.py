@@ -571,8 +571,9 @@ def collect(
                 try:
                     entry |= cost(load_model(source), arguments.resolution)
                     entry |= {key: figures_of_run(folder, saved_recipe(saved))[key] for key in ("images", "minutes")}
-                except (ColorizerError, OSError) as error:  # a file is missing: the other rows are not lost by that
-                    entry |= {"status": "failed", "reason": f"{folder} is not whole: {error}"}
+                except (ColorizerError, OSError, KeyError, IndexError):  # by which the other rows are not lost
+                    reason = f"{folder.name} is not whole: remove it, and it is trained again"
+                    entry |= {"status": "failed", "reason": reason}
                     add(folder.name, entry)
                     continue
                 if is_measured(source, measured, arguments.working_size):

@@ -466,7 +466,8 @@ def load_photographs(
     """The pictures below a folder that can be read, reduced to at most `short_side` pixels.
 
     Those of less than `smallest` pixels each way are left out, and the main process says how many were, and why.
-    `choose` picks from what is left; the others are not decoded. Raises ColorizerError where nothing is left.
+    `choose` picks from what is left by the files' beginnings; the others are not decoded, and one of the chosen that
+    turns out to be broken leaves one photograph less. Raises ColorizerError where nothing is left.
     """
     items = list_items([root])
     found, small, kept = len(items), 0, []
@@ -488,7 +489,8 @@ def load_photographs(
                 kept.append((item, array))
     if not kept:
         raise ColorizerError(
-            f"No photograph in {root} has {smallest} pixels or more each way."
+            f"No photograph in {root} has {smallest} pixels or more each way"
+            + (f", and {broken} cannot be read." if broken else ".")
             if small
             else f"None of the {found} pictures in {root} can be read."
         )

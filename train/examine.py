@@ -517,7 +517,7 @@ def middle_strip(height: int, width: int, aspect: float) -> tuple[slice, slice]:
 def edges(pipe: ColorizationPipeline, photos: list[Truth], output: Path) -> dict:
     """How much color spills over strong edges, as the error beside them, relative to gray's there and elsewhere.
 
-    The true colors, averaged over the places that the pipeline reads the model's at and enlarged again, show what the
+    The true colors, averaged over the grid where the pipeline fits its guided filter and enlarged again, show what the
     way of enlarging alone costs: bilinear as most colorizers do it, and guided by the lightness as the pipeline does.
     """
     if not pipe.model.keeps_lightness:

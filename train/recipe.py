@@ -101,7 +101,7 @@ class Recipe:
     validation_steps: int | None = 500  # between validations and sample sheets
     logging_steps: int | None = 50
     report_to: str = "tensorboard"  # or wandb or none; tensorboard is left out where it is not installed
-    dry_run: bool = False  # two steps, a checkpoint, and how long the run would take
+    dry_run: bool = False  # two steps of each kind, a checkpoint, and how long the run would take
 
     # The Hub
     push_to_hub: bool = False
@@ -311,8 +311,9 @@ def _check(recipe: Recipe) -> None:
     )
 
     require(
-        not recipe.objectives.get("rebalanced_cross_entropy")
-        or all(isinstance(size, int) and size % 4 == 0 for size in recipe.resolutions.values()),
+        (recipe.model or {}).get("name") == "classifier"
+        or not recipe.objectives.get("rebalanced_cross_entropy")
+        or all(size % 4 == 0 for size in recipe.resolutions.values()),
         "rebalanced_cross_entropy needs resolutions that are multiples of 4, the pixels of a place of the prediction.",
     )
     require(

@@ -952,7 +952,7 @@ class Training:
         judged_from = self.critic_comes_at / self.max_steps if self.critic else 1.0
         training = 0.0
         for start_share, end_share in itertools.pairwise(sorted({*recipe.resolutions, judged_from, 1.0})):
-            resolution = recipe.resolutions[max(share for share in recipe.resolutions if share <= start_share)]
+            resolution = recipe.resolution_at(start_share)
             adversary = "judges" if start_share >= judged_from else None
             for _ in range(2):  # the first one of a kind is slow
                 start = time.perf_counter()

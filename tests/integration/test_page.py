@@ -515,6 +515,13 @@ def test_webcam(open_page):
     wait_for_result(page)
     before, after = pictures(page)
     assert before.shape == after.shape
+    ask_for_new_photo(page)
+    page.get_by_label("Capture from camera").click()
+    page.get_by_text("Click to Access Webcam").click()
+    page.wait_for_function("[...document.querySelectorAll('#photo video')].some((video) => video.videoWidth)")
+    page.get_by_label("Color the example: coffee").click()
+    wait_for_result(page, "600 × 400")
+    page.wait_for_function("!document.querySelector('#photo video')")  # it does not go on behind the result
 
 
 def test_clipboard(open_page, address):
@@ -531,12 +538,12 @@ def test_clipboard(open_page, address):
 
 
 # A photo of 64 x 48 pixels as a browser has it when it is dropped or pasted.
-GIVE = """async ([selector, type, name, kind]) => {
+GIVE = """async ([selector, type, kind, ...names]) => {
     const canvas = Object.assign(document.createElement('canvas'), {width: 64, height: 48});
     canvas.getContext('2d').fillRect(9, 9, 30, 20);
     const picture = await new Promise((done) => canvas.toBlob(done, 'image/png'));
     const files = new DataTransfer();
-    if (name) files.items.add(new File([picture], name, {type: kind}));
+    names.forEach((name) => files.items.add(new File([picture], name, {type: kind})));
     const told = {bubbles: true, cancelable: true, clipboardData: files, dataTransfer: files};
     const event = type == 'paste' ? new ClipboardEvent(type, told) : new DragEvent(type, told);
     document.querySelector(selector).dispatchEvent(event);
@@ -550,23 +557,62 @@ def test_the_next_photo_is_dropped_on_the_result_or_pasted_anywhere(open_page):
     for selector, kind in (("#heading", "drop"), ("#compare", "drop"), ("#facts", "paste")):
         page.get_by_label("Color the example: coffee").click()
         wait_for_result(page, "600 × 400")
-        assert page.evaluate(GIVE, [selector, kind, "next.png", "image/png"])
+        assert page.evaluate(GIVE, [selector, kind, "image/png", "next.png"])
         wait_for_result(page, "64 × 48")
-    assert page.evaluate(GIVE, ["#compare", "dragover", "next.png", "image/png"])
-    page.evaluate(GIVE, ["#facts", "paste", None, None])
+    assert page.evaluate(GIVE, ["#compare", "dragover", "image/png", "next.png"])
+    page.evaluate(GIVE, ["#facts", "paste", "image/png"])
     page.locator("#notice", has_text="no picture on the clipboard").wait_for()
-    page.evaluate("() => { Promise.reject(new DOMException('Requested device not found', 'NotFoundError')); }")
-    page.locator("#notice", has_text="There is no camera here").wait_for()
     page.get_by_label("Color the example: coffee").click()
     wait_for_result(page, "600 × 400")
     assert not page.locator("#notice").is_visible()
+
+
+def test_photos_that_come_too_many_or_too_soon_are_told(open_page, jpeg):
+    page = open_page()
+    page.evaluate(GIVE, ["#heading", "drop", "image/png", "one.png", "two.png"])
+    wait_for_result(page, "64 × 48")
+    assert page.locator("#notice").inner_text() == "One photo at a time: this is one.png."
+    ask_for_new_photo(page)
+    page.evaluate(
+        f"""(drop) => new MutationObserver(() => window.isGiven && ({GIVE})(drop))
+            .observe(document.querySelector('#result'), {{attributes: true}})""",
+        ["#heading", "drop", "image/png", "soon.png"],
+    )
+    upload(page, jpeg)
+    wait_for_result(page, "2400 × 1600")
+    page.locator("#notice", has_text="Another photo is on its way: give this one again.").wait_for()
+    page.wait_for_function("!window.isGiven")
+
+
+@pytest.mark.parametrize(
+    "source, error, sentence",
+    [
+        ("Capture from camera", "NotFoundError", "There is no camera here"),
+        ("Capture from camera", "NotAllowedError", "does not let this page use the camera"),
+        ("Paste from clipboard", "NotAllowedError", "press Ctrl+V instead"),
+    ],
+)
+def test_a_camera_or_a_clipboard_that_cannot_be_had(open_page, source, error, sentence):
+    page = open_page()
+    page.evaluate(
+        """(name) => {
+            const refuse = () => Promise.reject(new DOMException('no', name));
+            navigator.mediaDevices.getUserMedia = refuse;
+            navigator.clipboard.read = refuse;
+        }""",
+        error,
+    )
+    page.get_by_label(source).click()
+    if "camera" in source:
+        page.get_by_text("Click to Access Webcam").click()
+    page.locator("#notice", has_text=sentence).wait_for()
 
 
 def test_a_photo_of_a_kind_that_the_browser_does_not_know(open_page):
     """As iPhones' photos are on many systems: the page tells the kind by the name, in all ways to give one."""
     page = open_page()
     for selector in ("#photo button", "#heading"):
-        assert page.evaluate(GIVE, [selector, "drop", "IMG_2.HEIC", ""])
+        assert page.evaluate(GIVE, [selector, "drop", "", "IMG_2.HEIC"])
         wait_for_result(page, "64 × 48")  # the server looks into the file
         page.get_by_label("Color the example: coffee").click()
         wait_for_result(page, "600 × 400")
@@ -608,8 +654,10 @@ def test_the_page_scrolls_over_the_pictures(open_page, size):
     page = open_page(**(DESKTOP if size == "desktop" else PHONE))
     page.get_by_label("Color the example: astronaut").click()
     wait_for_result(page)
-    page.wait_for_timeout(800)  # the page shows the result
+    wait_until_still(page)
     page.evaluate("window.scrollTo(0, 0)")
+    wait_until_still(page)
+    assert page.evaluate("window.scrollY") == 0
     box = page.locator("#compare").bounding_box()
     x, y = box["x"] + 40, box["y"] + 150
     if size == "desktop":
@@ -623,8 +671,13 @@ def test_the_page_scrolls_over_the_pictures(open_page, size):
             finger.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
         finger.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
     page.wait_for_function("window.scrollY > 20")
-    transform = "(image) => getComputedStyle(image).transform"
-    assert page.locator("#compare img").first.evaluate(transform) in ("none", "matrix(1, 0, 0, 1, 0, 0)")
+    transform, whole = "(image) => getComputedStyle(image).transform", ("none", "matrix(1, 0, 0, 1, 0, 0)")
+    assert page.locator("#compare img").first.evaluate(transform) in whole
+    if size == "desktop":  # and enlarges them where they have all of the window
+        page.get_by_label("Fullscreen").click()
+        page.mouse.move(600, 400)
+        page.mouse.wheel(0, -200)
+        page.wait_for_function(f"!{list(whole)}.includes(({transform})(document.querySelector('#compare img')))")
 
 
 def test_the_menu_leaves_with_the_focus(open_page, ladder):

@@ -610,8 +610,8 @@ SHOW_RESULT = """() => {
         document.querySelector('#result')?.scrollIntoView({behavior: 'smooth', block: 'nearest'});
     };
     document.querySelector('#result')?.removeAttribute('inert');
-    if (document.querySelector('#photo video'))  // behind the result the camera would go on
-        document.querySelector('#photo .source-selection button').click();
+    const upload = document.querySelector('#photo .source-selection button');  // the first of three
+    if (upload && !upload.classList.contains('selected')) setTimeout(() => upload.click());  // or the camera goes on
     show(100);
 }"""
 # A photo that was colored anew may be above what the window shows.

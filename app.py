@@ -519,7 +519,7 @@ AT_START = f"""() => {{
     }});
     window.addEventListener('drop', (event) => {{
         const files = [...event.dataTransfer.files], own = event.target.closest?.('#photo');
-        if (!files.length || isOurs) return;
+        if (!files.length || isOurs) return isOurs = false;
         event.preventDefault();  // the browser would leave the page for it
         if (own && !window.isGiven && files.length == 1 && typed(files[0]) === files[0]) return;
         event.stopPropagation();

@@ -290,7 +290,8 @@ def test_hub_down_and_another_revision(loopback, files):
     for branch in ("dev", "main"):
         assert hub.load_model(REPO, revision=branch).source == f"{REPO} @ {shas[branch][:7]}"
     for revision in ("new", shas["new"]):
-        assert "not fetched before" in refusal(hub.load_model, REPO, revision=revision)
+        sentence = refusal(hub.load_model, REPO, revision=revision)
+        assert f"{REPO} was not fetched at the revision {revision} before" in sentence
 
 
 def test_an_update_that_did_not_arrive(loopback, files, monkeypatch):

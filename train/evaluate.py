@@ -211,7 +211,7 @@ class PhotoSet:
     """A data folder: this process's share of its photographs, every `world`-th from its own number on.
 
     truths: sRGB (H, W, 3) uint8. labels: 'source/class' of each, or None. total: photographs in the whole set.
-    labeled: how many of all of them the classifier knows the class of; None without one.
+    labeled: how many of all of them the classifier knows the class of; None without one. colorfulness: their mean.
     """
 
     name: str
@@ -219,6 +219,7 @@ class PhotoSet:
     labels: list[str | None]
     total: int
     labeled: int | None = None
+    colorfulness: float | None = None
 
 
 def set_names(folders: list[str], flag: str = "--data") -> list[str]:
@@ -240,9 +241,11 @@ def read_sets(folders: list[str], short_side: int, limit: int | None) -> list[Ph
         pictures = load_photographs(folder, short_side, SMALLEST, drawn)
         own = range(state.process_index, len(pictures.arrays), state.num_processes)
         classes = [pictures.classes[pictures.labels[i]] if pictures.labels[i] >= 0 else None for i in own]
-        sets.append(PhotoSet(name, [pictures.arrays[i] for i in own], classes, len(pictures.arrays)))
-        if mean_colorfulness(sets[-1].truths) < 1:
+        photos = PhotoSet(name, [pictures.arrays[i] for i in own], classes, len(pictures.arrays))
+        photos.colorfulness = mean_colorfulness(photos.truths)
+        if photos.colorfulness < 1:
             raise ColorizerError(f"The photographs of {name} are gray: there is no color to compare with.")
+        sets.append(photos)
     return sets
 
 
@@ -297,12 +300,11 @@ def judge(
 ) -> dict[str, dict]:
     """The rows of a set: gray, `one_color` (a, b) if given, every model and the truth. Writes the models' sheets."""
     truths = photos.truths
-    wanted = mean_colorfulness(truths)
     rows, recognized, errors = {}, {}, {}
     true_features = features(truths, inception) if inception else None
 
     def add(label: str, results: list[np.ndarray]) -> None:
-        rows[label], errors[label] = measure(results, truths, wanted, ssim)
+        rows[label], errors[label] = measure(results, truths, photos.colorfulness, ssim)
         if photos.labeled:
             recognized[label] = recognize(results, photos.labels, classifier)
             rows[label] |= accuracy(recognized[label])

@@ -17,6 +17,7 @@ import threading
 import time
 import uuid
 from collections import OrderedDict
+from collections.abc import Sequence
 from pathlib import Path
 
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # gradio and the Hub's client read these when they are imported:
@@ -32,11 +33,13 @@ except ImportError:
 
 import gradio as gr
 import gradio.route_utils
+import torch
 from gradio.utils import get_upload_folder
-from PIL import Image
+from PIL import Image, ImageColor, ImageDraw
 from skimage import data
 
-from colorizer import Coloring, ColorizationPipeline, ColorizerError, Photo, hub
+from colorizer import Coloring, ColorizationPipeline, ColorizerError, Hint, Photo, hub
+from colorizer.color import rgb_to_lab
 from colorizer.drawing import draw_digits
 from colorizer.models import Colorizer, model_class
 
@@ -48,6 +51,7 @@ MAX_WORKING_SIZE = 1024  # through the API; more would keep everyone else waitin
 KEEP_FILES = 60 * 60  # seconds that uploads, previews and downloads stay on the server's disk
 EXAMPLES = ("astronaut", "camera", "chelsea", "coffee", "rocket")
 SMALL_PREVIEW = 320  # pixels; what is smaller is shown enlarged, with the edges of its pixels
+HINT_RADIUS = 2  # of the patch that a click colors, in pixels of the copy that the network sees
 
 MAIN = "default"  # in the menu: whatever model the page runs unless another is chosen
 # What a visitor should know of a model that is not made for any photo, by its name or its domain.
@@ -239,6 +243,7 @@ class Session:
     working_size: int | None
     dials: Dials  # of the picture shown
     before: str  # path of the gray preview
+    hints: tuple[Hint, ...] = ()  # the colors that the visitor corrected
 
 
 # ---------------------------------------------------------------------------------------------------- the work
@@ -269,16 +274,40 @@ def new_path(name: str) -> Path:
     return folder / name
 
 
-def save_preview(photo: Photo, name: str) -> str:
-    """Write what the browser shows, as a JPEG; transparent parts become white, and tiny pictures large."""
+def hint_at(picked: str, left: float, top: float, work: Work) -> Hint:
+    """The color of the color picker for a place of the photo, whose distances from the left and the top are shares.
+
+    `picked` is #rrggbb, rgba(r, g, b, alpha) with fractions, or whatever else CSS calls a color.
+    """
+    channels = re.fullmatch(r"rgba?\(([\d.]+), ?([\d.]+), ?([\d.]+)(?:, ?[\d.]+)?\)", picked)
+    try:
+        rgb = [float(channel) for channel in channels.groups()] if channels else ImageColor.getrgb(picked)[:3]
+    except ValueError:
+        raise ColorizerError(f"{picked!r} is no color: pick one, or write it like #3f6fb5.") from None
+    _, a, b = rgb_to_lab(torch.tensor(rgb).clamp(0, 255).view(3, 1, 1) / 255).flatten().tolist()
+    photo = work.photo
+    x, y = (min(share * side, side - 1) for share, side in ((left, photo.width), (top, photo.height)))
+    return Hint(x, y, a, b, HINT_RADIUS * photo.width / work.coloring.lightness.shape[-1])
+
+
+def save_preview(photo: Photo, name: str, marks: Sequence[tuple[float, float]] = ()) -> str:
+    """Write what the browser shows, as a JPEG; transparent parts become white, and tiny pictures large.
+
+    Marks are rings at places of the photo, whose distances from the left and the top are shares.
+    """
     image = photo.to_pil()
     if (factor := SMALL_PREVIEW // max(image.size)) > 1:
         image = image.resize((factor * image.width, factor * image.height), Image.Resampling.NEAREST)
     if image.mode in ("LA", "RGBA"):
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    image = image.convert("RGB")
+    pen, radius = ImageDraw.Draw(image), max(5, min(image.size) / 60)
+    for left, top in marks:
+        for ring, color, width in ((radius + 2, "black", radius / 2 + 3), (radius + 1, "white", radius / 2 + 1)):
+            pen.circle((left * image.width, top * image.height), ring, outline=color, width=round(width))
     path = new_path(f"{name}.jpg")
-    image.convert("RGB").save(path, quality=90)
+    image.save(path, quality=90)
     return str(path)
 
 
@@ -381,19 +410,19 @@ THEME = gr.themes.Default(
 CSS = """
 .gradio-container { width: 100% !important; max-width: 1180px !important; margin: 0 auto !important; }
 .gradio-container > .main.fillable { padding: 16px clamp(16px, 4vw, 32px) !important; }
-.gradio-container :is(#heading, #model, #facts, #accepts) .html-container { padding: 0; }
+.gradio-container :is(#heading, #model, #facts, #accepts, #how) .html-container { padding: 0; }
 #heading { margin: 6px 0; }
 #heading h1 { font-size: 2.1rem; line-height: 1.15; font-weight: 700; margin: 0 0 .25rem; letter-spacing: -.01em; }
 #heading h1 span { background: linear-gradient(90deg, #e8590c, #d6336c 40%, #7048e8 75%, #1c7ed6);
   -webkit-background-clip: text; background-clip: text; color: transparent; }
-#heading p, #model p, #facts p { margin: 0; color: var(--body-text-color-subdued); }
+#heading p, #model p, #facts p, #how p { margin: 0; color: var(--body-text-color-subdued); }
 #heading p { font-size: 1.1rem; }
 #heading #notice { margin-top: 8px; font-size: 1rem; font-weight: 700; color: #c2410c; }
 #heading #notice:empty { display: none; }
 .dark #heading #notice { color: #fdba74; }
 #accepts p { margin: 4px 0 0; font-size: .9rem; color: var(--body-text-color-subdued); }
 #photo .wrap:has(> .error) { display: none; }
-#model p, #facts p { font-size: .9rem; overflow-wrap: anywhere; }
+#model p, #facts p, #how p { font-size: .9rem; overflow-wrap: anywhere; }
 #photo { border: 2px dashed var(--border-color-primary); background: var(--background-fill-secondary); }
 #photo:has(button.upload-container:hover), #photo:focus-within { border-color: var(--color-accent) !important; }
 #photo h2 { font-size: 1.5rem; font-weight: 700; color: var(--body-text-color); }
@@ -414,6 +443,16 @@ CSS = """
 #download[aria-busy=true] { opacity: .7; pointer-events: none; }
 #download[aria-busy=true]::after { content: " …"; }
 #compare .outer:focus-visible { outline: 3px solid var(--color-accent); outline-offset: 2px; }
+#tools { align-items: flex-end; gap: 8px; margin: 4px 0; }
+#tools > button { min-height: 40px; }
+#picker { overflow: visible !important; padding: 0; border: 0; background: none; box-shadow: none; }
+#picker > div:last-child { position: relative; }
+#picker .dialog-button { width: 100%; height: 40px; border-radius: 8px; }
+#picker .color-picker { position: absolute; top: 44px; left: 0; z-index: 40; box-shadow: 0 4px 16px #0004;
+  background: var(--background-fill-primary); }
+#canvas { padding: 0; background: var(--background-fill-secondary); }
+#canvas img { width: auto; height: auto; max-width: 100%; max-height: min(62vh, 640px); margin: auto;
+  cursor: crosshair; }
 .examples .label { font-size: .95rem; }
 .examples .label svg { display: none; }
 .examples .gallery { display: grid; gap: 12px; }
@@ -462,6 +501,11 @@ HEADING = """
 ACCEPTS = f"""
 <p>JPEG, PNG, WebP, TIFF, AVIF or HEIC, up to {MAX_MEGAPIXELS} megapixels; deleted from here within some
 {KEEP_FILES // 60 + 10} minutes. The colors are guesses, not evidence of how it looked.</p>
+"""
+
+CORRECT = """
+<p>Pick a color, then click in the picture where it belongs. The thing that is there takes it, as far as the model can
+tell; the photo's lightness stays. What should be gray can be given gray.</p>
 """
 
 # What gradio has no option for. First names for the examples' buttons, as soon as the page has drawn them, or not at
@@ -662,6 +706,7 @@ def looks_of(model: Colorizer) -> dict[str, dict]:
         "balance": {"value": balance, "visible": model.keeps_lightness},
         "working_size": {"minimum": low, "maximum": high, "value": working_size},
         "advanced": {"visible": model.input_size is None},
+        "correct": {"visible": model.accepts_hints},
         # Hidden and not absent: what gradio draws anew has lost its name, see AT_START.
         "photographs": {"visible": "hidden" if paints_digits else True},
         "digits": {"visible": True if paints_digits else "hidden"},
@@ -687,7 +732,9 @@ def build_app(studio: Studio | None = None) -> gr.Blocks:
 
     # ---- what the events do
 
-    def prepare(path: str | None, working_size: float | None, pipeline: ColorizationPipeline) -> Work:
+    def prepare(
+        path: str | None, working_size: float | None, pipeline: ColorizationPipeline, hints: Sequence[Hint] = ()
+    ) -> Work:
         if not path:
             raise ColorizerError("There is no photo: give one.")
         if not Path(path).is_file():
@@ -697,9 +744,10 @@ def build_app(studio: Studio | None = None) -> gr.Blocks:
         if working_size > MAX_WORKING_SIZE:
             raise ColorizerError(f"working_size is at most {MAX_WORKING_SIZE} here, not {working_size:g}.")
         photo = Photo.open(path, max_megapixels=MAX_MEGAPIXELS)
-        coloring = pipeline.prepare(photo, working_size)
-        coloring.embedding = None  # only hints would read it again, and it is the largest part
-        model = pipeline.model
+        return work_of(pipeline.prepare(photo, working_size, hints), pipeline.model)
+
+    def work_of(coloring: Coloring, model: Colorizer) -> Work:
+        coloring.embedding = None  # the largest part, which hints alone would read again
         return Work(coloring, model.has_distribution, model.keeps_lightness, model.source)
 
     def color(
@@ -736,19 +784,20 @@ def build_app(studio: Studio | None = None) -> gr.Blocks:
         choice: str,
         session: Session | None,
         pipeline: ColorizationPipeline,
+        hints: tuple[Hint, ...] = (),
     ) -> dict:
         """What the page shows of a photo that this pipeline colors, which the choice may no longer stand for."""
         start = time.perf_counter()
         dials = colorfulness, temperature, balance
         with told(path):
-            work = prepare(path, working_size, pipeline)
+            work = prepare(path, working_size, pipeline, hints)
             after = work.render(dials, PREVIEW_SIDE)
             gray = work.coloring.gray(PREVIEW_SIDE)
         seconds = time.perf_counter() - start
         if session:
             shelf.drop(session.key)
         before = save_preview(gray, "before")
-        session = Session(uuid.uuid4().hex, path, choice, pipeline, working_size, dials, before)
+        session = Session(uuid.uuid4().hex, path, choice, pipeline, working_size, dials, before, hints)
         shelf.put(session.key, work)
         photo = work.photo
         facts = f"{photo.width} × {photo.height} pixels, colored in {seconds:.1f} s by {work.model_name}"
@@ -757,7 +806,7 @@ def build_app(studio: Studio | None = None) -> gr.Blocks:
         return {
             state: session,
             dials_of: session.choice,
-            compare: (before, save_preview(after, "after")),
+            **pictures(session, photo, after),
             facts_line: paragraph(facts, role="status"),
             download: gr.Button(f"Download full size ({photo.output_format})"),
             temperature_dial: gr.Slider(visible=work.has_temperature),
@@ -774,8 +823,11 @@ def build_app(studio: Studio | None = None) -> gr.Blocks:
         return color(digit_files[index], *args)
 
     def again(colorfulness, temperature, balance, working_size, choice, session: Session, pipeline) -> dict:
-        """Color the same photo again; the place for a new one stays as it is."""
-        shown = colored(session.path, colorfulness, temperature, balance, working_size, choice, session, pipeline)
+        """Color the same photo again, with the colors that were corrected; the place for a new one stays as it is."""
+        dials, hints = (colorfulness, temperature, balance, working_size), session.hints
+        if not pipeline.model.accepts_hints:
+            hints = ()
+        shown = colored(session.path, *dials, choice, session, pipeline, hints)
         return {part: shown[part] for part in result}
 
     def updates_for(model: Colorizer) -> dict:
@@ -804,7 +856,7 @@ def build_app(studio: Studio | None = None) -> gr.Blocks:
     def shelved(session: Session) -> Work:
         work = shelf.get(session.key)
         if work is None:
-            work = prepare(session.path, session.working_size, session.pipeline)
+            work = prepare(session.path, session.working_size, session.pipeline, session.hints)
             shelf.put(session.key, work)
         return work
 
@@ -812,15 +864,63 @@ def build_app(studio: Studio | None = None) -> gr.Blocks:
         """Render the preview again: no network runs. Nothing if the dial was turned for another model meanwhile."""
         dials = colorfulness, temperature, balance
         if session is None or session.choice != dials_of or session.dials == dials:
-            return gr.skip(), gr.skip()
+            return gr.skip()
+        with told(session.path):
+            return rendered(dataclasses.replace(session, dials=dials), shelved(session))
+
+    def rendered(session: Session, work: Work) -> dict:
+        """What the page shows of a photo whose colors are there, at the session's dials."""
+        session = with_before(session, work)
+        return {state: session, **pictures(session, work.photo, work.render(session.dials, PREVIEW_SIDE))}
+
+    def with_before(session: Session, work: Work) -> Session:
+        """The session with its gray preview on the disk, from where it may have been deleted; see KEEP_FILES."""
+        if Path(session.before).is_file():
+            return session
+        return dataclasses.replace(session, before=save_preview(work.coloring.gray(PREVIEW_SIDE), "before"))
+
+    def pictures(session: Session, photo: Photo, after: Photo) -> dict:
+        """The two pictures to compare, and the one to correct, with a ring where that was done."""
+        path = marked = save_preview(after, "after")
+        if session.hints:
+            places = [(hint.x / photo.width, hint.y / photo.height) for hint in session.hints]
+            marked = save_preview(after, "corrected", places)
+        return {
+            compare: (session.before, path),
+            canvas: marked,
+            undo: gr.Button(interactive=bool(session.hints)),
+            clear: gr.Button(interactive=bool(session.hints)),
+        }
+
+    def correct(picked: str, session: Session | None, click: gr.SelectData) -> dict:
+        """The color of the color picker for the place that was clicked, and for the thing that is there."""
+        if session is None:
+            return gr.skip()
         with told(session.path):
             work = shelved(session)
-            after = work.render(dials, PREVIEW_SIDE)
-            before = session.before
-            if not Path(before).is_file():  # deleted in the meantime, see KEEP_FILES
-                before = save_preview(work.coloring.gray(PREVIEW_SIDE), "before")
-        session = dataclasses.replace(session, dials=dials, before=before)
-        return (session.before, save_preview(after, "after")), session
+            session = with_before(session, work)
+            with Image.open(session.before) as preview:  # as large as the picture that was clicked
+                place = [(at + 0.5) / side for at, side in zip(click.index, preview.size, strict=True)]
+            return corrected(session, (*session.hints, hint_at(picked, *place, work)))
+
+    def undo_one(session: Session | None) -> dict:
+        return corrected(session, session.hints[:-1]) if session else gr.skip()
+
+    def undo_all(session: Session | None) -> dict:
+        return corrected(session, ()) if session else gr.skip()
+
+    def corrected(session: Session, hints: tuple[Hint, ...]) -> dict:
+        """The same photo with these colors in place of those that were corrected before; the network runs again."""
+        if hints == session.hints:
+            return gr.skip()
+        with told(session.path):
+            work = shelved(session)
+            coloring = work.coloring.with_hints(hints)
+        work = work_of(coloring, session.pipeline.model)
+        shelf.drop(session.key)
+        session = dataclasses.replace(session, key=uuid.uuid4().hex, hints=hints)
+        shelf.put(session.key, work)
+        return rendered(session, work)
 
     def make_download(colorfulness, temperature, balance, dials_of: str, session: Session | None) -> str | None:
         """The file at full size, made when it is asked for: on a large photo it takes longer than a dial should.
@@ -840,7 +940,8 @@ def build_app(studio: Studio | None = None) -> gr.Blocks:
         model = session.pipeline.model
         *quick, working_size = dial_defaults(model)
         if session.working_size == working_size:
-            shown = dict(zip((compare, state), turn_dial(*quick, session.choice, session), strict=True))
+            with told(session.path):
+                shown = rendered(dataclasses.replace(session, dials=tuple(quick)), shelved(session))
         else:
             shown = again(*quick, working_size, session.choice, session, session.pipeline)
         looks = looks_of(model)
@@ -931,6 +1032,24 @@ def build_app(studio: Studio | None = None) -> gr.Blocks:
                     elem_id="compare",
                 )
                 facts_line = gr.HTML(elem_id="facts", padding=False)
+                with gr.Accordion(
+                    "A wrong color? Correct it", open=False, elem_id="correct", **looks["correct"]
+                ) as correct_panel:
+                    gr.HTML(CORRECT, elem_id="how", padding=False)
+                    with gr.Row(elem_id="tools"):
+                        picker = gr.ColorPicker(
+                            "#3f6fb5", label="Color", interactive=True, min_width=100, elem_id="picker"
+                        )
+                        undo = gr.Button("Undo", size="sm", min_width=80, interactive=False)
+                        clear = gr.Button("Undo all", size="sm", min_width=80, interactive=False)
+                    canvas = gr.Image(
+                        type="filepath",
+                        show_label=False,
+                        interactive=False,
+                        buttons=[],
+                        alt_text="The photo in color, to be clicked where a color is wrong",
+                        elem_id="canvas",
+                    )
             with gr.Column(scale=1, min_width=260, elem_id="controls"):
                 colorfulness_dial = gr.Slider(
                     *COLORFULNESS,
@@ -992,13 +1111,15 @@ def build_app(studio: Studio | None = None) -> gr.Blocks:
 
         quick_dials = [colorfulness_dial, temperature_dial, balance_dial]  # which need no network
         dials = [*quick_dials, size_dial, menu, dials_of, state]
-        result = [state, dials_of, compare, facts_line, download, temperature_dial, balance_dial, result_panel]
+        shown = [state, compare, canvas, undo, clear]
+        result = [*shown, dials_of, facts_line, download, temperature_dial, balance_dial, result_panel]
         parts = {  # by the names that looks_of gives them
             "colorfulness": colorfulness_dial,
             "temperature": temperature_dial,
             "balance": balance_dial,
             "working_size": size_dial,
             "advanced": advanced,
+            "correct": correct_panel,
             "photographs": photograph_row,
             "digits": digit_row,
         }
@@ -1060,12 +1181,26 @@ def build_app(studio: Studio | None = None) -> gr.Blocks:
             [event for dial in quick_dials for event in (dial.input, dial.release)],
             turn_dial,
             [*quick_dials, dials_of, state],
-            [compare, state],
+            shown,
             show_progress="hidden",
             trigger_mode="always_last",
             **ONE_AT_A_TIME,
             **private,
         )
+        canvas.select(
+            correct,
+            [picker, state],
+            shown,
+            show_progress_on=canvas,
+            show_progress="minimal",
+            trigger_mode="multiple",  # every click counts, also while the network runs
+            **ONE_AT_A_TIME,
+            **private,
+        )
+        for button, function in ((undo, undo_one), (clear, undo_all)):
+            button.click(
+                function, state, shown, show_progress_on=canvas, show_progress="minimal", **ONE_AT_A_TIME, **private
+            )
         reset.click(
             reset_dials,
             state,

@@ -2,8 +2,9 @@
 
     python docs/make_figures.py
 
-docs/example.jpg: photographs in gray, and as the bundled model colors them. docs/upsampling.jpg: the true ab of a
-photograph at the resolution that the network predicts, brought to full size bilinearly and by the guided filter.
+docs/example.jpg: photographs in gray, and as the bundled model colors them. docs/hints.jpg: one of them in gray,
+colored, and colored with two hints. docs/upsampling.jpg: the true ab of a photograph at the resolution that the
+network predicts, brought to full size bilinearly and by the guided filter.
 docs/diagram-*.png: networks of docs/ladder.md, drawn by visualtorch from the models themselves. (The other figures of
 docs/ladder.md come from trained models: python train/reproduce.py --write_docs.)
 """
@@ -18,7 +19,7 @@ from PIL import Image  # noqa: E402
 from skimage import data  # noqa: E402
 from torch.nn.functional import interpolate  # noqa: E402
 
-from colorizer import ColorizationPipeline  # noqa: E402
+from colorizer import ColorizationPipeline, Hint  # noqa: E402
 from colorizer.color import lab_to_rgb, rgb_to_lab  # noqa: E402
 from colorizer.errors import ColorizerError  # noqa: E402
 from colorizer.models import create_model  # noqa: E402
@@ -41,6 +42,14 @@ def example() -> Image.Image:
         pair = pipe(color, colorfulness=0), pipe(color)
         columns.append([image.convert("RGB").resize(size, Image.Resampling.LANCZOS) for image in pair])
     return mosaic([[column[row] for column in columns] for row in range(2)])
+
+
+def hints() -> Image.Image:
+    """Gray, as the model guesses, and with two blue hints on the suit."""
+    coloring = ColorizationPipeline.from_pretrained().prepare(Image.fromarray(data.astronaut()))
+    hinted = coloring.with_hints([Hint(x, 420, a=15, b=-50, radius=5) for x in (130, 330)])
+    photos = coloring.gray(), coloring.render(), hinted.render()
+    return mosaic([[photo.to_pil().convert("RGB").resize((320, 320), Image.Resampling.LANCZOS) for photo in photos]])
 
 
 def upsampling() -> Image.Image:
@@ -83,6 +92,7 @@ def mosaic(rows: list[list[Image.Image]]) -> Image.Image:
 if __name__ == "__main__":
     upsampling().save(DOCS / "upsampling.jpg")
     example().save(DOCS / "example.jpg", quality=88)
+    hints().save(DOCS / "hints.jpg", quality=88)
     try:
         diagrams()
     except ColorizerError as error:

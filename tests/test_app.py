@@ -21,6 +21,7 @@ from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
 from PIL import Image
 from skimage import data
+from skimage.color import rgb2lab
 
 import app
 import colorizer.hub
@@ -120,7 +121,7 @@ def wait_until(condition, seconds: float = 60) -> None:
 
 
 RUN_THE_MODEL = {"color", "color_photograph", "color_digit", "color_again", "choose", "turn_dial", "reset_dials"}
-RUN_THE_MODEL |= {"make_download", "colorize"}
+RUN_THE_MODEL |= {"make_download", "colorize", "correct", "undo_one", "undo_all"}
 
 
 def test_nothing_gets_past_the_line(server, jpeg):
@@ -275,25 +276,117 @@ def test_dials_answer_without_the_network(jpeg, monkeypatch):
     session = outputs(page, "color", str(jpeg), 1.0, 0.4, 0.2, 256, app.MAIN, app.MAIN, None)["state"]
     monkeypatch.setattr(ColorizationPipeline, "prepare", None)
     monkeypatch.setattr("colorizer.models.fusion.FusionColorizer.logits", None)
-    (before, after), turned = events(page)["turn_dial"](0, 0.4, 0.2, session.choice, session)
-    assert before == session.before
-    assert np.ptp(np.asarray(Image.open(after)).astype(int), axis=2).max() <= 4  # gray, as a JPEG is
-    assert turned.dials == (0, 0.4, 0.2)
-    (_, tinted), turned = events(page)["turn_dial"](1, 0.4, 0, turned.choice, turned)
-    (_, plain), turned = events(page)["turn_dial"](1, 0.4, 1, turned.choice, turned)
-    assert Path(tinted).read_bytes() != Path(plain).read_bytes()
-    assert turned.dials == (1, 0.4, 1)
+    gray = outputs(page, "turn_dial", 0, 0.4, 0.2, session.choice, session)
+    assert gray["compare"][0] == session.before and gray["canvas"] == gray["compare"][1]
+    assert np.ptp(np.asarray(Image.open(gray["canvas"])).astype(int), axis=2).max() <= 4  # gray, as a JPEG is
+    assert gray["state"].dials == (0, 0.4, 0.2)
+    tinted = outputs(page, "turn_dial", 1, 0.4, 0, session.choice, gray["state"])
+    plain = outputs(page, "turn_dial", 1, 0.4, 1, session.choice, tinted["state"])
+    assert Path(tinted["compare"][1]).read_bytes() != Path(plain["compare"][1]).read_bytes()
+    assert plain["state"].dials == (1, 0.4, 1)
 
 
 def test_a_coloring_that_left_the_shelf_is_made_again(jpeg, monkeypatch):
     monkeypatch.setattr(app.Shelf, "get", lambda self, key: None)
     page = app.build_app()
     session = outputs(page, "color", str(jpeg), 1.0, 0.4, 0.2, 256, app.MAIN, app.MAIN, None)["state"]
-    (_, after), _ = events(page)["turn_dial"](1.5, 0.4, 0.2, session.choice, session)
-    assert Image.open(after).size == (400, 300)
+    turned = outputs(page, "turn_dial", 1.5, 0.4, 0.2, session.choice, session)
+    assert Image.open(turned["compare"][1]).size == (400, 300)
     jpeg.unlink()
     with pytest.raises(app.gr.Error, match="choose it again"):
         events(page)["turn_dial"](0.5, 0.4, 0.2, session.choice, session)
+
+
+def click(x: int, y: int):
+    """What gradio says of a click at a pixel of the picture."""
+    return types.SimpleNamespace(index=[x, y])
+
+
+def pixels(path) -> np.ndarray:
+    return np.asarray(Image.open(path).convert("RGB")).astype(int)
+
+
+def test_colors_are_corrected_where_the_picture_is_clicked(page, tmp_path):
+    path = tmp_path / "wide.png"
+    Image.fromarray(data.coffee()).convert("L").resize((2600, 1300)).save(path)
+    first = outputs(page, "color", str(path), 1.0, 0.4, 0.2, 128, app.MAIN, app.MAIN, None)
+    automatic = pixels(download(page, first["state"]))
+    assert first["canvas"] == first["compare"][1]
+
+    one = outputs(page, "correct", "#0000ff", first["state"], click(1023, 511))  # of a copy of 2048 x 1024 pixels
+    (hint,) = one["state"].hints
+    scale = 2600 / 2048
+    assert (hint.x, hint.y) == pytest.approx((1023.5 * scale, 511.5 * scale))
+    assert (hint.a, hint.b) == pytest.approx((79.19, -107.86), abs=0.02)  # CIE Lab of sRGB's blue
+    assert hint.radius == pytest.approx(2 * 2600 / 256)  # of the 256 x 128 pixels that the network sees
+    assert one["state"].dials == first["state"].dials and one["compare"][0] == first["compare"][0]
+    assert np.abs(pixels(download(page, one["state"])) - automatic).max() > 2
+    rings = np.abs(pixels(one["canvas"]) - pixels(one["compare"][1])).max(axis=2) > 100
+    rows, columns = np.nonzero(rings)
+    assert (abs(rows - 511).max(), abs(columns - 1023).max()) < (30, 30) and rings.any()  # there and nowhere else
+
+    two = outputs(page, "correct", "gray", one["state"], click(2047, 1023))
+    assert two["state"].hints[0] == hint and len(two["state"].hints) == 2
+    assert (two["state"].hints[1].x, two["state"].hints[1].y) == pytest.approx((2599, 1299), abs=0.7)
+    assert (two["state"].hints[1].a, two["state"].hints[1].b) == pytest.approx((0, 0), abs=0.02)
+
+    back = outputs(page, "undo_one", two["state"])
+    assert back["state"].hints == (hint,)
+    assert np.array_equal(pixels(back["compare"][1]), pixels(one["compare"][1]))
+    none = outputs(page, "undo_all", two["state"])
+    assert none["state"].hints == ()
+    assert np.array_equal(pixels(download(page, none["state"])), automatic)
+    assert none["canvas"] == none["compare"][1]
+
+
+def test_there_is_something_to_undo_or_there_is_not(page, jpeg):
+    def can_undo(shown) -> list[bool]:
+        return [part.interactive for part in shown.values() if isinstance(part, app.gr.Button)][:2]
+
+    def state_of(shown):
+        return next(value for part, value in shown.items() if isinstance(part, app.gr.State))
+
+    shown = events(page)["color"](str(jpeg), 1.0, 0.4, 0.2, 128, app.MAIN, app.MAIN, None)
+    assert can_undo(shown) == [False, False]
+    for name in ("undo_one", "undo_all"):
+        assert events(page)[name](state_of(shown)) == events(page)[name](None) == app.gr.skip()
+    shown = events(page)["correct"]("#3f6fb5", state_of(shown), click(20, 20))
+    assert can_undo(shown) == [True, True]
+    assert can_undo(events(page)["undo_one"](state_of(shown))) == [False, False]
+    assert events(page)["correct"]("#3f6fb5", None, click(20, 20)) == app.gr.skip()
+
+
+def test_corrected_colors_stay_with_the_photo(page, jpeg, monkeypatch):
+    session = outputs(page, "color", str(jpeg), 1.0, 0.4, 0.2, 128, app.MAIN, app.MAIN, None)["state"]
+    session = outputs(page, "correct", "#3f6fb5", session, click(200, 150))["state"]
+    turned = outputs(page, "turn_dial", 0.7, 0.4, 0.2, session.choice, session)["state"]
+    larger = outputs(page, "color_again", *turned.dials, 192, session.choice, turned)["state"]
+    assert turned.hints == larger.hints == outputs(page, "reset_dials", larger)["state"].hints == session.hints
+    shown = pixels(download(page, session))
+    monkeypatch.setattr(app.Shelf, "get", lambda self, key: None)  # where it is made again
+    assert np.array_equal(pixels(download(page, session)), shown)
+    monkeypatch.undo()
+    Path(session.before).unlink()  # with the old files
+    assert len(outputs(page, "correct", "red", session, click(10, 10))["state"].hints) == 2
+
+    other = outputs(page, "choose", "two_stage", larger)  # which takes no hints
+    assert other["state"].hints == () and other["correct"]["visible"] is False
+    other = outputs(page, "color", str(jpeg), 1.0, 0.4, 0.2, 128, app.MAIN, app.MAIN, larger)
+    assert other["state"].hints == ()
+
+
+@pytest.mark.parametrize("picked", ["#3f6fb5", "rgb(63, 111, 181)", "rgba(63, 110.9, 181.2, 1)", "hsl(216, 48%, 48%)"])
+def test_what_the_color_picker_gives(page, jpeg, picked):
+    session = outputs(page, "color", str(jpeg), 1.0, 0.4, 0.2, 128, app.MAIN, app.MAIN, None)["state"]
+    (hint,) = outputs(page, "correct", picked, session, click(0, 0))["state"].hints
+    assert (hint.a, hint.b) == pytest.approx(rgb2lab(np.array([63, 111, 181]) / 255)[1:], abs=0.5)
+
+
+@pytest.mark.parametrize("picked", ["no color", "", "#12", "rgba(1.2.3, 4, 5, 1)"])
+def test_what_is_no_color_is_told(page, jpeg, picked):
+    session = outputs(page, "color", str(jpeg), 1.0, 0.4, 0.2, 128, app.MAIN, app.MAIN, None)["state"]
+    with pytest.raises(app.gr.Error, match="is no color"):
+        events(page)["correct"](picked, session, click(0, 0))
 
 
 def test_every_example_colors(monkeypatch):
@@ -552,7 +645,7 @@ def test_a_download_has_the_dials_of_the_page(page, jpeg):
     )
     assert np.ptp(gray, axis=2).max() <= 4 < np.ptp(shown, axis=2).max()
     assert np.array_equal(stale, shown)
-    assert events(page)["turn_dial"](0, 0.4, 0.2, "another", session) == (app.gr.skip(), app.gr.skip())
+    assert events(page)["turn_dial"](0, 0.4, 0.2, "another", session) == app.gr.skip()
 
 
 def test_dials_are_reset_to_what_colored_the_photo(page, jpeg):

@@ -478,6 +478,62 @@ def test_two_visitors_use_two_models(open_page, ladder):
     two.get_by_text("Drop a photo here").wait_for()
 
 
+@pytest.mark.parametrize("size", ["desktop", "phone"])
+def test_a_wrong_color_is_corrected(open_page, size):
+    """A click colors the place below it, also while the picker is open, and each of two quick clicks counts."""
+    page = open_page(**(DESKTOP if size == "desktop" else PHONE))
+    page.get_by_label("Color the example: astronaut").click()
+    wait_for_result(page)
+    wait_until_still(page)
+    automatic = pictures(page)[1]
+    page.get_by_role("button", name="A wrong color?").click()
+    canvas = page.get_by_alt_text("The photo in color, to be clicked")
+    canvas.wait_for()
+    page.wait_for_function("document.querySelector('#canvas img').naturalWidth == 512")
+    undo, undo_all = (page.get_by_role("button", name=name, exact=True) for name in ("Undo", "Undo all"))
+    assert undo.is_disabled() and undo_all.is_disabled()
+
+    def click(left: float, top: float) -> None:
+        box = canvas.bounding_box()
+        canvas.click(position={"x": left * box["width"], "y": top * box["height"]})
+
+    def wait_for_another(than: str) -> np.ndarray:
+        page.wait_for_function("(src) => document.querySelector('#canvas img').getAttribute('src') != src", arg=than)
+        wait_for_result(page)
+        return pictures(page)[1]
+
+    def ring_at(left: float, top: float) -> bool:
+        source = canvas.evaluate("image => image.src")
+        marked = np.asarray(Image.open(io.BytesIO(page.request.get(source).body())).convert("RGB")).astype(int)
+        x, y = round(left * 512), round(top * 512)
+        around = (slice(y - 16, y + 17), slice(x - 16, x + 17))
+        return np.abs(marked[around] - pictures(page)[1][around]).max() > 100
+
+    page.get_by_label("Color", exact=True).click()
+    shades = page.get_by_role("slider", name="Saturation and brightness")
+    box, source = shades.bounding_box(), canvas.get_attribute("src")
+    shades.click(position={"x": 0.9 * box["width"], "y": 0.2 * box["height"]})
+    hues = page.get_by_role("slider", name="Hue")
+    hues.click(position={"x": hues.bounding_box()["width"] / 3, "y": 3})  # green
+    click(0.8, 0.7)
+    first = wait_for_another(source)
+    assert not shades.is_visible()
+    assert ring_at(0.8, 0.7)
+    assert np.abs(first - automatic).max() > 2
+
+    click(0.25, 0.8)
+    click(0.6, 0.1)
+    end = time.monotonic() + TIMEOUT / 1000
+    while not (ring_at(0.8, 0.7) and ring_at(0.25, 0.8) and ring_at(0.6, 0.1)):
+        assert time.monotonic() < end, "the second of two clicks was lost"
+        page.wait_for_timeout(100)
+
+    source = canvas.get_attribute("src")
+    undo_all.click()
+    assert np.array_equal(wait_for_another(source), automatic)
+    assert undo.is_disabled()
+
+
 def test_download_is_the_full_photo_in_its_format(open_page, jpeg, tmp_path):
     page = open_page()
     upload(page, jpeg)

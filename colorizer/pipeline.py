@@ -60,6 +60,9 @@ GRID = 2  # a prediction that comes at the working size itself is reduced by thi
 STRONG = 30  # the chroma that gets half of it
 SOFTER = 5 / 3  # the temperature for strong colors against that for pale ones: 1 at the bundled model's 0.6
 
+# Balance, see `balanced`.
+HALF_BALANCED = 5  # hints that leave half of it
+
 BAND_PIXELS = 2**17  # small enough for a band's tensors to stay in the processor's cache, large enough to keep it busy
 
 
@@ -397,8 +400,8 @@ class Coloring:
             temperature: 0.05 (bold) to 2 (soft), for models with a distribution; None: the model's default.
             max_side: for previews: reduce the photo so that no side is longer, in pixels.
             balance: share of the tint over the whole picture that is taken away, 0 to 1 (see `balanced`); None: the
-                model's default. With n hints a share of 1 / (1 + n) of that: hints tell what the picture's tint is.
-                Nothing for models that paint whole pictures.
+                model's default. The more hints there are, the less of it is left, since they tell what the picture's
+                tint is: half with HALF_BALANCED of them. Nothing for models that paint whole pictures.
             restraint: how far strong colors are read at a higher temperature, 0 to 1 (see `restrained`), for models
                 with a distribution; None: the model's default.
 
@@ -416,7 +419,7 @@ class Coloring:
         if pipeline.model.keeps_lightness:
             maps = None
             if colorfulness:
-                balance = dials["balance"] / (1 + len(self.hints))
+                balance = dials["balance"] * HALF_BALANCED / (HALF_BALANCED + len(self.hints))
                 maps = self._guide_maps(dials["temperature"], dials["restraint"], balance)
             return self._made(max_side, functools.partial(_colored, maps=maps, colorfulness=colorfulness))
         painting = self._painting(colorfulness)

@@ -553,13 +553,14 @@ def test_restraint_of_a_coloring(tiny):
 
 
 def test_hints_tell_the_tint(tiny):
-    """With n hints 1 / (1 + n) of the balance is left."""
-    photo = gray_photo(90, 120)
-    hinted = tiny.prepare(photo, 64, hints=[Hint(50, 40, a=60, b=-50, radius=20), Hint(100, 9, a=-30, b=30)])
-    maps = hinted._guide_maps(1.0, 0.0, 0.3)
-    assert not torch.equal(maps, hinted._guide_maps(1.0, 0.0, 0.0))
-    hinted.render(balance=0.9, temperature=1.0)
-    assert torch.equal(hinted._maps[1], maps)
+    """With five hints half of the balance is left, with ten a third."""
+    coloring = tiny.prepare(gray_photo(90, 120), 64)
+    for count, left in ((5, 0.45), (10, 0.3)):
+        hinted = coloring.with_hints([Hint(10 * i, 8 * i, a=60, b=-50, radius=2) for i in range(count)])
+        maps = hinted._guide_maps(1.0, 0.0, left)
+        assert not torch.equal(maps, hinted._guide_maps(1.0, 0.0, 0.0))
+        hinted.render(balance=0.9, temperature=1.0)
+        assert torch.equal(hinted._maps[1], maps)
 
 
 @pytest.mark.parametrize(

@@ -341,7 +341,7 @@ def contrary_hint(automatic: Coloring, places: list[Hint]) -> tuple[float, float
 
     The hint goes to the first place of a middling lightness, since black and white can hold no color. Returns mean
     |d ab| in Lab units over the patch, within NEAR and beyond FAR of the short side; far from it that is also what
-    the balance moves, half of which the first hint takes away.
+    the balance moves, a sixth of which the first hint takes away.
     """
     before = rgb_to_lab(to_tensor(rendered(automatic)))[0]
     place = next((h for h in places if 30 <= before[0, int(h.y), int(h.x)] <= 80), places[0])

@@ -33,13 +33,11 @@ except ImportError:
 
 import gradio as gr
 import gradio.route_utils
-import torch
 from gradio.utils import get_upload_folder
 from PIL import Image, ImageColor, ImageDraw
 from skimage import data
 
 from colorizer import Coloring, ColorizationPipeline, ColorizerError, Hint, Photo, hub
-from colorizer.color import rgb_to_lab
 from colorizer.drawing import draw_digits
 from colorizer.models import Colorizer, model_class
 
@@ -51,7 +49,7 @@ MAX_WORKING_SIZE = 1024  # through the API; more would keep everyone else waitin
 KEEP_FILES = 60 * 60  # seconds that uploads, previews and downloads stay on the server's disk
 EXAMPLES = ("astronaut", "camera", "chelsea", "coffee", "rocket")
 SMALL_PREVIEW = 320  # pixels; what is smaller is shown enlarged, with the edges of its pixels
-HINT_RADIUS = 2  # of the patch that a click colors, in pixels of the copy that the network sees
+HINT_RADIUS = 2  # of what a click colors, in pixels of the copy that the network sees; it has learned 0 to 4
 
 MAIN = "default"  # in the menu: whatever model the page runs unless another is chosen
 # What a visitor should know of a model that is not made for any photo, by its name or its domain.
@@ -243,7 +241,7 @@ class Session:
     working_size: int | None
     dials: Dials  # of the picture shown
     before: str  # path of the gray preview
-    hints: tuple[Hint, ...] = ()  # the colors that the visitor corrected
+    hints: tuple[Hint, ...] = ()  # the colors that the visitor gave; not every model takes them
 
 
 # ---------------------------------------------------------------------------------------------------- the work
@@ -274,26 +272,26 @@ def new_path(name: str) -> Path:
     return folder / name
 
 
-def hint_at(picked: str, left: float, top: float, work: Work) -> Hint:
-    """The color of the color picker for a place of the photo, whose distances from the left and the top are shares.
+def hint_at(left: float, top: float, picked: str, work: Work) -> Hint:
+    """A color for the place at (left, top), each 0..1 of the photo's width or height.
 
-    `picked` is #rrggbb, rgba(r, g, b, alpha) with fractions, or whatever else CSS calls a color.
+    `picked` is what the color picker gives: #rrggbb, or rgba(r, g, b, alpha) with fractions, or what was typed there,
+    if Pillow takes it for a color.
     """
     channels = re.fullmatch(r"rgba?\(([\d.]+), ?([\d.]+), ?([\d.]+)(?:, ?[\d.]+)?\)", picked)
     try:
-        rgb = [float(channel) for channel in channels.groups()] if channels else ImageColor.getrgb(picked)[:3]
+        rgb = [float(part) for part in channels.groups()] if channels else ImageColor.getrgb(picked)[:3]
     except ValueError:
         raise ColorizerError(f"{picked!r} is no color: pick one, or write it like #3f6fb5.") from None
-    _, a, b = rgb_to_lab(torch.tensor(rgb).clamp(0, 255).view(3, 1, 1) / 255).flatten().tolist()
-    photo = work.photo
-    x, y = (min(share * side, side - 1) for share, side in ((left, photo.width), (top, photo.height)))
-    return Hint(x, y, a, b, HINT_RADIUS * photo.width / work.coloring.lightness.shape[-1])
+    width, height = work.photo.width, work.photo.height
+    rgb = [min(part, 255) for part in rgb]
+    return Hint.from_rgb(left * width, top * height, rgb, HINT_RADIUS * width / work.coloring.lightness.shape[-1])
 
 
 def save_preview(photo: Photo, name: str, marks: Sequence[tuple[float, float]] = ()) -> str:
     """Write what the browser shows, as a JPEG; transparent parts become white, and tiny pictures large.
 
-    Marks are rings at places of the photo, whose distances from the left and the top are shares.
+    Marks are places for a ring, (left, top), each 0..1 of the photo's width or height.
     """
     image = photo.to_pil()
     if (factor := SMALL_PREVIEW // max(image.size)) > 1:
@@ -443,6 +441,7 @@ CSS = """
 #download[aria-busy=true] { opacity: .7; pointer-events: none; }
 #download[aria-busy=true]::after { content: " …"; }
 #compare .outer:focus-visible { outline: 3px solid var(--color-accent); outline-offset: 2px; }
+#correct { overflow: visible !important; }
 #tools { align-items: flex-end; gap: 8px; margin: 4px 0; }
 #tools > button { min-height: 40px; }
 #picker { overflow: visible !important; padding: 0; border: 0; background: none; box-shadow: none; }
@@ -450,6 +449,7 @@ CSS = """
 #picker .dialog-button { width: 100%; height: 40px; border-radius: 8px; }
 #picker .color-picker { position: absolute; top: 44px; left: 0; z-index: 40; box-shadow: 0 4px 16px #0004;
   background: var(--background-fill-primary); }
+#picker :is(.color-gradient, .hue-slider) { touch-action: none; }
 #canvas { padding: 0; background: var(--background-fill-secondary); }
 #canvas img { width: auto; height: auto; max-width: 100%; max-height: min(62vh, 640px); margin: auto;
   cursor: crosshair; }
@@ -504,12 +504,13 @@ ACCEPTS = f"""
 """
 
 CORRECT = """
-<p>Pick a color, then click in the picture where it belongs. The thing that is there takes it, as far as the model can
-tell; the photo's lightness stays. What should be gray can be given gray.</p>
+<p>Pick or type a color, then click the thing that should have it. Its lightness stays as in the photo: black, white
+and gray all make it gray. Where a color spreads too far, click there with another one.</p>
 """
 
 # What gradio has no option for. First names for the examples' buttons, as soon as the page has drawn them, or not at
-# all after ten seconds. Then what keyboards lack: its dials tell that they were let go by pointers alone.
+# all after ten seconds. Then what keyboards lack (its dials tell that they were let go by pointers alone, and its
+# color picker stays open) and fingers (the color picker knows the mouse alone).
 AT_START = f"""() => {{
     const name = (tries) => {{
         const photos = document.querySelectorAll('#photographs .gallery-item');
@@ -524,6 +525,18 @@ AT_START = f"""() => {{
         if (!dial.matches('input[type=range]') || !/^(Arrow|Page|Home|End)/.test(event.key)) return;
         dial.dispatchEvent(new PointerEvent('pointerup', {{bubbles: true}}));
     }});
+    document.addEventListener('keydown', (event) => {{
+        const open = event.target.closest?.('#picker')?.querySelector('.color-picker');
+        if (open && ['Escape', 'Enter'].includes(event.key)) open.parentNode.querySelector('.dialog-button').click();
+    }});
+    const asMouse = {{touchstart: 'mousedown', touchmove: 'mousemove', touchend: 'mouseup', touchcancel: 'mouseup'}};
+    for (const type in asMouse) document.addEventListener(type, (event) => {{
+        const part = event.target.closest?.('#picker :is(.color-gradient, .hue-slider)');
+        if (!part) return;
+        const {{clientX, clientY}} = event.changedTouches[0];
+        const options = {{bubbles: true, view: window, clientX, clientY}};
+        (type == 'touchstart' ? part : window).dispatchEvent(new MouseEvent(asMouse[type], options));
+    }}, {{passive: true}});
     const notice = (text, isKept = false) => {{  // until the next photo, or the one after it
         document.querySelector('#notice').textContent = text;
         document.querySelector('#notice').toggleAttribute('data-kept', isKept);
@@ -744,10 +757,12 @@ def build_app(studio: Studio | None = None) -> gr.Blocks:
         if working_size > MAX_WORKING_SIZE:
             raise ColorizerError(f"working_size is at most {MAX_WORKING_SIZE} here, not {working_size:g}.")
         photo = Photo.open(path, max_megapixels=MAX_MEGAPIXELS)
-        return work_of(pipeline.prepare(photo, working_size, hints), pipeline.model)
+        model = pipeline.model
+        hints = hints if model.accepts_hints else ()  # which the page keeps for a model that takes them
+        return work_of(pipeline.prepare(photo, working_size, hints), model)
 
     def work_of(coloring: Coloring, model: Colorizer) -> Work:
-        coloring.embedding = None  # the largest part, which hints alone would read again
+        coloring.embedding = None  # it would be the largest part on the shelf; the next hint has it computed again
         return Work(coloring, model.has_distribution, model.keeps_lightness, model.source)
 
     def color(
@@ -823,11 +838,9 @@ def build_app(studio: Studio | None = None) -> gr.Blocks:
         return color(digit_files[index], *args)
 
     def again(colorfulness, temperature, balance, working_size, choice, session: Session, pipeline) -> dict:
-        """Color the same photo again, with the colors that were corrected; the place for a new one stays as it is."""
-        dials, hints = (colorfulness, temperature, balance, working_size), session.hints
-        if not pipeline.model.accepts_hints:
-            hints = ()
-        shown = colored(session.path, *dials, choice, session, pipeline, hints)
+        """Color the same photo again, with the colors that were given; the place for a new one stays as it is."""
+        dials = colorfulness, temperature, balance, working_size
+        shown = colored(session.path, *dials, choice, session, pipeline, session.hints)
         return {part: shown[part] for part in result}
 
     def updates_for(model: Colorizer) -> dict:
@@ -865,11 +878,14 @@ def build_app(studio: Studio | None = None) -> gr.Blocks:
         dials = colorfulness, temperature, balance
         if session is None or session.choice != dials_of or session.dials == dials:
             return gr.skip()
+        return turned(dials, session)
+
+    def turned(dials: Dials, session: Session) -> dict:
         with told(session.path):
             return rendered(dataclasses.replace(session, dials=dials), shelved(session))
 
     def rendered(session: Session, work: Work) -> dict:
-        """What the page shows of a photo whose colors are there, at the session's dials."""
+        """What changes on the page with the session's dials or hints; no network runs."""
         session = with_before(session, work)
         return {state: session, **pictures(session, work.photo, work.render(session.dials, PREVIEW_SIDE))}
 
@@ -880,47 +896,47 @@ def build_app(studio: Studio | None = None) -> gr.Blocks:
         return dataclasses.replace(session, before=save_preview(work.coloring.gray(PREVIEW_SIDE), "before"))
 
     def pictures(session: Session, photo: Photo, after: Photo) -> dict:
-        """The two pictures to compare, and the one to correct, with a ring where that was done."""
+        """The two pictures to compare, and the one to click on, with a ring wherever a color was given."""
         path = marked = save_preview(after, "after")
         if session.hints:
             places = [(hint.x / photo.width, hint.y / photo.height) for hint in session.hints]
-            marked = save_preview(after, "corrected", places)
+            marked = save_preview(after, "marked", places)
         return {
             compare: (session.before, path),
             canvas: marked,
             undo: gr.Button(interactive=bool(session.hints)),
-            clear: gr.Button(interactive=bool(session.hints)),
+            undo_everything: gr.Button(interactive=bool(session.hints)),
         }
 
     def correct(picked: str, session: Session | None, click: gr.SelectData) -> dict:
-        """The color of the color picker for the place that was clicked, and for the thing that is there."""
+        """The color picker's color for the place that was clicked, from where the network spreads it."""
         if session is None:
             return gr.skip()
         with told(session.path):
             work = shelved(session)
             session = with_before(session, work)
-            with Image.open(session.before) as preview:  # as large as the picture that was clicked
-                place = [(at + 0.5) / side for at, side in zip(click.index, preview.size, strict=True)]
-            return corrected(session, (*session.hints, hint_at(picked, *place, work)))
+            with Image.open(session.before) as before:  # as large as the picture that was clicked
+                left, top = (at / side for at, side in zip(click.index, before.size, strict=True))
+            hint = hint_at(left, top, picked, work)
+        others = [  # a second click on a place takes the place of the first
+            other for other in session.hints if max(abs(other.x - hint.x), abs(other.y - hint.y)) > hint.radius
+        ]
+        return hinted(session, (*others, hint))
 
     def undo_one(session: Session | None) -> dict:
-        return corrected(session, session.hints[:-1]) if session else gr.skip()
+        return hinted(session, session.hints[:-1]) if session and session.hints else gr.skip()
 
     def undo_all(session: Session | None) -> dict:
-        return corrected(session, ()) if session else gr.skip()
+        return hinted(session, ()) if session and session.hints else gr.skip()
 
-    def corrected(session: Session, hints: tuple[Hint, ...]) -> dict:
-        """The same photo with these colors in place of those that were corrected before; the network runs again."""
-        if hints == session.hints:
-            return gr.skip()
+    def hinted(session: Session, hints: tuple[Hint, ...]) -> dict:
+        """The same photo with these hints in place of those before; the network runs again."""
         with told(session.path):
-            work = shelved(session)
-            coloring = work.coloring.with_hints(hints)
-        work = work_of(coloring, session.pipeline.model)
-        shelf.drop(session.key)
-        session = dataclasses.replace(session, key=uuid.uuid4().hex, hints=hints)
-        shelf.put(session.key, work)
-        return rendered(session, work)
+            work = work_of(shelved(session).coloring.with_hints(hints), session.pipeline.model)
+            shelf.drop(session.key)
+            session = dataclasses.replace(session, key=uuid.uuid4().hex, hints=hints)
+            shelf.put(session.key, work)
+            return rendered(session, work)
 
     def make_download(colorfulness, temperature, balance, dials_of: str, session: Session | None) -> str | None:
         """The file at full size, made when it is asked for: on a large photo it takes longer than a dial should.
@@ -940,8 +956,7 @@ def build_app(studio: Studio | None = None) -> gr.Blocks:
         model = session.pipeline.model
         *quick, working_size = dial_defaults(model)
         if session.working_size == working_size:
-            with told(session.path):
-                shown = rendered(dataclasses.replace(session, dials=tuple(quick)), shelved(session))
+            shown = turned(tuple(quick), session)
         else:
             shown = again(*quick, working_size, session.choice, session, session.pipeline)
         looks = looks_of(model)
@@ -1040,8 +1055,10 @@ def build_app(studio: Studio | None = None) -> gr.Blocks:
                         picker = gr.ColorPicker(
                             "#3f6fb5", label="Color", interactive=True, min_width=100, elem_id="picker"
                         )
-                        undo = gr.Button("Undo", size="sm", min_width=80, interactive=False)
-                        clear = gr.Button("Undo all", size="sm", min_width=80, interactive=False)
+                        undo, undo_everything = (
+                            gr.Button(label, size="sm", min_width=60, interactive=False, elem_id=name)
+                            for label, name in (("Undo", "undo"), ("Undo all", "undo-all"))
+                        )
                     canvas = gr.Image(
                         type="filepath",
                         show_label=False,
@@ -1111,8 +1128,8 @@ def build_app(studio: Studio | None = None) -> gr.Blocks:
 
         quick_dials = [colorfulness_dial, temperature_dial, balance_dial]  # which need no network
         dials = [*quick_dials, size_dial, menu, dials_of, state]
-        shown = [state, compare, canvas, undo, clear]
-        result = [*shown, dials_of, facts_line, download, temperature_dial, balance_dial, result_panel]
+        preview = [state, compare, canvas, undo, undo_everything]
+        result = [*preview, dials_of, facts_line, download, temperature_dial, balance_dial, result_panel]
         parts = {  # by the names that looks_of gives them
             "colorfulness": colorfulness_dial,
             "temperature": temperature_dial,
@@ -1181,25 +1198,26 @@ def build_app(studio: Studio | None = None) -> gr.Blocks:
             [event for dial in quick_dials for event in (dial.input, dial.release)],
             turn_dial,
             [*quick_dials, dials_of, state],
-            shown,
+            preview,
             show_progress="hidden",
             trigger_mode="always_last",
             **ONE_AT_A_TIME,
             **private,
         )
-        canvas.select(
-            correct,
-            [picker, state],
-            shown,
-            show_progress_on=canvas,
-            show_progress="minimal",
-            trigger_mode="multiple",  # every click counts, also while the network runs
-            **ONE_AT_A_TIME,
-            **private,
-        )
-        for button, function in ((undo, undo_one), (clear, undo_all)):
-            button.click(
-                function, state, shown, show_progress_on=canvas, show_progress="minimal", **ONE_AT_A_TIME, **private
+        for event, function, inputs in (
+            (canvas.select, correct, [picker, state]),
+            (undo.click, undo_one, state),
+            (undo_everything.click, undo_all, state),
+        ):
+            event(
+                function,
+                inputs,
+                preview,
+                show_progress_on=canvas,
+                show_progress="minimal",
+                trigger_mode="multiple",  # every click counts, also while the network runs
+                **ONE_AT_A_TIME,
+                **private,
             )
         reset.click(
             reset_dials,

@@ -81,6 +81,12 @@ class Hint:
     b: float
     radius: float = 0
 
+    @classmethod
+    def from_rgb(cls, x: float, y: float, rgb: Sequence[float], radius: float = 0) -> Hint:
+        """A hint with the hue and the chroma of an sRGB color (red, green, blue), each 0..255; not its lightness."""
+        _, a, b = color.rgb_to_lab(torch.tensor(rgb).view(3, 1, 1) / 255).flatten().tolist()
+        return cls(x, y, a, b, radius)
+
 
 class ColorizationPipeline:
     """Colors photos with a model.
@@ -400,8 +406,8 @@ class Coloring:
             temperature: 0.05 (bold) to 2 (soft), for models with a distribution; None: the model's default.
             max_side: for previews: reduce the photo so that no side is longer, in pixels.
             balance: share of the tint over the whole picture that is taken away, 0 to 1 (see `balanced`); None: the
-                model's default. The more hints there are, the less of it is left, since they tell what the picture's
-                tint is: half with HALF_BALANCED of them. Nothing for models that paint whole pictures.
+                model's default. With n hints 5 / (5 + n) of that, since they tell what the picture's tint is. Nothing
+                for models that paint whole pictures.
             restraint: how far strong colors are read at a higher temperature, 0 to 1 (see `restrained`), for models
                 with a distribution; None: the model's default.
 

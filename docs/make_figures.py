@@ -3,8 +3,8 @@
     python docs/make_figures.py
 
 docs/example.jpg: photographs in gray, and as the bundled model colors them. docs/hints.jpg: one of them in gray,
-colored, and colored with two hints. docs/upsampling.jpg: the true ab of a photograph at the resolution that the
-network predicts, brought to full size bilinearly and by the guided filter.
+colored, colored with three hints, and as it was. docs/upsampling.jpg: the true ab of a photograph at the resolution
+that the network predicts, brought to full size bilinearly and by the guided filter.
 docs/diagram-*.png: networks of docs/ladder.md, drawn by visualtorch from the models themselves. (The other figures of
 docs/ladder.md come from trained models: python train/reproduce.py --write_docs.)
 """
@@ -15,7 +15,7 @@ from pathlib import Path
 sys.path[0] = str(Path(__file__).resolve().parents[1])  # the repository, so that `train` is found
 
 import torch  # noqa: E402
-from PIL import Image  # noqa: E402
+from PIL import Image, ImageColor  # noqa: E402
 from skimage import data  # noqa: E402
 from torch.nn.functional import interpolate  # noqa: E402
 
@@ -45,11 +45,13 @@ def example() -> Image.Image:
 
 
 def hints() -> Image.Image:
-    """Gray, as the model guesses, and with two blue hints on the suit."""
+    """Gray, as the model guesses, with two orange hints on the suit and a gray one on the wall, and the truth."""
     coloring = ColorizationPipeline.from_pretrained().prepare(Image.fromarray(data.astronaut()))
-    hinted = coloring.with_hints([Hint(x, 420, a=15, b=-50, radius=5) for x in (130, 330)])
-    photos = coloring.gray(), coloring.render(), hinted.render()
-    return mosaic([[photo.to_pil().convert("RGB").resize((320, 320), Image.Resampling.LANCZOS) for photo in photos]])
+    given = ((110, 330), "#d65c28"), ((325, 330), "#d65c28"), ((120, 90), "#b4aca8")
+    hinted = coloring.with_hints([Hint.from_rgb(*place, ImageColor.getrgb(color), radius=5) for place, color in given])
+    photos = coloring.gray(), coloring.render(), hinted.render(), coloring.truth
+    size = (HEIGHT, HEIGHT)
+    return mosaic([[photo.to_pil().convert("RGB").resize(size, Image.Resampling.LANCZOS) for photo in photos]])
 
 
 def upsampling() -> Image.Image:

@@ -312,23 +312,30 @@ def test_colors_are_corrected_where_the_picture_is_clicked(page, tmp_path):
     first = outputs(page, "color", str(path), 1.0, 0.4, 0.2, 128, app.MAIN, app.MAIN, None)
     automatic = pixels(download(page, first["state"]))
     assert first["canvas"] == first["compare"][1]
+    assert not first["undo"].interactive and not first["undo-all"].interactive
 
     one = outputs(page, "correct", "#0000ff", first["state"], click(1023, 511))  # of a copy of 2048 x 1024 pixels
     (hint,) = one["state"].hints
     scale = 2600 / 2048
-    assert (hint.x, hint.y) == pytest.approx((1023.5 * scale, 511.5 * scale))
+    assert (hint.x, hint.y) == pytest.approx((1023 * scale, 511 * scale))
     assert (hint.a, hint.b) == pytest.approx((79.19, -107.86), abs=0.02)  # CIE Lab of sRGB's blue
     assert hint.radius == pytest.approx(2 * 2600 / 256)  # of the 256 x 128 pixels that the network sees
     assert one["state"].dials == first["state"].dials and one["compare"][0] == first["compare"][0]
-    assert np.abs(pixels(download(page, one["state"])) - automatic).max() > 2
+    photo, pipeline = Photo.open(path), first["state"].pipeline
+    expected = pipeline(photo, 1.0, 0.4, 128, [hint], balance=0.2).to_pil()
+    assert np.array_equal(pixels(download(page, one["state"])), np.asarray(expected))
+    assert one["undo"].interactive and one["undo-all"].interactive
     rings = np.abs(pixels(one["canvas"]) - pixels(one["compare"][1])).max(axis=2) > 100
     rows, columns = np.nonzero(rings)
-    assert (abs(rows - 511).max(), abs(columns - 1023).max()) < (30, 30) and rings.any()  # there and nowhere else
+    assert rings.any() and max(abs(rows - 511).max(), abs(columns - 1023).max()) < 30  # there and nowhere else
 
     two = outputs(page, "correct", "gray", one["state"], click(2047, 1023))
     assert two["state"].hints[0] == hint and len(two["state"].hints) == 2
-    assert (two["state"].hints[1].x, two["state"].hints[1].y) == pytest.approx((2599, 1299), abs=0.7)
+    assert (two["state"].hints[1].x, two["state"].hints[1].y) == pytest.approx((2047 * scale, 1023 * scale))
     assert (two["state"].hints[1].a, two["state"].hints[1].b) == pytest.approx((0, 0), abs=0.02)
+
+    again = outputs(page, "correct", "red", two["state"], click(1030, 515))  # the same place, in another color
+    assert [round(hint.a) for hint in again["state"].hints] == [0, 80]
 
     back = outputs(page, "undo_one", two["state"])
     assert back["state"].hints == (hint,)
@@ -336,41 +343,64 @@ def test_colors_are_corrected_where_the_picture_is_clicked(page, tmp_path):
     none = outputs(page, "undo_all", two["state"])
     assert none["state"].hints == ()
     assert np.array_equal(pixels(download(page, none["state"])), automatic)
-    assert none["canvas"] == none["compare"][1]
+    assert none["canvas"] == none["compare"][1] and not none["undo"].interactive
+    for name in ("undo_one", "undo_all"):  # nothing to undo, and nothing there
+        assert events(page)[name](none["state"]) == events(page)[name](None) == app.gr.skip()
+    assert events(page)["correct"]("#0000ff", None, click(20, 20)) == app.gr.skip()
 
 
-def test_there_is_something_to_undo_or_there_is_not(page, jpeg):
-    def can_undo(shown) -> list[bool]:
-        return [part.interactive for part in shown.values() if isinstance(part, app.gr.Button)][:2]
+def test_a_click_on_a_photo_that_is_turned_enlarged_or_transparent(page, tmp_path):
+    """The place is that of the picture that is shown."""
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned to the right
+    Image.fromarray(data.camera()[:300]).save(tmp_path / "turned.png", exif=exif)  # 512 x 300 pixels as it lies
+    Image.new("LA", (40, 20), (90, 128)).save(tmp_path / "tiny.png")
+    for name, size, shown, place in (
+        ("turned.png", (300, 512), (300, 512), (150, 384)),
+        ("tiny.png", (40, 20), (320, 160), (10, 15)),
+    ):
+        session = outputs(page, "color", str(tmp_path / name), 1, 0.4, 0, 64, app.MAIN, app.MAIN, None)["state"]
+        at = [round(here * wide / side) for here, wide, side in zip(place, shown, size, strict=True)]
+        corrected = outputs(page, "correct", "red", session, click(*at))
+        (hint,) = corrected["state"].hints
+        assert Image.open(corrected["canvas"]).size == shown
+        assert (hint.x, hint.y) == pytest.approx(place, abs=0.1)
 
-    def state_of(shown):
-        return next(value for part, value in shown.items() if isinstance(part, app.gr.State))
 
-    shown = events(page)["color"](str(jpeg), 1.0, 0.4, 0.2, 128, app.MAIN, app.MAIN, None)
-    assert can_undo(shown) == [False, False]
-    for name in ("undo_one", "undo_all"):
-        assert events(page)[name](state_of(shown)) == events(page)[name](None) == app.gr.skip()
-    shown = events(page)["correct"]("#3f6fb5", state_of(shown), click(20, 20))
-    assert can_undo(shown) == [True, True]
-    assert can_undo(events(page)["undo_one"](state_of(shown))) == [False, False]
-    assert events(page)["correct"]("#3f6fb5", None, click(20, 20)) == app.gr.skip()
+def test_corrections_leave_no_more_on_the_shelf_than_one_photo(page, jpeg, monkeypatch):
+    shelves = []
+    tidy = app.Shelf.tidy
+    monkeypatch.setattr(app.Shelf, "tidy", lambda self: (shelves.append(self), tidy(self)))
+    session = outputs(page, "color", str(jpeg), 1.0, 0.4, 0.2, 128, app.MAIN, app.MAIN, None)["state"]
+    for place in (0, 100, 200):
+        session = outputs(page, "correct", "red", session, click(place, 0))["state"]
+    ((_, work),) = shelves[0].items.values()
+    assert len(work.coloring.hints) == 3 and work.coloring.embedding is None
 
 
 def test_corrected_colors_stay_with_the_photo(page, jpeg, monkeypatch):
+    session = outputs(page, "color", str(jpeg), 1.0, 0.4, 0.2, 128, app.MAIN, app.MAIN, None)["state"]
+    plain = outputs(page, "choose", "two_stage", session)["state"]
     session = outputs(page, "color", str(jpeg), 1.0, 0.4, 0.2, 128, app.MAIN, app.MAIN, None)["state"]
     session = outputs(page, "correct", "#3f6fb5", session, click(200, 150))["state"]
     turned = outputs(page, "turn_dial", 0.7, 0.4, 0.2, session.choice, session)["state"]
     larger = outputs(page, "color_again", *turned.dials, 192, session.choice, turned)["state"]
     assert turned.hints == larger.hints == outputs(page, "reset_dials", larger)["state"].hints == session.hints
     shown = pixels(download(page, session))
-    monkeypatch.setattr(app.Shelf, "get", lambda self, key: None)  # where it is made again
-    assert np.array_equal(pixels(download(page, session)), shown)
-    monkeypatch.undo()
-    Path(session.before).unlink()  # with the old files
-    assert len(outputs(page, "correct", "red", session, click(10, 10))["state"].hints) == 2
+    with monkeypatch.context() as patch:
+        patch.setattr(app.Shelf, "get", lambda self, key: None)  # where it is made again
+        assert np.array_equal(pixels(download(page, session)), shown)
+    for name, *args in (("correct", "red", session, click(10, 10)), ("undo_one", session)):
+        Path(session.before).unlink()  # with the old files
+        later = outputs(page, name, *args)
+        assert Image.open(later["compare"][0]).size == (400, 300)
+        session = later["state"]
 
     other = outputs(page, "choose", "two_stage", larger)  # which takes no hints
-    assert other["state"].hints == () and other["correct"]["visible"] is False
+    assert other["correct"]["visible"] is False
+    assert np.array_equal(pixels(download(page, other["state"])), pixels(download(page, plain)))
+    back = outputs(page, "choose", app.MAIN, other["state"])
+    assert back["state"].hints == larger.hints and back["correct"]["visible"] is True
     other = outputs(page, "color", str(jpeg), 1.0, 0.4, 0.2, 128, app.MAIN, app.MAIN, larger)
     assert other["state"].hints == ()
 

@@ -9,6 +9,7 @@ import pytest
 import torch
 from PIL import Image
 from skimage import data
+from skimage.color import rgb2lab
 from torch.nn import functional as F
 
 from colorizer import color, pipeline
@@ -550,6 +551,14 @@ def test_restraint_of_a_coloring(tiny):
         for t, r in ((0.3, 0.0), (0.3, 0.5), (0.3, 1.0), (0.5, 0.0))
     )
     assert soft < most < restrained < bold
+
+
+def test_a_hint_of_an_srgb_color():
+    hint = Hint.from_rgb(3, 4, (200, 30, 90.5), radius=2)
+    assert (hint.x, hint.y, hint.radius) == (3, 4, 2)
+    assert (hint.a, hint.b) == pytest.approx(rgb2lab(np.array([200, 30, 90.5]) / 255)[1:], abs=0.02)
+    gray = Hint.from_rgb(0, 0, (7, 7, 7))
+    assert (gray.a, gray.b, gray.radius) == pytest.approx((0, 0, 0), abs=0.02)
 
 
 def test_hints_tell_the_tint(tiny):

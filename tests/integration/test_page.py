@@ -6,6 +6,7 @@ With PAGE_SCREENSHOTS=DIR the pictures that a person should look at are written 
 import io
 import json
 import os
+import re
 import shutil
 import threading
 import time
@@ -518,6 +519,10 @@ def test_a_wrong_color_is_corrected(open_page, size):
     click(0.8, 0.7)
     first = wait_for_another(source)
     assert not shades.is_visible()
+    swatch = page.get_by_label("Color", exact=True)
+    shade = "button => getComputedStyle(button).backgroundColor"
+    red, green, blue = map(int, re.findall(r"\d+", swatch.evaluate(shade)))
+    assert green > 150 > 60 > max(red, blue)
     assert ring_at(0.8, 0.7)
     assert np.abs(first - automatic).max() > 2
 
@@ -532,6 +537,60 @@ def test_a_wrong_color_is_corrected(open_page, size):
     undo_all.click()
     assert np.array_equal(wait_for_another(source), automatic)
     assert undo.is_disabled()
+
+    swatch.click()
+    page.locator("#picker input").press("Escape")
+    assert not shades.is_visible()
+    swatch.click()
+    page.locator("#picker input").fill("tomato")
+    page.locator("#picker input").press("Enter")
+    assert not shades.is_visible()
+    assert swatch.evaluate(shade) == "rgb(255, 99, 71)"
+
+
+def test_the_color_picker_by_finger(open_page):
+    page = open_page(**PHONE)
+    page.get_by_label("Color the example: rocket").click()
+    wait_for_result(page)
+    wait_until_still(page)
+    page.get_by_role("button", name="A wrong color?").click()
+    swatch = page.get_by_label("Color", exact=True)
+    swatch.click()
+    box = page.get_by_role("slider", name="Hue").bounding_box()
+    place = page.evaluate("scrollY")
+    touch = page.context.new_cdp_session(page)
+    y = box["y"] + box["height"] / 2
+    for type, at in (("touchStart", 0.1), ("touchMove", 0.3), ("touchMove", 0.66), ("touchEnd", None)):
+        points = [] if at is None else [{"x": box["x"] + at * box["width"], "y": y}]
+        touch.send("Input.dispatchTouchEvent", {"type": type, "touchPoints": points})
+    page.wait_for_function(
+        r"""() => {
+            const color = getComputedStyle(document.querySelector('#picker .dialog-button')).backgroundColor;
+            const [red, green, blue] = color.match(/\d+/g).map(Number);
+            return blue > red + 50 && blue > green + 50;
+        }"""
+    )
+    assert page.get_by_role("slider", name="Hue").is_visible() and page.evaluate("scrollY") == place
+
+
+@pytest.mark.parametrize("size", ["desktop", "phone"])
+def test_the_color_picker_fits_over_a_wide_photo(open_page, size, tmp_path):
+    path = tmp_path / "wide.png"
+    Image.fromarray(data.coffee()).convert("L").resize((2400, 500)).save(path)
+    page = open_page(**(DESKTOP if size == "desktop" else PHONE))
+    upload(page, path)
+    wait_for_result(page)
+    wait_until_still(page)
+    page.get_by_role("button", name="A wrong color?").click()
+    page.get_by_label("Color", exact=True).click()
+    box = page.locator("#picker input")
+    box.scroll_into_view_if_needed()
+    assert box.evaluate(
+        """(box) => {
+            const {x, y, width, height} = box.getBoundingClientRect();
+            return document.elementFromPoint(x + width / 2, y + height / 2) === box;
+        }"""
+    )
 
 
 def test_download_is_the_full_photo_in_its_format(open_page, jpeg, tmp_path):

@@ -724,7 +724,7 @@ def test_a_digit_is_painted(page, name):
     assert np.abs(before[5::11, 5::11, 0] - digit).max() < 24  # the digit itself is what stood before; as a JPEG
     with Image.open(download(page, shown["state"])) as image:
         assert image.size == (28, 28)
-    (_, gray), _ = events(page)["turn_dial"](0, 1, 0.2, shown["state"].choice, shown["state"])
+    _, gray = outputs(page, "turn_dial", 0, 1, 0.2, shown["state"].choice, shown["state"])["compare"]
     assert np.ptp(np.asarray(Image.open(gray)).astype(int), axis=2).max() <= 4
 
 
@@ -764,7 +764,7 @@ def test_a_coloring_goes_on_with_the_model_that_it_began_with(hub, monkeypatch, 
         again = Image.open(download(page, session))
     assert again.tobytes() == Image.open(download(page, session)).tobytes()
     monkeypatch.setattr(ColorizationPipeline, "prepare", None)
-    (_, after), _ = events(page)["turn_dial"](1.5, 0.4, 0.2, session.choice, session)
+    _, after = outputs(page, "turn_dial", 1.5, 0.4, 0.2, session.choice, session)["compare"]
     assert Path(after).is_file()
 
 

@@ -275,16 +275,13 @@ def new_path(name: str) -> Path:
 def hint_at(left: float, top: float, picked: str, work: Work) -> Hint:
     """A color for the place at (left, top), each 0..1 of the photo's width or height.
 
-    `picked` is what the color picker gives: #rrggbb, or rgba(r, g, b, alpha) with fractions, or what was typed there,
-    if Pillow takes it for a color.
+    `picked` is what the color picker gives: #rrggbb, or what was typed there if it is no color to the browser.
     """
-    channels = re.fullmatch(r"rgba?\(([\d.]+), ?([\d.]+), ?([\d.]+)(?:, ?[\d.]+)?\)", picked)
     try:
-        rgb = [float(part) for part in channels.groups()] if channels else ImageColor.getrgb(picked)[:3]
+        rgb = ImageColor.getrgb(picked)[:3]
     except ValueError:
         raise ColorizerError(f"{picked!r} is no color: pick one, or write it like #3f6fb5.") from None
     width, height = work.photo.width, work.photo.height
-    rgb = [min(part, 255) for part in rgb]
     return Hint.from_rgb(left * width, top * height, rgb, HINT_RADIUS * width / work.coloring.lightness.shape[-1])
 
 
@@ -881,6 +878,7 @@ def build_app(studio: Studio | None = None) -> gr.Blocks:
         return turned(dials, session)
 
     def turned(dials: Dials, session: Session) -> dict:
+        """The photo at other dials."""
         with told(session.path):
             return rendered(dataclasses.replace(session, dials=dials), shelved(session))
 

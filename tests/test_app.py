@@ -405,7 +405,7 @@ def test_corrected_colors_stay_with_the_photo(page, jpeg, monkeypatch):
     assert other["state"].hints == ()
 
 
-@pytest.mark.parametrize("picked", ["#3f6fb5", "rgb(63, 111, 181)", "rgba(63, 110.9, 181.2, 1)", "hsl(216, 48%, 48%)"])
+@pytest.mark.parametrize("picked", ["#3f6fb5", "rgb(63, 111, 181)", "rgba(63, 111, 181, 1)", "hsl(216, 48%, 48%)"])
 def test_what_the_color_picker_gives(page, jpeg, picked):
     session = outputs(page, "color", str(jpeg), 1.0, 0.4, 0.2, 128, app.MAIN, app.MAIN, None)["state"]
     (hint,) = outputs(page, "correct", picked, session, click(0, 0))["state"].hints

@@ -556,8 +556,10 @@ def test_the_color_picker_by_finger(open_page):
     page.get_by_role("button", name="A wrong color?").click()
     swatch = page.get_by_label("Color", exact=True)
     swatch.click()
-    box = page.get_by_role("slider", name="Hue").bounding_box()
-    place = page.evaluate("scrollY")
+    hues = page.get_by_role("slider", name="Hue")
+    hues.scroll_into_view_if_needed()  # a finger beside it would swipe the browser back to the page before
+    wait_until_still(page)
+    box, place = hues.bounding_box(), page.evaluate("scrollY")
     touch = page.context.new_cdp_session(page)
     y = box["y"] + box["height"] / 2
     for type, at in (("touchStart", 0.1), ("touchMove", 0.3), ("touchMove", 0.66), ("touchEnd", None)):
@@ -570,7 +572,7 @@ def test_the_color_picker_by_finger(open_page):
             return blue > red + 50 && blue > green + 50;
         }"""
     )
-    assert page.get_by_role("slider", name="Hue").is_visible() and page.evaluate("scrollY") == place
+    assert hues.is_visible() and page.evaluate("scrollY") == place
 
 
 @pytest.mark.parametrize("size", ["desktop", "phone"])

@@ -52,6 +52,8 @@ def color(argv: list[str]) -> int:
         argv = argv[:at] + [word and os.path.join(".", word) for word in argv[at + 1 :]]
     args = color_parser().parse_intermixed_args(argv)
     jobs, results = plan(args.paths, args.output)
+    if args.hint and len(jobs) > 1:
+        raise ColorizerError(f"--hint is for one photo, and here are {len(jobs)}; color them one at a time")
     todo = [job for job in jobs if args.overwrite or not os.path.exists(job.target)]  # False for a name too long
     for folder in {job.target.parent for job in todo}:
         check_writable(folder)
@@ -212,7 +214,7 @@ class Run:
         self.bar = tqdm(total=total, unit="photo", disable=args.quiet or not sys.stderr.isatty(), miniters=1)
 
     def load(self) -> None:
-        from colorizer.pipeline import ColorizationPipeline
+        from colorizer.pipeline import ColorizationPipeline, Hint
 
         args = self.args
         self.pipe = ColorizationPipeline.from_pretrained(
@@ -227,9 +229,11 @@ class Run:
             "restraint": one_color,
             "balance": paints,
             "working_size": one_size,
+            "hint": None if model.accepts_hints else "takes no color hints",
         }.items():
             if getattr(args, dial) and why_not:  # a restraint or balance of 0 is what such models have
                 raise ColorizerError(f"--{dial.replace('_', '-')}: {model.source} {why_not}; leave it out")
+        self.hints = [Hint.from_rgb(*hint) for hint in args.hint]
 
     def color(self, jobs: list[Job]) -> None:
         for batch in self.batches(jobs):
@@ -268,6 +272,7 @@ class Run:
                 colorfulness=self.args.colorfulness,
                 temperature=self.args.temperature,
                 working_size=self.args.working_size,
+                hints=[self.hints] * len(batch),
                 batch_size=len(batch),
                 balance=self.args.balance,
                 restraint=self.args.restraint,
@@ -333,7 +338,9 @@ def color_parser() -> Parser:
         "examples:\n"
         "  colorizer photo.jpg                 writes photo.color.jpg beside it\n"
         "  colorizer scans/ -o colored/        a folder and its subfolders, names kept (GIF and BMP become PNG)\n"
-        "  colorizer '**/*.tif' -o colored/    a pattern\n",
+        "  colorizer '**/*.tif' -o colored/    a pattern\n"
+        "  colorizer photo.jpg --overwrite --hint 320,200,brown --hint '80,40,#7a8fa6'\n"
+        "                                      again, with two colors that you know\n",
     )
     add = parser.add_argument
     add("paths", nargs="+", metavar="PATH", help="photos, folders (with all below them) and patterns")
@@ -351,6 +358,14 @@ def color_parser() -> Parser:
         type=number(*WORKING_SIZE, int),
         metavar="PX",
         help="shorter side of the copy for the network",
+    )
+    add(
+        "--hint",
+        type=hint,
+        action="append",
+        default=[],
+        metavar="X,Y,COLOR",
+        help="give the place at pixel X, Y of one photo this color, such as 320,200,#be463c; as often as you like",
     )
     add("--device", type=device, help="cpu, cuda, cuda:N or mps (default: the fastest there is)")
     add("--batch-size", type=number(1, 1024, int), default=8, metavar="N", help="photos at once (default 8)")
@@ -373,6 +388,14 @@ def number(low, high, kind=float):
         return value
 
     return parse
+
+
+def hint(text: str) -> tuple[float, float, str]:
+    try:
+        x, y, color = text.split(",", 2)
+        return float(x), float(y), color
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not X,Y,COLOR, such as 320,200,#be463c") from None
 
 
 def folder(text: str) -> Path:

@@ -5,7 +5,7 @@
 
     coloring = pipe.prepare(Photo.open("photo.jpg"))           # the network runs here
     coloring.render(colorfulness=1.2, temperature=0.4).save("color.jpg")       # and not here
-    coloring.with_hints([Hint(320, 200, a=40, b=20, radius=6)]).render()
+    coloring.with_hints([Hint.from_rgb(320, 200, "#be463c")]).render()
 
 The network sees a small copy of the photo's lightness (its short side is the working size), with its levels stretched
 where they have faded, and predicts a distribution over ab, mostly at a quarter of that. Strong colors are read from it
@@ -31,7 +31,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, ImageColor
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -60,6 +60,8 @@ GRID = 2  # a prediction that comes at the working size itself is reduced by thi
 STRONG = 30  # the chroma that gets half of it
 SOFTER = 5 / 3  # the temperature for strong colors against that for pale ones: 1 at the bundled model's 0.6
 
+HINT_RADIUS = 2  # of a hint that names none, in pixels of the working copy; the bundled model has learned 0 to 4
+
 # Balance, see `balanced`.
 HALF_BALANCED = 5  # hints that leave half of it
 
@@ -72,19 +74,28 @@ class Hint:
 
     x, y: the place in pixels of the upright photo, from its top left corner. a, b: the color in Lab units that it is
     to have at the model's default colorfulness. radius: half the side of the square patch that is certain to have
-    this color, in the same pixels; 0 is one pixel.
+    this color, in the same pixels; 0 is one pixel, and None two pixels of the small copy that the network sees.
     """
 
     x: float
     y: float
     a: float
     b: float
-    radius: float = 0
+    radius: float | None = None
 
     @classmethod
-    def from_rgb(cls, x: float, y: float, rgb: Sequence[float], radius: float = 0) -> Hint:
-        """A hint with the hue and the chroma of an sRGB color (red, green, blue), each 0..255; not its lightness."""
-        _, a, b = color.rgb_to_lab(torch.tensor(rgb).view(3, 1, 1) / 255).flatten().tolist()
+    def from_rgb(cls, x: float, y: float, rgb: str | Sequence[float], radius: float | None = None) -> Hint:
+        """A hint with the hue and the chroma of an sRGB color, and not its lightness.
+
+        The color is (red, green, blue), each 0..255, or a text that Pillow's ImageColor reads, such as "#be463c" or
+        "brown". ColorizerError for any other.
+        """
+        try:
+            red, green, blue = ImageColor.getrgb(rgb)[:3] if isinstance(rgb, str) else rgb
+            channels = [_checked("A channel", value, 0, 255) for value in (red, green, blue)]
+        except (TypeError, ValueError):
+            raise ColorizerError(f"{rgb!r} is no color: write it like '#3f6fb5', or like (63, 111, 181).") from None
+        _, a, b = color.rgb_to_lab(torch.tensor(channels).view(3, 1, 1) / 255).flatten().tolist()
         return cls(x, y, a, b, radius)
 
 
@@ -317,16 +328,18 @@ class ColorizationPipeline:
         if hints and not self.model.accepts_hints:
             raise ColorizerError(f"The model {self.model.name} takes no color hints; leave them out.")
         for hint in hints:
-            if not (isinstance(hint, Hint) and all(map(_is_number, dataclasses.astuple(hint)))):
+            *values, radius = dataclasses.astuple(hint) if isinstance(hint, Hint) else (hint, None)
+            radius = 0 if radius is None else radius
+            if not all(map(_is_number, (*values, radius))):
                 raise ColorizerError(f"Hints are given as Hint(x, y, a, b, radius), in numbers, not {hint!r}.")
-            if not all(math.isfinite(value) for value in dataclasses.astuple(hint)):
+            if not all(map(math.isfinite, (*values, radius))):
                 raise ColorizerError(f"A hint's numbers must be finite, not {hint}.")
             if not (0 <= hint.x < photo.width and 0 <= hint.y < photo.height):
                 raise ColorizerError(
                     f"The hint at ({hint.x:g}, {hint.y:g}) lies outside of the photo, "
                     f"which is {photo.width} x {photo.height} pixels."
                 )
-            if max(abs(hint.a), abs(hint.b)) > 128 or hint.radius < 0:
+            if max(abs(hint.a), abs(hint.b)) > 128 or radius < 0:
                 raise ColorizerError(
                     f"A hint's a and b lie in -128..128 and its radius is not negative, unlike {hint}."
                 )
@@ -753,13 +766,16 @@ def _reduced_plane(rows: Callable[[int, int], Tensor], size: tuple[int, int], ta
     return _resize(torch.cat(bands, dim=2), target)
 
 
-def _patch(center: float, radius: float, cells: int, pixels: int) -> slice:
-    """The cells, of `cells` along a side of `pixels`, whose middles lie within the radius of a pixel; at least one."""
+def _patch(center: float, radius: float | None, cells: int, pixels: int) -> slice:
+    """The cells, of `cells` along a side of `pixels`, whose middles lie within the radius of a pixel; at least one.
+
+    Center and radius are in pixels; None is a radius of HINT_RADIUS cells.
+    """
     scale = cells / pixels
-    middle, radius = (math.floor(center) + 0.5) * scale, min(radius, pixels)
+    middle, reach = (math.floor(center) + 0.5) * scale, HINT_RADIUS if radius is None else min(radius, pixels) * scale
     own = min(int(middle), cells - 1)
-    first = min(own, math.ceil(middle - radius * scale - 0.5))
-    last = max(own, math.floor(middle + radius * scale - 0.5))
+    first = min(own, math.ceil(middle - reach - 0.5))
+    last = max(own, math.floor(middle + reach - 0.5))
     return slice(max(0, first), min(cells, last + 1))
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 sys.path[0] = str(Path(__file__).resolve().parents[1])  # the repository, so that `train` is found
 
 import torch  # noqa: E402
-from PIL import Image, ImageColor  # noqa: E402
+from PIL import Image  # noqa: E402
 from skimage import data  # noqa: E402
 from torch.nn.functional import interpolate  # noqa: E402
 
@@ -48,7 +48,7 @@ def hints() -> Image.Image:
     """Gray, as the model guesses, with two orange hints on the suit and a gray one on the wall, and the truth."""
     coloring = ColorizationPipeline.from_pretrained().prepare(Image.fromarray(data.astronaut()))
     given = ((110, 330), "#d65c28"), ((325, 330), "#d65c28"), ((120, 90), "#b4aca8")
-    hinted = coloring.with_hints([Hint.from_rgb(*place, ImageColor.getrgb(color), radius=5) for place, color in given])
+    hinted = coloring.with_hints([Hint.from_rgb(*place, color, radius=5) for place, color in given])
     photos = coloring.gray(), coloring.render(), hinted.render(), coloring.truth
     size = (HEIGHT, HEIGHT)
     return mosaic([[photo.to_pil().convert("RGB").resize(size, Image.Resampling.LANCZOS) for photo in photos]])

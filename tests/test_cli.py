@@ -217,6 +217,38 @@ def test_dials(colorize, tmp_path):
         assert pictures[0] != pictures[1]
 
 
+def test_hints(colorize, tiny_model, tmp_path):
+    """As the pipeline colors with them; what has a name already is colored anew only if that is asked for."""
+    from colorizer import ColorizationPipeline, Hint
+
+    path = picture(tmp_path / "a.png", (64, 64))
+    words = "--hint", "10,20,#0000ff", "--hint", "50.5,40,rgb(200, 0, 0)", "--temperature", "0.05"
+    assert colorize("a.png")[0] == 0
+    assert colorize("a.png", *words)[1].startswith("0 colored, 1 skipped")
+    assert colorize("a.png", *words, "--overwrite")[0] == 0
+    pipe = ColorizationPipeline.from_pretrained(tiny_model, device="cpu")
+    dials = {"working_size": 64, "temperature": 0.05}
+    hints = [Hint.from_rgb(10, 20, (0, 0, 255)), Hint.from_rgb(50.5, 40, (200, 0, 0))]
+    colored = np.asarray(Image.open(tmp_path / "a.color.png"))
+    assert np.array_equal(colored, pipe(path, hints=hints, **dials))
+    assert not np.array_equal(colored, pipe(path, hints=hints[:1], **dials))
+    assert not np.array_equal(colored, pipe(path, **dials))
+
+
+def test_a_hint_outside_of_the_photo(colorize, tmp_path):
+    picture(tmp_path / "a.png", (64, 64))
+    code, out, err = colorize("a.png", "--hint", "64,20,red")
+    assert code == 1 and out.startswith("0 colored, 1 failed")
+    assert err == "a.png: The hint at (64, 20) lies outside of the photo, which is 64 x 64 pixels.\n"
+    assert files(tmp_path) == ["a.png"]
+
+
+def test_hints_are_for_one_photo(colorize, no_model, tmp_path):
+    picture(tmp_path / "in/a.png")
+    picture(tmp_path / "in/b.png")
+    misuse(colorize("in", "--hint", "1,2,red"), "--hint is for one photo, and here are 2; color them one at a time")
+
+
 def test_what_a_file_says_beside_its_colors_is_kept(colorize, tmp_path):
     exif = Image.Exif()
     exif[ExifTags.Base.Artist] = "A. Adams"
@@ -376,6 +408,8 @@ def test_inputs_are_never_overwritten(colorize, no_model, tmp_path):
         (["a.png", "--balance", "1.5"], ["--balance", "1.5"]),
         (["a.png", "--restraint", "-1"], ["--restraint", "-1"]),
         (["a.png", "--temperature", "warm"], ["--temperature", "warm"]),
+        (["a.png", "--hint", "1,2"], ["--hint", "'1,2' is not X,Y,COLOR"]),
+        (["a.png", "--hint", "left,2,red"], ["--hint", "'left,2,red' is not X,Y,COLOR"]),
         (["a.png", "--working-size", "1.5"], ["--working-size", "1.5"]),
         (["a.png", "--batch-size", "0"], ["--batch-size", "0"]),
         (["a.png", "--device", "toaster"], ["--device", "toaster"]),
@@ -406,6 +440,8 @@ def test_misuse(colorize, no_model, tmp_path, args, words):
         (["--revision", "dev"], ["revision ('dev')", "Hub repository only"]),
         (["--model", "no/such-model", "--token", "hf_a b"], ["no token"]),
         (["--model", "~nobody-of-this-name/x"], ["~nobody-of-this-name/x"]),
+        (["--hint", "1,2,reddish"], ["'reddish' is no color", "'#3f6fb5'"]),
+        (["--model", "two_stage", "--hint", "1,2,red"], ["--hint", "two_stage", "takes no color hints; leave it out"]),
     ],
 )
 def test_misuse_that_only_the_model_can_tell(colorize, tiny_model, tmp_path, monkeypatch, capsys, args, words):

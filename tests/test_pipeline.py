@@ -558,7 +558,17 @@ def test_a_hint_of_an_srgb_color():
     assert (hint.x, hint.y, hint.radius) == (3, 4, 2)
     assert (hint.a, hint.b) == pytest.approx(rgb2lab(np.array([200, 30, 90.5]) / 255)[1:], abs=0.02)
     gray = Hint.from_rgb(0, 0, (7, 7, 7))
-    assert (gray.a, gray.b, gray.radius) == pytest.approx((0, 0, 0), abs=0.02)
+    assert (gray.a, gray.b) == pytest.approx((0, 0), abs=0.02) and gray.radius is None
+    for text, rgb in (("#3f6fb5", (63, 111, 181)), ("brown", (165, 42, 42)), ("hsl(120, 100%, 50%)", (0, 255, 0))):
+        assert Hint.from_rgb(3, 4, text) == Hint.from_rgb(3, 4, rgb) == Hint.from_rgb(3, 4, np.array(rgb))
+
+
+@pytest.mark.parametrize(
+    "rgb", ["reddish", "", "rgb(300, 0, 0)", (1, 2), (1, 2, 3, 4), (1, 2, 256), (-1, 0, 0), (0, math.nan, 0), None, 7]
+)
+def test_what_is_no_color(rgb):
+    with pytest.raises(ColorizerError, match="is no color: write it like '#3f6fb5', or like"):
+        Hint.from_rgb(3, 4, rgb)
 
 
 def test_hints_tell_the_tint(tiny):
@@ -656,8 +666,10 @@ def test_hints_reach_the_network_but_not_the_embedder(tiny, calls):
 def test_hints_are_painted_where_they_stand(tiny):
     coloring = tiny.prepare(gray_photo(128, 192), 64)  # a working copy of 64 x 96: half the size
     for hint, rows, columns in [
-        (Hint(0, 0, 10, 20), slice(0, 1), slice(0, 1)),
-        (Hint(191, 127, 10, 20), slice(63, 64), slice(95, 96)),
+        (Hint(0, 0, 10, 20, 0), slice(0, 1), slice(0, 1)),
+        (Hint(191, 127, 10, 20, 0), slice(63, 64), slice(95, 96)),
+        (Hint(0, 0, 10, 20), slice(0, 2), slice(0, 2)),  # two pixels of the copy each way
+        (Hint(100, 60, 10, 20), slice(28, 32), slice(48, 52)),
         (Hint(100, 60, 10, 20, radius=0.1), slice(30, 31), slice(50, 51)),
         (Hint(100, 60, 10, 20, radius=4), slice(28, 32), slice(48, 52)),
         (Hint(0, 60, 10, 20, radius=1000), slice(0, 64), slice(0, 96)),
@@ -689,7 +701,7 @@ def test_hints_are_colors_of_the_result(gain, shown, tiny, monkeypatch):
     ],
 )
 def test_bad_hints(hint, tiny):
-    finite = all(math.isfinite(number) for number in dataclasses.astuple(hint))
+    finite = all(math.isfinite(number) for number in dataclasses.astuple(hint) if number is not None)
     with pytest.raises(ColorizerError, match="[Hh]int" if finite else "must be finite"):
         tiny.prepare(gray_photo(), 32).with_hints([hint])
 

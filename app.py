@@ -34,7 +34,7 @@ except ImportError:
 import gradio as gr
 import gradio.route_utils
 from gradio.utils import get_upload_folder
-from PIL import Image, ImageColor, ImageDraw
+from PIL import Image, ImageDraw
 from skimage import data
 
 from colorizer import Coloring, ColorizationPipeline, ColorizerError, Hint, Photo, hub
@@ -49,7 +49,7 @@ MAX_WORKING_SIZE = 1024  # through the API; more would keep everyone else waitin
 KEEP_FILES = 60 * 60  # seconds that uploads, previews and downloads stay on the server's disk
 EXAMPLES = ("astronaut", "camera", "chelsea", "coffee", "rocket")
 SMALL_PREVIEW = 320  # pixels; what is smaller is shown enlarged, with the edges of its pixels
-HINT_RADIUS = 2  # of what a click colors, in pixels of the copy that the network sees; it has learned 0 to 4
+SAME_PLACE = 2  # pixels of the copy that the network sees: clicks no farther apart are for one place
 
 MAIN = "default"  # in the menu: whatever model the page runs unless another is chosen
 # What a visitor should know of a model that is not made for any photo, by its name or its domain.
@@ -62,8 +62,10 @@ NOTES = {
 # What the menu says of one whose domain says too much.
 PURPOSES = {"alpha": "photos, one by heart"}
 
-# Everything that may run the model shares one line: one photo at a time, the others wait their turn.
+# Everything that colors shares one line: one photo at a time, the others wait their turn. Files of full size have
+# another, since a large one takes seconds for which nobody else's dials should stand still.
 ONE_AT_A_TIME = {"concurrency_limit": 1, "concurrency_id": "model"}
+ONE_FILE_AT_A_TIME = {"concurrency_limit": 1, "concurrency_id": "file"}
 
 
 # ---------------------------------------------------------------------------------------------------- the model
@@ -194,7 +196,6 @@ class Shelf:
 
     Bounded in megapixels, in number and in time: a photo of 50 megapixels takes hundreds of MB, what the network said
     of any photo takes tens, and there may be many visitors. One that has left the shelf is made again from its file.
-    Used by one request at a time.
     """
 
     def __init__(self, megapixels: float = 120, works: int = 24, seconds: float = 20 * 60):
@@ -202,24 +203,29 @@ class Shelf:
         self.works = works
         self.seconds = seconds
         self.items: OrderedDict[str, tuple[float, Work]] = OrderedDict()
+        self.lock = threading.RLock()  # a file may be made while a photo is colored
 
     def put(self, key: str, work: Work) -> None:
-        self.items[key] = (time.monotonic(), work)
-        self.items.move_to_end(key)
-        self.tidy()
+        with self.lock:
+            self.items[key] = (time.monotonic(), work)
+            self.items.move_to_end(key)
+            self.tidy()
 
     def get(self, key: str) -> Work | None:
-        self.tidy()
-        if key not in self.items:
-            return None
-        work = self.items[key][1]
-        self.put(key, work)
-        return work
+        with self.lock:
+            self.tidy()
+            if key not in self.items:
+                return None
+            work = self.items[key][1]
+            self.put(key, work)
+            return work
 
     def drop(self, key: str) -> None:
-        self.items.pop(key, None)
+        with self.lock:
+            self.items.pop(key, None)
 
     def tidy(self) -> None:
+        """Drop what is too old or too much; the caller holds the lock."""
         oldest = time.monotonic() - self.seconds
         for key in [key for key, (used, _) in self.items.items() if used < oldest]:
             self.drop(key)
@@ -228,6 +234,14 @@ class Shelf:
             or sum(megapixels(work.photo) for _, work in self.items.values()) > self.megapixels
         ):
             self.items.popitem(last=False)
+
+
+@dataclasses.dataclass(frozen=True)
+class Correction:
+    """A color that a visitor gave a place of the photo, and how the color picker has it."""
+
+    hint: Hint
+    color: str
 
 
 @dataclasses.dataclass(frozen=True)
@@ -241,7 +255,12 @@ class Session:
     working_size: int | None
     dials: Dials  # of the picture shown
     before: str  # path of the gray preview
-    hints: tuple[Hint, ...] = ()  # the colors that the visitor gave; not every model takes them
+    corrections: tuple[Correction, ...] = ()  # kept also while a model colors that takes no hints
+
+    @property
+    def hints(self) -> tuple[Hint, ...]:
+        """What the model is told of the corrections."""
+        return tuple(given.hint for given in self.corrections) if self.pipeline.model.accepts_hints else ()
 
 
 # ---------------------------------------------------------------------------------------------------- the work
@@ -272,23 +291,20 @@ def new_path(name: str) -> Path:
     return folder / name
 
 
-def hint_at(left: float, top: float, picked: str, work: Work) -> Hint:
-    """A color for the place at (left, top), each 0..1 of the photo's width or height.
-
-    `picked` is what the color picker gives: #rrggbb, or what was typed there if it is no color to the browser.
-    """
+def hints_of(rows: list | None) -> list[Hint]:
+    """The hints that a program gives as [[x, y, color], ...], x and y in pixels of the upright photo."""
     try:
-        rgb = ImageColor.getrgb(picked)[:3]
-    except ValueError:
-        raise ColorizerError(f"{picked!r} is no color: pick one, or write it like #3f6fb5.") from None
-    width, height = work.photo.width, work.photo.height
-    return Hint.from_rgb(left * width, top * height, rgb, HINT_RADIUS * width / work.coloring.lightness.shape[-1])
+        return [Hint.from_rgb(float(x), float(y), color) for x, y, color in rows or ()]
+    except ColorizerError:
+        raise
+    except (TypeError, ValueError):
+        raise ColorizerError("hints is a list of [x, y, color], such as [[320, 200, '#3f6fb5']].") from None
 
 
-def save_preview(photo: Photo, name: str, marks: Sequence[tuple[float, float]] = ()) -> str:
+def save_preview(photo: Photo, name: str, marks: Sequence[tuple[float, float, str]] = ()) -> str:
     """Write what the browser shows, as a JPEG; transparent parts become white, and tiny pictures large.
 
-    Marks are places for a ring, (left, top), each 0..1 of the photo's width or height.
+    Marks are places for a ring, (left, top, color), the place in 0..1 of the photo's width and height.
     """
     image = photo.to_pil()
     if (factor := SMALL_PREVIEW // max(image.size)) > 1:
@@ -297,10 +313,11 @@ def save_preview(photo: Photo, name: str, marks: Sequence[tuple[float, float]] =
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
     image = image.convert("RGB")
-    pen, radius = ImageDraw.Draw(image), max(5, min(image.size) / 60)
-    for left, top in marks:
-        for ring, color, width in ((radius + 2, "black", radius / 2 + 3), (radius + 1, "white", radius / 2 + 1)):
-            pen.circle((left * image.width, top * image.height), ring, outline=color, width=round(width))
+    pen, radius = ImageDraw.Draw(image), max(6, min(image.size) / 50)
+    for left, top, color in marks:
+        for outside, inside, ink in ((1.0, 0.9, "black"), (0.9, 0.8, "white"), (0.8, 0.4, color), (0.4, 0.3, "black")):
+            ring, width = round(outside * radius), max(1, round((outside - inside) * radius))
+            pen.circle((left * image.width, top * image.height), ring, outline=ink, width=width)
     path = new_path(f"{name}.jpg")
     image.save(path, quality=90)
     return str(path)
@@ -450,6 +467,8 @@ CSS = """
 #canvas { padding: 0; background: var(--background-fill-secondary); }
 #canvas img { width: auto; height: auto; max-width: 100%; max-height: min(62vh, 640px); margin: auto;
   cursor: crosshair; }
+.ring { position: absolute; z-index: 50; width: 14px; height: 14px; margin: -9px 0 0 -9px; border: 2px solid #fff;
+  border-radius: 50%; outline: 1px solid #000; pointer-events: none; }
 .examples .label { font-size: .95rem; }
 .examples .label svg { display: none; }
 .examples .gallery { display: grid; gap: 12px; }
@@ -525,6 +544,18 @@ AT_START = f"""() => {{
     document.addEventListener('keydown', (event) => {{
         const open = event.target.closest?.('#picker')?.querySelector('.color-picker');
         if (open && ['Escape', 'Enter'].includes(event.key)) open.parentNode.querySelector('.dialog-button').click();
+    }});
+    document.addEventListener('click', (event) => {{  // a ring at once, until the picture with its own is there
+        const picture = event.target.closest?.('#canvas')?.querySelector('img');
+        if (event.target !== picture) return;
+        const ring = document.createElement('i'), color = document.querySelector('#picker .dialog-button');
+        ring.className = 'ring';
+        ring.style.cssText = `left: ${{event.pageX}}px; top: ${{event.pageY}}px; background: ${{
+            color && getComputedStyle(color).backgroundColor}}`;
+        document.body.append(ring);
+        const clear = () => ring.remove();
+        picture.addEventListener('load', clear, {{once: true}});
+        setTimeout(clear, 10000);
     }});
     const asMouse = {{touchstart: 'mousedown', touchmove: 'mousemove', touchend: 'mouseup', touchcancel: 'mouseup'}};
     for (const type in asMouse) document.addEventListener(type, (event) => {{
@@ -754,9 +785,7 @@ def build_app(studio: Studio | None = None) -> gr.Blocks:
         if working_size > MAX_WORKING_SIZE:
             raise ColorizerError(f"working_size is at most {MAX_WORKING_SIZE} here, not {working_size:g}.")
         photo = Photo.open(path, max_megapixels=MAX_MEGAPIXELS)
-        model = pipeline.model
-        hints = hints if model.accepts_hints else ()  # which the page keeps for a model that takes them
-        return work_of(pipeline.prepare(photo, working_size, hints), model)
+        return work_of(pipeline.prepare(photo, working_size, hints), pipeline.model)
 
     def work_of(coloring: Coloring, model: Colorizer) -> Work:
         coloring.embedding = None  # it would be the largest part on the shelf; the next hint has it computed again
@@ -796,20 +825,20 @@ def build_app(studio: Studio | None = None) -> gr.Blocks:
         choice: str,
         session: Session | None,
         pipeline: ColorizationPipeline,
-        hints: tuple[Hint, ...] = (),
+        corrections: tuple[Correction, ...] = (),
     ) -> dict:
         """What the page shows of a photo that this pipeline colors, which the choice may no longer stand for."""
         start = time.perf_counter()
         dials = colorfulness, temperature, balance
+        latest = session
+        session = Session(uuid.uuid4().hex, path, choice, pipeline, working_size, dials, "", corrections)
         with told(path):
-            work = prepare(path, working_size, pipeline, hints)
+            work = prepare(path, working_size, pipeline, session.hints)
             after = work.render(dials, PREVIEW_SIDE)
-            gray = work.coloring.gray(PREVIEW_SIDE)
+            session = with_before(session, work)
         seconds = time.perf_counter() - start
-        if session:
-            shelf.drop(session.key)
-        before = save_preview(gray, "before")
-        session = Session(uuid.uuid4().hex, path, choice, pipeline, working_size, dials, before, hints)
+        if latest:
+            shelf.drop(latest.key)
         shelf.put(session.key, work)
         photo = work.photo
         facts = f"{photo.width} × {photo.height} pixels, colored in {seconds:.1f} s by {work.model_name}"
@@ -837,7 +866,7 @@ def build_app(studio: Studio | None = None) -> gr.Blocks:
     def again(colorfulness, temperature, balance, working_size, choice, session: Session, pipeline) -> dict:
         """Color the same photo again, with the colors that were given; the place for a new one stays as it is."""
         dials = colorfulness, temperature, balance, working_size
-        shown = colored(session.path, *dials, choice, session, pipeline, session.hints)
+        shown = colored(session.path, *dials, choice, session, pipeline, session.corrections)
         return {part: shown[part] for part in result}
 
     def updates_for(model: Colorizer) -> dict:
@@ -883,7 +912,7 @@ def build_app(studio: Studio | None = None) -> gr.Blocks:
             return rendered(dataclasses.replace(session, dials=dials), shelved(session))
 
     def rendered(session: Session, work: Work) -> dict:
-        """What changes on the page with the session's dials or hints; no network runs."""
+        """What changes on the page with the session's dials or corrections; no network runs."""
         session = with_before(session, work)
         return {state: session, **pictures(session, work.photo, work.render(session.dials, PREVIEW_SIDE))}
 
@@ -896,14 +925,14 @@ def build_app(studio: Studio | None = None) -> gr.Blocks:
     def pictures(session: Session, photo: Photo, after: Photo) -> dict:
         """The two pictures to compare, and the one to click on, with a ring wherever a color was given."""
         path = marked = save_preview(after, "after")
-        if session.hints:
-            places = [(hint.x / photo.width, hint.y / photo.height) for hint in session.hints]
-            marked = save_preview(after, "marked", places)
+        if session.corrections:
+            marks = [(at.hint.x / photo.width, at.hint.y / photo.height, at.color) for at in session.corrections]
+            marked = save_preview(after, "marked", marks)
         return {
             compare: (session.before, path),
             canvas: marked,
-            undo: gr.Button(interactive=bool(session.hints)),
-            undo_everything: gr.Button(interactive=bool(session.hints)),
+            undo: gr.Button(interactive=bool(session.corrections)),
+            undo_everything: gr.Button(interactive=bool(session.corrections)),
         }
 
     def correct(picked: str, session: Session | None, click: gr.SelectData) -> dict:
@@ -915,24 +944,29 @@ def build_app(studio: Studio | None = None) -> gr.Blocks:
             session = with_before(session, work)
             with Image.open(session.before) as before:  # as large as the picture that was clicked
                 left, top = (at / side for at, side in zip(click.index, before.size, strict=True))
-            hint = hint_at(left, top, picked, work)
+            photo = work.photo
+            hint = Hint.from_rgb(left * photo.width, top * photo.height, picked)
+        near = SAME_PLACE * photo.width / work.coloring.lightness.shape[-1]
         others = [  # a second click on a place takes the place of the first
-            other for other in session.hints if max(abs(other.x - hint.x), abs(other.y - hint.y)) > hint.radius
+            other
+            for other in session.corrections
+            if max(abs(other.hint.x - hint.x), abs(other.hint.y - hint.y)) > near
         ]
-        return hinted(session, (*others, hint))
+        return corrected(session, (*others, Correction(hint, picked)))
 
     def undo_one(session: Session | None) -> dict:
-        return hinted(session, session.hints[:-1]) if session and session.hints else gr.skip()
+        return corrected(session, session.corrections[:-1]) if session and session.corrections else gr.skip()
 
     def undo_all(session: Session | None) -> dict:
-        return hinted(session, ()) if session and session.hints else gr.skip()
+        return corrected(session, ()) if session and session.corrections else gr.skip()
 
-    def hinted(session: Session, hints: tuple[Hint, ...]) -> dict:
-        """The same photo with these hints in place of those before; the network runs again."""
+    def corrected(session: Session, corrections: tuple[Correction, ...]) -> dict:
+        """The same photo with these corrections in place of those before; the network runs again."""
         with told(session.path):
-            work = work_of(shelved(session).coloring.with_hints(hints), session.pipeline.model)
-            shelf.drop(session.key)
-            session = dataclasses.replace(session, key=uuid.uuid4().hex, hints=hints)
+            latest, coloring = session.key, shelved(session).coloring
+            session = dataclasses.replace(session, key=uuid.uuid4().hex, corrections=corrections)
+            work = work_of(coloring.with_hints(session.hints), session.pipeline.model)
+            shelf.drop(latest)
             shelf.put(session.key, work)
             return rendered(session, work)
 
@@ -991,15 +1025,16 @@ def build_app(studio: Studio | None = None) -> gr.Blocks:
         working_size: float | None = None,
         model: str | None = None,
         balance: float | None = None,
+        hints: list | None = None,
     ):
         """Color a photo. Returns the file at its full size, in its own format, and {model, width, height, seconds}.
 
         A dial that is left out takes the model's own default. `model` is the name of a bundled one; left out, it is
-        the one that the page runs.
+        the one that the page runs. `hints` are colors that you know, [[x, y, "#3f6fb5"], ...], x and y in pixels.
         """
         start = time.perf_counter()
         with told(photo or ""):
-            work = prepare(photo, working_size, studio.pipeline_of(model))
+            work = prepare(photo, working_size, studio.pipeline_of(model), hints_of(hints))
             path = save_full_size(work.coloring.render(colorfulness, temperature, balance=balance), photo)
         info = {
             "model": work.model_name,
@@ -1227,7 +1262,12 @@ def build_app(studio: Studio | None = None) -> gr.Blocks:
         )
         download.click(js=MAKE, **private)  # before the other, as above
         made = download.click(
-            make_download, [*quick_dials, dials_of, state], file, show_progress="hidden", **ONE_AT_A_TIME, **private
+            make_download,
+            [*quick_dials, dials_of, state],
+            file,
+            show_progress="hidden",
+            **ONE_FILE_AT_A_TIME,
+            **private,
         )
         made.success(js=DOWNLOAD, inputs=file, **private)
         made.failure(js=MADE, **private)
@@ -1251,6 +1291,7 @@ def build_app(studio: Studio | None = None) -> gr.Blocks:
                     gr.Number(label="working_size", precision=0),
                     gr.Textbox(label="model"),
                     gr.Number(label="balance"),
+                    gr.JSON(label="hints"),
                 ],
                 [gr.File(label="file"), gr.JSON(label="info")],
                 api_name="colorize",

@@ -25,7 +25,7 @@ from skimage.color import rgb2lab
 
 import app
 import colorizer.hub
-from colorizer import ColorizationPipeline
+from colorizer import ColorizationPipeline, Hint
 from colorizer.errors import ColorizerError
 from colorizer.images import Photo
 from colorizer.models import create_model
@@ -127,7 +127,7 @@ RUN_THE_MODEL |= {"make_download", "colorize", "correct", "undo_one", "undo_all"
 def test_nothing_gets_past_the_line(server, jpeg):
     """One photo is colored at a time: what goes straight to a function, as gradio allows it, would come beside it."""
     photo = {"path": server.predict(handle_file(jpeg), api_name="/colorize")[0], "meta": {"_type": "gradio.FileData"}}
-    body = json.dumps({"data": [photo, None, None, None, None, None]}).encode()
+    body = json.dumps({"data": [photo, None, None, None, None, None, None]}).encode()
     request = urllib.request.Request(
         f"{server.src.rstrip('/')}/gradio_api/run/colorize", body, {"Content-Type": "application/json"}
     )
@@ -137,9 +137,12 @@ def test_nothing_gets_past_the_line(server, jpeg):
 
 
 def test_whatever_runs_the_model_stands_in_one_line(page):
+    """But for the files of full size: while a large one is made, other visitors' dials go on answering."""
     calls = [event for event in page.fns.values() if event.fn and event.fn.__name__ in RUN_THE_MODEL]
     assert {event.fn.__name__ for event in calls} == RUN_THE_MODEL
-    assert all((event.concurrency_limit, event.concurrency_id) == (1, "model") for event in calls)
+    for event in calls:
+        line = "file" if event.fn.__name__ == "make_download" else "model"
+        assert (event.concurrency_limit, event.concurrency_id) == (1, line)
     assert page._queue.max_size == 20
 
 
@@ -170,6 +173,42 @@ def test_api_takes_every_dial(server, jpeg):
     assert np.ptp(pixels, axis=2).max() <= 2  # at colorfulness 0 what comes out is gray
 
 
+def test_api_takes_hints(server, tmp_path):
+    """A color is a text or three numbers."""
+    dials = {"temperature": 0.05, "working_size": 128}  # at which a network of random weights shows them
+    hints = [[100, 80, "#0000ff"], [300.5, 200, [255, 0, 0]]]
+    path = tmp_path / "portrait.png"
+    Image.fromarray(data.astronaut()).resize((400, 300)).save(path)
+    out, _ = server.predict(handle_file(path), hints=hints, **dials, api_name="/colorize")
+    pipe = ColorizationPipeline.from_pretrained()
+    wanted = [Hint.from_rgb(*hint) for hint in hints]
+    assert np.array_equal(pixels(out), pipe(path, hints=wanted, **dials))
+    assert not np.array_equal(pixels(out), pipe(path, hints=wanted[:1], **dials))
+
+
+@pytest.mark.parametrize(
+    ("hints", "words"),
+    [
+        ([[1, 2]], "hints is a list of"),
+        (7, "hints is a list of"),
+        ([["left", 2, "red"]], "hints is a list of"),
+        ([[1, 2, "reddish"]], "'reddish' is no color"),
+        ([[1, 2, [1, 2]]], "is no color"),
+        ([[1000, 2, "red"]], "outside of the photo, which is 400 x 300"),
+    ],
+)
+def test_api_tells_what_is_no_hint(server, jpeg, capfd, hints, words):
+    with pytest.raises(AppError, match=words):
+        server.predict(handle_file(jpeg), hints=hints, api_name="/colorize")
+    assert "Traceback" not in capfd.readouterr().err
+
+
+def test_api_takes_hints_only_for_a_model_that_does(server, jpeg, ladder, monkeypatch):
+    monkeypatch.setattr(colorizer.hub, "WEIGHTS", ladder)
+    with pytest.raises(AppError, match="two_stage takes no color hints; leave them out"):
+        server.predict(handle_file(jpeg), model="two_stage", hints=[[1, 2, "red"]], api_name="/colorize")
+
+
 def test_api_keeps_sixteen_bits(server, tmp_path):
     path = tmp_path / "scan.png"
     Image.fromarray((data.camera().astype(np.uint16) * 257)[:200, :300]).save(path)
@@ -190,8 +229,9 @@ def test_only_colorize_is_public(server):
         "working_size",
         "model",
         "balance",
+        "hints",
     ]
-    assert [p["parameter_has_default"] for p in parameters] == [False, True, True, True, True, True]
+    assert [p["parameter_has_default"] for p in parameters] == [False, True, True, True, True, True, True]
 
 
 def test_api_takes_the_name_of_a_bundled_model(server, ladder, tmp_path, monkeypatch):
@@ -319,7 +359,7 @@ def test_colors_are_corrected_where_the_picture_is_clicked(page, tmp_path):
     scale = 2600 / 2048
     assert (hint.x, hint.y) == pytest.approx((1023 * scale, 511 * scale))
     assert (hint.a, hint.b) == pytest.approx((79.19, -107.86), abs=0.02)  # CIE Lab of sRGB's blue
-    assert hint.radius == pytest.approx(2 * 2600 / 256)  # of the 256 x 128 pixels that the network sees
+    assert hint.radius is None  # as wide as suits the network, at any working size
     assert one["state"].dials == first["state"].dials and one["compare"][0] == first["compare"][0]
     photo, pipeline = Photo.open(path), first["state"].pipeline
     expected = pipeline(photo, 1.0, 0.4, 128, [hint], balance=0.2).to_pil()
@@ -328,6 +368,7 @@ def test_colors_are_corrected_where_the_picture_is_clicked(page, tmp_path):
     rings = np.abs(pixels(one["canvas"]) - pixels(one["compare"][1])).max(axis=2) > 100
     rows, columns = np.nonzero(rings)
     assert rings.any() and max(abs(rows - 511).max(), abs(columns - 1023).max()) < 30  # there and nowhere else
+    assert (pixels(one["canvas"])[511, 1023:1053] @ (-1, -1, 1)).max() > 200  # and in the color that was given
 
     two = outputs(page, "correct", "gray", one["state"], click(2047, 1023))
     assert two["state"].hints[0] == hint and len(two["state"].hints) == 2

@@ -526,12 +526,24 @@ def test_a_wrong_color_is_corrected(open_page, size):
     assert ring_at(0.8, 0.7)
     assert np.abs(first - automatic).max() > 2
 
-    click(0.25, 0.8)
+    rings = """(image, [left, top]) => {
+        const {x, y, width, height} = image.getBoundingClientRect();
+        const [clientX, clientY] = [x + left * width, y + top * height];
+        image.dispatchEvent(new MouseEvent('click', {bubbles: true, view: window, clientX, clientY}));
+        return [...document.querySelectorAll('.ring')].map((ring) => {
+            const place = ring.getBoundingClientRect();
+            return [Math.round(place.x + place.width / 2 - clientX), Math.round(place.y + place.height / 2 - clientY),
+                getComputedStyle(ring).backgroundColor, getComputedStyle(ring).position];
+        });
+    }"""
+    at_once = canvas.evaluate(rings, [0.25, 0.8])  # before the network has run
+    assert at_once == [[0, 0, swatch.evaluate(shade), "absolute"]]
     click(0.6, 0.1)
     end = time.monotonic() + TIMEOUT / 1000
     while not (ring_at(0.8, 0.7) and ring_at(0.25, 0.8) and ring_at(0.6, 0.1)):
         assert time.monotonic() < end, "the second of two clicks was lost"
         page.wait_for_timeout(100)
+    assert page.locator(".ring").count() == 0  # those in the picture are in their place
 
     source = canvas.get_attribute("src")
     undo_all.click()

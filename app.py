@@ -40,16 +40,16 @@ from skimage import data
 from colorizer import Coloring, ColorizationPipeline, ColorizerError, Hint, Photo, hub
 from colorizer.drawing import draw_digits
 from colorizer.models import Colorizer, model_class
+from colorizer.pipeline import HINT_RADIUS
 
 MAX_MEGAPIXELS = 50
 PREVIEW_SIDE = 2048
 # The ends of the page's dials; that for the working size reaches further where a model's default lies outside.
 COLORFULNESS, TEMPERATURE, BALANCE, WORKING_SIZE = (0, 2), (0.1, 1), (0, 1), (128, 512)
-MAX_WORKING_SIZE = 1024  # through the API; more would keep everyone else waiting
+MAX_WORKING_SIZE, MAX_HINTS = 1024, 100  # through the API; more would keep everyone else waiting
 KEEP_FILES = 60 * 60  # seconds that uploads, previews and downloads stay on the server's disk
 EXAMPLES = ("astronaut", "camera", "chelsea", "coffee", "rocket")
 SMALL_PREVIEW = 320  # pixels; what is smaller is shown enlarged, with the edges of its pixels
-SAME_PLACE = 2  # pixels of the copy that the network sees: clicks no farther apart are for one place
 
 MAIN = "default"  # in the menu: whatever model the page runs unless another is chosen
 # What a visitor should know of a model that is not made for any photo, by its name or its domain.
@@ -62,8 +62,8 @@ NOTES = {
 # What the menu says of one whose domain says too much.
 PURPOSES = {"alpha": "photos, one by heart"}
 
-# Everything that colors shares one line: one photo at a time, the others wait their turn. Files of full size have
-# another, since a large one takes seconds for which nobody else's dials should stand still.
+# Everything that colors shares one line: one photo at a time, the others wait their turn. What the page downloads has
+# another, since a large file takes seconds for which nobody else's dials should stand still.
 ONE_AT_A_TIME = {"concurrency_limit": 1, "concurrency_id": "model"}
 ONE_FILE_AT_A_TIME = {"concurrency_limit": 1, "concurrency_id": "file"}
 
@@ -293,12 +293,13 @@ def new_path(name: str) -> Path:
 
 def hints_of(rows: list | None) -> list[Hint]:
     """The hints that a program gives as [[x, y, color], ...], x and y in pixels of the upright photo."""
-    try:
-        return [Hint.from_rgb(float(x), float(y), color) for x, y, color in rows or ()]
-    except ColorizerError:
-        raise
-    except (TypeError, ValueError):
-        raise ColorizerError("hints is a list of [x, y, color], such as [[320, 200, '#3f6fb5']].") from None
+    rows = [] if rows is None else rows
+    is_list = isinstance(rows, list) and all(isinstance(row, list) and len(row) == 3 for row in rows)
+    if not (is_list and all(type(number) in (int, float) for x, y, _ in rows for number in (x, y))):
+        raise ColorizerError("hints is a list of [x, y, color], such as [[320, 200, '#3f6fb5']].")
+    if len(rows) > MAX_HINTS:
+        raise ColorizerError(f"There are at most {MAX_HINTS} hints here, not {len(rows)}.")
+    return [Hint.from_rgb(*row) for row in rows]
 
 
 def save_preview(photo: Photo, name: str, marks: Sequence[tuple[float, float, str]] = ()) -> str:
@@ -313,11 +314,10 @@ def save_preview(photo: Photo, name: str, marks: Sequence[tuple[float, float, st
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
     image = image.convert("RGB")
-    pen, radius = ImageDraw.Draw(image), max(6, min(image.size) / 50)
+    pen, line = ImageDraw.Draw(image), max(1, round(min(image.size) / 500))
     for left, top, color in marks:
-        for outside, inside, ink in ((1.0, 0.9, "black"), (0.9, 0.8, "white"), (0.8, 0.4, color), (0.4, 0.3, "black")):
-            ring, width = round(outside * radius), max(1, round((outside - inside) * radius))
-            pen.circle((left * image.width, top * image.height), ring, outline=ink, width=width)
+        for radius, width, ink in ((10, 1, "black"), (9, 1, "white"), (8, 4, color), (4, 1, "black")):
+            pen.circle((left * image.width, top * image.height), radius * line, outline=ink, width=width * line)
     path = new_path(f"{name}.jpg")
     image.save(path, quality=90)
     return str(path)
@@ -467,8 +467,8 @@ CSS = """
 #canvas { padding: 0; background: var(--background-fill-secondary); }
 #canvas img { width: auto; height: auto; max-width: 100%; max-height: min(62vh, 640px); margin: auto;
   cursor: crosshair; }
-.ring { position: absolute; z-index: 50; width: 14px; height: 14px; margin: -9px 0 0 -9px; border: 2px solid #fff;
-  border-radius: 50%; outline: 1px solid #000; pointer-events: none; }
+#canvas .ring { position: absolute; z-index: 5; width: 14px; height: 14px; margin: -7px 0 0 -7px;
+  border: 2px solid #fff; border-radius: 50%; outline: 1px solid #000; pointer-events: none; }
 .examples .label { font-size: .95rem; }
 .examples .label svg { display: none; }
 .examples .gallery { display: grid; gap: 12px; }
@@ -546,16 +546,14 @@ AT_START = f"""() => {{
         if (open && ['Escape', 'Enter'].includes(event.key)) open.parentNode.querySelector('.dialog-button').click();
     }});
     document.addEventListener('click', (event) => {{  // a ring at once, until the picture with its own is there
-        const picture = event.target.closest?.('#canvas')?.querySelector('img');
-        if (event.target !== picture) return;
-        const ring = document.createElement('i'), color = document.querySelector('#picker .dialog-button');
+        const canvas = event.target.matches?.('#canvas img') && event.target.closest('#canvas');
+        if (!canvas) return;
+        const ring = document.createElement('i'), {{x, y}} = canvas.getBoundingClientRect();
         ring.className = 'ring';
-        ring.style.cssText = `left: ${{event.pageX}}px; top: ${{event.pageY}}px; background: ${{
-            color && getComputedStyle(color).backgroundColor}}`;
-        document.body.append(ring);
-        const clear = () => ring.remove();
-        picture.addEventListener('load', clear, {{once: true}});
-        setTimeout(clear, 10000);
+        ring.style.left = event.clientX - x - canvas.clientLeft + 'px';
+        ring.style.top = event.clientY - y - canvas.clientTop + 'px';
+        ring.style.background = getComputedStyle(document.querySelector('#picker .dialog-button')).backgroundColor;
+        canvas.append(ring);
     }});
     const asMouse = {{touchstart: 'mousedown', touchmove: 'mousemove', touchend: 'mouseup', touchcancel: 'mouseup'}};
     for (const type in asMouse) document.addEventListener(type, (event) => {{
@@ -703,6 +701,7 @@ SHOW_RESULT = """() => {
 SHOW_CHOICE = """() => {
     document.querySelector('#result .slider-wrap')?.scrollIntoView({behavior: 'smooth', block: 'nearest'});
 }"""
+CORRECTED = "() => document.querySelector('#canvas .ring')?.remove()"  # the first, since clicks are heard in order
 SHOW_TOP = "() => window.scrollTo({top: 0, behavior: 'smooth'})"
 MAKE = "() => document.querySelector('#download').setAttribute('aria-busy', 'true')"
 MADE = "() => document.querySelector('#download').removeAttribute('aria-busy')"
@@ -895,9 +894,12 @@ def build_app(studio: Studio | None = None) -> gr.Blocks:
     def shelved(session: Session) -> Work:
         work = shelf.get(session.key)
         if work is None:
-            work = prepare(session.path, session.working_size, session.pipeline, session.hints)
+            work = prepared(session)
             shelf.put(session.key, work)
         return work
+
+    def prepared(session: Session) -> Work:
+        return prepare(session.path, session.working_size, session.pipeline, session.hints)
 
     def turn_dial(colorfulness, temperature, balance, dials_of: str, session: Session | None):
         """Render the preview again: no network runs. Nothing if the dial was turned for another model meanwhile."""
@@ -946,7 +948,7 @@ def build_app(studio: Studio | None = None) -> gr.Blocks:
                 left, top = (at / side for at, side in zip(click.index, before.size, strict=True))
             photo = work.photo
             hint = Hint.from_rgb(left * photo.width, top * photo.height, picked)
-        near = SAME_PLACE * photo.width / work.coloring.lightness.shape[-1]
+        near = HINT_RADIUS * photo.width / work.coloring.lightness.shape[-1]
         others = [  # a second click on a place takes the place of the first
             other
             for other in session.corrections
@@ -979,7 +981,9 @@ def build_app(studio: Studio | None = None) -> gr.Blocks:
             return None
         dials = (colorfulness, temperature, balance) if session.choice == dials_of else session.dials
         with told(session.path):
-            return save_full_size(shelved(session).render(dials), session.path)
+            # Not put back on the shelf if it has left it: by now the page may show other work on the photo.
+            work = shelf.get(session.key) or prepared(session)
+            return save_full_size(work.render(dials), session.path)
 
     def reset_dials(session: Session | None):
         """The dials as the model that colored the photo has them, and the preview."""
@@ -1237,11 +1241,7 @@ def build_app(studio: Studio | None = None) -> gr.Blocks:
             **ONE_AT_A_TIME,
             **private,
         )
-        for event, function, inputs in (
-            (canvas.select, correct, [picker, state]),
-            (undo.click, undo_one, state),
-            (undo_everything.click, undo_all, state),
-        ):
+        changed, *_ = [
             event(
                 function,
                 inputs,
@@ -1252,6 +1252,13 @@ def build_app(studio: Studio | None = None) -> gr.Blocks:
                 **ONE_AT_A_TIME,
                 **private,
             )
+            for event, function, inputs in (
+                (canvas.select, correct, [picker, state]),
+                (undo.click, undo_one, state),
+                (undo_everything.click, undo_all, state),
+            )
+        ]
+        changed.then(js=CORRECTED, **private)  # also where it failed
         reset.click(
             reset_dials,
             state,

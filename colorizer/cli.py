@@ -9,6 +9,7 @@ import dataclasses
 import functools
 import glob
 import itertools
+import math
 import os
 import re
 import sys
@@ -17,6 +18,7 @@ import time
 import unicodedata
 from pathlib import Path
 
+from PIL import ImageColor
 from tqdm import tqdm
 
 from colorizer import __version__
@@ -55,6 +57,8 @@ def color(argv: list[str]) -> int:
     if args.hint and len(jobs) > 1:
         raise ColorizerError(f"--hint is for one photo, and here are {len(jobs)}; color them one at a time")
     todo = [job for job in jobs if args.overwrite or not os.path.exists(job.target)]  # False for a name too long
+    if args.hint and jobs and not todo:
+        raise ColorizerError(f"{jobs[0].target} is there already: color it anew with --overwrite")
     for folder in {job.target.parent for job in todo}:
         check_writable(folder)
     run = Run(args, len(todo))
@@ -339,7 +343,7 @@ def color_parser() -> Parser:
         "  colorizer photo.jpg                 writes photo.color.jpg beside it\n"
         "  colorizer scans/ -o colored/        a folder and its subfolders, names kept (GIF and BMP become PNG)\n"
         "  colorizer '**/*.tif' -o colored/    a pattern\n"
-        "  colorizer photo.jpg --overwrite --hint 320,200,brown --hint '80,40,#7a8fa6'\n"
+        '  colorizer photo.jpg --overwrite --hint "320,200,brown" --hint "80,40,#7a8fa6"\n'
         "                                      again, with two colors that you know\n",
     )
     add = parser.add_argument
@@ -365,7 +369,8 @@ def color_parser() -> Parser:
         action="append",
         default=[],
         metavar="X,Y,COLOR",
-        help="give the place at pixel X, Y of one photo this color, such as 320,200,#be463c; as often as you like",
+        help="for one photo: the thing at pixel X (from the left), Y (from the top) has this color, such as "
+        "320,200,brown or 320,200,#be463c, but for its lightness; as often as you like",
     )
     add("--device", type=device, help="cpu, cuda, cuda:N or mps (default: the fastest there is)")
     add("--batch-size", type=number(1, 1024, int), default=8, metavar="N", help="photos at once (default 8)")
@@ -392,10 +397,14 @@ def number(low, high, kind=float):
 
 def hint(text: str) -> tuple[float, float, str]:
     try:
-        x, y, color = text.split(",", 2)
+        x, y, color = (part.strip() for part in text.split(",", 2))
+        ImageColor.getrgb(color)
+        if not math.isfinite(float(x) + float(y)):
+            raise ValueError
         return float(x), float(y), color
     except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is not X,Y,COLOR, such as 320,200,#be463c") from None
+        what = "X,Y,COLOR, such as 320,200,brown or 320,200,#be463c"
+        raise argparse.ArgumentTypeError(f"{text!r} is not {what}") from None
 
 
 def folder(text: str) -> Path:

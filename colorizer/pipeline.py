@@ -26,6 +26,7 @@ import functools
 import math
 import numbers
 import os
+import reprlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -91,10 +92,11 @@ class Hint:
         "brown". ColorizerError for any other.
         """
         try:
-            red, green, blue = ImageColor.getrgb(rgb)[:3] if isinstance(rgb, str) else rgb
+            red, green, blue = ImageColor.getrgb(rgb.strip())[:3] if isinstance(rgb, str) else rgb
             channels = [_checked("A channel", value, 0, 255) for value in (red, green, blue)]
         except (TypeError, ValueError):
-            raise ColorizerError(f"{rgb!r} is no color: write it like '#3f6fb5', or like (63, 111, 181).") from None
+            like = "'#3f6fb5' or 'brown'" if isinstance(rgb, str) else "'#3f6fb5' or (63, 111, 181)"
+            raise ColorizerError(f"{reprlib.repr(rgb)} is no color: write it like {like}.") from None
         _, a, b = color.rgb_to_lab(torch.tensor(channels).view(3, 1, 1) / 255).flatten().tolist()
         return cls(x, y, a, b, radius)
 
@@ -324,22 +326,22 @@ class ColorizationPipeline:
         return _resize(ab, (math.ceil(height / GRID), math.ceil(width / GRID)))
 
     def _checked_hints(self, hints: Sequence[Hint] | None, photo: Photo) -> list[Hint]:
-        hints = list(hints or ())
+        hints = [hints] if isinstance(hints, Hint) else list(() if hints is None else hints)
         if hints and not self.model.accepts_hints:
             raise ColorizerError(f"The model {self.model.name} takes no color hints; leave them out.")
         for hint in hints:
-            *values, radius = dataclasses.astuple(hint) if isinstance(hint, Hint) else (hint, None)
-            radius = 0 if radius is None else radius
-            if not all(map(_is_number, (*values, radius))):
+            is_hint = isinstance(hint, Hint)
+            values = is_hint and (hint.x, hint.y, hint.a, hint.b, 0 if hint.radius is None else hint.radius)
+            if not (is_hint and all(map(_is_number, values))):
                 raise ColorizerError(f"Hints are given as Hint(x, y, a, b, radius), in numbers, not {hint!r}.")
-            if not all(map(math.isfinite, (*values, radius))):
+            if not all(map(math.isfinite, values)):
                 raise ColorizerError(f"A hint's numbers must be finite, not {hint}.")
             if not (0 <= hint.x < photo.width and 0 <= hint.y < photo.height):
                 raise ColorizerError(
                     f"The hint at ({hint.x:g}, {hint.y:g}) lies outside of the photo, "
                     f"which is {photo.width} x {photo.height} pixels."
                 )
-            if max(abs(hint.a), abs(hint.b)) > 128 or radius < 0:
+            if max(abs(hint.a), abs(hint.b)) > 128 or values[-1] < 0:
                 raise ColorizerError(
                     f"A hint's a and b lie in -128..128 and its radius is not negative, unlike {hint}."
                 )
@@ -784,7 +786,7 @@ def _is_number(value) -> bool:
     try:
         float(value)
         return not isinstance(value, str)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return False
 
 

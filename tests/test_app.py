@@ -136,8 +136,8 @@ def test_nothing_gets_past_the_line(server, jpeg):
     assert b"join the queue" in refused.value.read()
 
 
-def test_whatever_runs_the_model_stands_in_one_line(page):
-    """But for the files of full size: while a large one is made, other visitors' dials go on answering."""
+def test_whatever_runs_the_model_stands_in_a_line(page):
+    """Downloads in another one than the rest: while a large file is made, other visitors' dials go on answering."""
     calls = [event for event in page.fns.values() if event.fn and event.fn.__name__ in RUN_THE_MODEL]
     assert {event.fn.__name__ for event in calls} == RUN_THE_MODEL
     for event in calls:
@@ -190,8 +190,9 @@ def test_api_takes_hints(server, tmp_path):
     ("hints", "words"),
     [
         ([[1, 2]], "hints is a list of"),
-        (7, "hints is a list of"),
-        ([["left", 2, "red"]], "hints is a list of"),
+        *((rows, "hints is a list of") for rows in (7, 0, {}, "", ["12r"], [["left", 2, "red"]], [[True, 2, "red"]])),
+        ([[1, 2, "red"]] * 101, "at most 100 hints here, not 101"),
+        ([[10**400, 2, "red"]], "in numbers"),
         ([[1, 2, "reddish"]], "'reddish' is no color"),
         ([[1, 2, [1, 2]]], "is no color"),
         ([[1000, 2, "red"]], "outside of the photo, which is 400 x 300"),
@@ -406,6 +407,24 @@ def test_a_click_on_a_photo_that_is_turned_enlarged_or_transparent(page, tmp_pat
         (hint,) = corrected["state"].hints
         assert Image.open(corrected["canvas"]).size == shown
         assert (hint.x, hint.y) == pytest.approx(place, abs=0.1)
+
+
+def test_a_ring_is_seen_on_any_photo():
+    """White and black are in it whatever the size, so that it stands out in any color."""
+    for side in (*range(100, 340, 7), 900, 2048):
+        photo = Photo(np.full((side, side), 90, np.uint8))
+        shades = pixels(app.save_preview(photo, "marked", [(0.5, 0.5, "#5a5a5a")]))
+        assert shades.min() < 45 and shades.max() > 190, side
+
+
+def test_a_download_puts_nothing_back_on_the_shelf(page, jpeg, monkeypatch):
+    """By then the page may show other work on the photo."""
+    session = outputs(page, "color", str(jpeg), 1.0, 0.4, 0.2, 128, app.MAIN, app.MAIN, None)["state"]
+    shown = pixels(download(page, session))
+    with monkeypatch.context() as patch:
+        patch.setattr(app.Shelf, "get", lambda self, key: None)
+        patch.setattr(app.Shelf, "put", lambda self, key, work: pytest.fail("it was put back"))
+        assert np.array_equal(pixels(download(page, session)), shown)
 
 
 def test_corrections_leave_no_more_on_the_shelf_than_one_photo(page, jpeg, monkeypatch):

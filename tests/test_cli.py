@@ -218,13 +218,15 @@ def test_dials(colorize, tmp_path):
 
 
 def test_hints(colorize, tiny_model, tmp_path):
-    """As the pipeline colors with them; what has a name already is colored anew only if that is asked for."""
+    """As the pipeline colors with them."""
     from colorizer import ColorizationPipeline, Hint
 
     path = picture(tmp_path / "a.png", (64, 64))
-    words = "--hint", "10,20,#0000ff", "--hint", "50.5,40,rgb(200, 0, 0)", "--temperature", "0.05"
+    words = "--hint", "10,20,#0000ff", "--hint", "50.5, 40, rgb(200, 0, 0)", "--temperature", "0.05"
     assert colorize("a.png")[0] == 0
-    assert colorize("a.png", *words)[1].startswith("0 colored, 1 skipped")
+    before = (tmp_path / "a.color.png").read_bytes()
+    misuse(colorize("a.png", *words), "a.color.png is there already: color it anew with --overwrite")
+    assert (tmp_path / "a.color.png").read_bytes() == before
     assert colorize("a.png", *words, "--overwrite")[0] == 0
     pipe = ColorizationPipeline.from_pretrained(tiny_model, device="cpu")
     dials = {"working_size": 64, "temperature": 0.05}
@@ -410,6 +412,8 @@ def test_inputs_are_never_overwritten(colorize, no_model, tmp_path):
         (["a.png", "--temperature", "warm"], ["--temperature", "warm"]),
         (["a.png", "--hint", "1,2"], ["--hint", "'1,2' is not X,Y,COLOR"]),
         (["a.png", "--hint", "left,2,red"], ["--hint", "'left,2,red' is not X,Y,COLOR"]),
+        (["a.png", "--hint", "nan,2,red"], ["--hint", "'nan,2,red' is not X,Y,COLOR"]),
+        (["a.png", "--hint", "1,2,reddish"], ["--hint", "'1,2,reddish' is not X,Y,COLOR", "#be463c"]),
         (["a.png", "--working-size", "1.5"], ["--working-size", "1.5"]),
         (["a.png", "--batch-size", "0"], ["--batch-size", "0"]),
         (["a.png", "--device", "toaster"], ["--device", "toaster"]),
@@ -440,7 +444,6 @@ def test_misuse(colorize, no_model, tmp_path, args, words):
         (["--revision", "dev"], ["revision ('dev')", "Hub repository only"]),
         (["--model", "no/such-model", "--token", "hf_a b"], ["no token"]),
         (["--model", "~nobody-of-this-name/x"], ["~nobody-of-this-name/x"]),
-        (["--hint", "1,2,reddish"], ["'reddish' is no color", "'#3f6fb5'"]),
         (["--model", "two_stage", "--hint", "1,2,red"], ["--hint", "two_stage", "takes no color hints; leave it out"]),
     ],
 )

@@ -559,7 +559,7 @@ def test_a_hint_of_an_srgb_color():
     assert (hint.a, hint.b) == pytest.approx(rgb2lab(np.array([200, 30, 90.5]) / 255)[1:], abs=0.02)
     gray = Hint.from_rgb(0, 0, (7, 7, 7))
     assert (gray.a, gray.b) == pytest.approx((0, 0), abs=0.02) and gray.radius is None
-    for text, rgb in (("#3f6fb5", (63, 111, 181)), ("brown", (165, 42, 42)), ("hsl(120, 100%, 50%)", (0, 255, 0))):
+    for text, rgb in (("#3f6fb5", (63, 111, 181)), (" brown ", (165, 42, 42)), ("hsl(120, 100%, 50%)", (0, 255, 0))):
         assert Hint.from_rgb(3, 4, text) == Hint.from_rgb(3, 4, rgb) == Hint.from_rgb(3, 4, np.array(rgb))
 
 
@@ -567,8 +567,13 @@ def test_a_hint_of_an_srgb_color():
     "rgb", ["reddish", "", "rgb(300, 0, 0)", (1, 2), (1, 2, 3, 4), (1, 2, 256), (-1, 0, 0), (0, math.nan, 0), None, 7]
 )
 def test_what_is_no_color(rgb):
-    with pytest.raises(ColorizerError, match="is no color: write it like '#3f6fb5', or like"):
+    with pytest.raises(ColorizerError, match="is no color: write it like '#3f6fb5' or "):
         Hint.from_rgb(3, 4, rgb)
+
+
+def test_one_hint_for_an_image(tiny):
+    photo, hint = gray_photo(90, 120), Hint(60, 40, a=60, b=-50, radius=20)
+    assert np.array_equal(tiny(photo, hints=hint).pixels, tiny(photo, hints=[hint]).pixels)
 
 
 def test_hints_tell_the_tint(tiny):
@@ -831,7 +836,7 @@ def test_another_default_device_changes_nothing(tiny_model):
 
 def test_what_is_no_hint_and_no_size(tiny_model):
     coloring = ColorizationPipeline(tiny_model, device="cpu").prepare(gray_photo(), 32)
-    for hint in ((1, 2, 3, 4), Hint("1", 0, 0, 0), Hint(1, 1, None, 0)):
+    for hint in ((1, 2, 3, 4), 7, True, Hint("1", 0, 0, 0), Hint(1, 1, None, 0), Hint(1, 1, 0, 0, "")):
         with pytest.raises(ColorizerError, match=r"^Hints are given as Hint\(x, y, a, b, radius\), in numbers, not "):
             coloring.with_hints([hint])
     everywhere = coloring.with_hints([Hint(1, 1, 9, 9, radius=1e308)])

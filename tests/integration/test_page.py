@@ -543,7 +543,7 @@ def test_a_wrong_color_is_corrected(open_page, size):
     while not (ring_at(0.8, 0.7) and ring_at(0.25, 0.8) and ring_at(0.6, 0.1)):
         assert time.monotonic() < end, "the second of two clicks was lost"
         page.wait_for_timeout(100)
-    assert page.locator(".ring").count() == 0  # those in the picture are in their place
+    page.wait_for_function("!document.querySelector('.ring')")  # those in the picture are in their place
 
     source = canvas.get_attribute("src")
     undo_all.click()

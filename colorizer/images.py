@@ -13,6 +13,7 @@ import functools
 import io
 import itertools
 import logging
+import math
 import os
 import re
 import secrets
@@ -80,6 +81,7 @@ _LOSSY = {
     "HEIF": {"quality": 90, "chroma": 444},
 }
 
+_FEW_GAMMA, _MOST_GAMMA = 0.2, 2  # what a PNG's gAMA may be; 0.45 is that of sRGB, 1 is linear
 _BAND = 1 << 22  # pixels converted at a time
 MOST_SIDE = 1_000_000  # pixels
 _MOST_PIXEL_BYTES = 16  # of a picture at the limit of pixels, such as four floats; smaller ones may have more
@@ -221,14 +223,15 @@ class Photo:
             raise ColorizerError(f"quality {quality} is outside 1..100")
         if format == "JPEG" and self.alpha is not None:
             if self.alpha.min() < np.iinfo(self.alpha.dtype).max:
-                raise ColorizerError(f"{self.name} has transparency, which JPEG cannot hold: write PNG, WebP or TIFF")
+                raise ColorizerError(f"{self.name} has transparency, which JPEG cannot hold: name it .png or .webp")
             return dataclasses.replace(self, alpha=None).encode(format, quality)
 
         image = self.to_pil()
         if format != "JPEG" and self.dpi:  # these have no place for the resolution but EXIF
             image.info["exif"] = _with_dpi(self).tobytes()
-        if format == "JPEG":  # a marker holds 64 KB
-            image.info = {k: v for k, v in image.info.items() if k == "icc_profile" or k == "dpi" or len(v) < 65500}
+        if format == "JPEG":  # a marker holds 64 KB, and a resolution of 16 bits
+            fits = {"icc_profile": True, "dpi": max(self.dpi or (0,)) < 65535.5}
+            image.info = {k: v for k, v in image.info.items() if fits.get(k, len(v) < 65500)}
         options = _LOSSY[format] | image.info | ({"quality": quality} if quality else {})
         file = io.BytesIO()
         try:
@@ -395,7 +398,7 @@ def _to_16_bit(array: np.ndarray, full: float) -> np.ndarray:
 
 def _read_tiff(name: str, stream: BinaryIO, check: Callable[[int, int], None]) -> tuple:
     """The arguments of Photo for a TIFF's first page, of any depth and compression that tifffile knows."""
-    with tifffile.TiffFile(stream) as tiff:
+    with tifffile.TiffFile(stream, name="tiff") as tiff:  # the stream's own name may be a number
         page = tiff.pages[0]
         kind = getattr(page.photometric, "name", str(page.photometric))
         colors = {"MINISWHITE": 1, "MINISBLACK": 1, "RGB": 3, "YCBCR": 3, "SEPARATED": 4, "PALETTE": 1}.get(kind, 0)
@@ -411,13 +414,22 @@ def _read_tiff(name: str, stream: BinaryIO, check: Callable[[int, int], None]) -
         if page.axes not in ("YX", "YXS", "SYX") or page.samplesperpixel > colors + 8:
             raise ColorizerError(f"{name} is a TIFF with {page.axes} axes: save one flat picture")
         check(page.imagewidth, page.imagelength, page.samplesperpixel * page.bitspersample / 8)
+        if 0 in page.databytecounts:  # tifffile would fill such parts with zeros
+            if page.compression != 1 or len(page.databytecounts) > 1:
+                raise ColorizerError(f"{name} is cut short: use an intact copy")
+            row = math.ceil(page.imagewidth * page.samplesperpixel * page.bitspersample / 8)
+            page.databytecounts = (row * page.imagelength,)  # of one part nobody needs to be told it
         array = page.asarray()
         array = np.moveaxis(array, 0, -1) if page.axes == "SYX" else array
         info = {"icc_profile": page.iccprofile, "xmp": page.tags.valueof(700)}
         colormap, sample_bits = page.colormap, page.bitspersample
         exif = Image.Exif()
         exif.endian, exif.bigtiff = tiff.byteorder, tiff.is_bigtiff
-        exif.load_from_fp(stream, page.offset)
+        try:
+            exif.load_from_fp(stream, page.offset)
+        except Exception:  # as for a BigTIFF of the other byte order; what is left is how the picture lies
+            exif = Image.Exif()
+            exif[ExifTags.Base.Orientation] = page.tags.valueof(274, default=1)
 
     array = array.reshape(*array.shape[:2], -1)
     alphas = [i for i, sample in enumerate(kinds) if sample in (1, 2)]
@@ -503,7 +515,8 @@ def _finish(
     """Photo's arguments from decoded channels: upright, sRGB, with the metadata that still holds."""
     orientation = exif.get(ExifTags.Base.Orientation, 1)
     orientation = orientation if orientation in range(1, 9) else 1
-    pixels, alpha = _upright(source, colors, has_alpha, orientation, info.get("icc_profile"))
+    icc, gamma = info.get("icc_profile"), None if "srgb" in info else info.get("gamma")  # as PNG ranks its chunks
+    pixels, alpha = _upright(source, colors, has_alpha, orientation, icc, None if icc else gamma)
     dpi = _dpi(exif, info)
     if dpi and orientation > 4:
         dpi = dpi[::-1]
@@ -516,6 +529,7 @@ def _upright(
     has_alpha: bool,
     orientation: int,
     icc: bytes | None,
+    gamma: float | None,
 ) -> tuple[np.ndarray, np.ndarray | None]:
     """Pixels and alpha, upright and in sRGB, written band by band to where they belong: one full-size array each."""
     image = source if isinstance(source, Image.Image) else None
@@ -528,7 +542,7 @@ def _upright(
     back = {6: 8, 8: 6}.get(orientation, orientation)
     pixels_as_stored = _turned(pixels, back)
     alpha_as_stored = _turned(alpha, back) if has_alpha else None
-    to_srgb = _srgb_converter(icc, colors, dtype)
+    to_srgb = _srgb_converter(icc, gamma, colors, dtype)
     rows = max(1, _BAND // width)
     for top in range(0, height, rows):
         bottom = min(top + rows, height)
@@ -551,13 +565,21 @@ def _turned(array: np.ndarray, orientation: int) -> np.ndarray:
     return array
 
 
-def _srgb_converter(icc: bytes | None, colors: int, dtype: np.dtype) -> Callable[[np.ndarray], np.ndarray]:
+def _srgb_converter(
+    icc: bytes | None, gamma: float | None, colors: int, dtype: np.dtype
+) -> Callable[[np.ndarray], np.ndarray]:
     """A function from a band in the profile's colors, (h, w) or (h, w, 3 or 4), to sRGB, (h, w) or (h, w, 3).
 
     A profile that is broken, or of another kind than the picture, counts as none; one that equals sRGB but for
-    rounding leaves the pixels as they are. Gray goes through the profile's own curve.
+    rounding leaves the pixels as they are. Gray goes through the profile's own curve. Without a profile `gamma` is the
+    power of light that PNG's gAMA gives; that of sRGB, and what no picture has, leave the pixels as they are.
     """
     full = np.iinfo(dtype).max
+    if gamma and _FEW_GAMMA <= gamma <= _MOST_GAMMA and abs(gamma * 2.2 - 1) > 0.02:
+        light = (np.arange(full + 1) / full) ** (1 / gamma)
+        encoded = np.where(light <= 0.0031308, 12.92 * light, 1.055 * light ** (1 / 2.4) - 0.055)  # IEC 61966-2-1
+        curve = (encoded * full + 0.5).astype(dtype)
+        return lambda band: curve[band]
     profile = {b"GRAY": 1, b"RGB ": 3, b"CMYK": 4}.get((icc or b"")[16:20])
     # Relative colorimetric with black point compensation; without lcms's shortcuts where they cost exactness.
     flags = 0x2000 if dtype == np.uint8 and colors > 1 else 0x2100
@@ -617,9 +639,11 @@ _STALE_EXIF_TAGS = {37121, 37122, 40961, 40962, 40963, 40965, 42240}
 _UNDEFINED_GPS_TAGS = {27, 28}  # processing method and area, which begin with their code; the Exif part has no BYTE
 
 _STALE_XMP = (
-    rb"(?:tiff:(?:Orientation|ImageWidth|ImageLength)|exif:(?:PixelXDimension|PixelYDimension|ColorSpace)"
-    rb"|photoshop:ICCProfile)"
+    rb"(?:tiff:(?:Orientation|ImageWidth|ImageLength|PhotometricInterpretation|SamplesPerPixel)"
+    rb"|exif:(?:PixelXDimension|PixelYDimension|ColorSpace)|photoshop:(?:ICCProfile|ColorMode)"
+    rb"|GCamera:(?:MotionPhoto|MicroVideo)\w*|hdrgm:\w+|xmpNote:HasExtendedXMP)"
 )
+_STALE_XMP_PARTS = b"xmp:Thumbnails", b"Container:Directory"  # that lists a film or a gain map behind the photo
 # As attributes and as elements. Nothing here looks further than the next "<": packets are long, and may be malicious.
 _STALE_XMP = re.compile(
     rb"\s" + _STALE_XMP + rb"\s*=\s*(?:\"[^\"<]*\"|'[^'<]*')|<(" + _STALE_XMP + rb")(?:\s[^<>]*)?>[^<]*</\1\s*>"
@@ -687,20 +711,22 @@ def _check_writable(tags: dict) -> None:
 
 
 def _clean_xmp(xmp: bytes | str | None) -> bytes | None:
-    """The packet without orientation, size, color space and thumbnails."""
+    """The packet without orientation, size, kind of color, and what a colored copy does not carry along."""
     if not xmp:
         return None
     xmp = xmp.encode() if isinstance(xmp, str) else bytes(xmp)
-    before, _, rest = xmp.partition(b"<xmp:Thumbnails")
-    _, closing, after = rest.rpartition(b"</xmp:Thumbnails>")
-    return _STALE_XMP.sub(b"", before + after if closing else xmp)
+    for part in _STALE_XMP_PARTS:
+        before, _, rest = xmp.partition(b"<" + part)
+        _, closing, after = rest.rpartition(b"</" + part + b">")
+        xmp = before + after if closing else xmp
+    return _STALE_XMP.sub(b"", xmp)
 
 
 def _dpi(exif: Image.Exif, info: dict) -> tuple[float, float] | None:
     """Dots per inch by the file's own header or else by EXIF."""
     dpi = info.get("dpi")
     if dpi is None:
-        scale = {2: 1, 3: 2.54}.get(exif.get(ExifTags.Base.ResolutionUnit))
+        scale = {2: 1, 3: 2.54}.get(exif.get(ExifTags.Base.ResolutionUnit, 2))  # inches by TIFF's default
         dpi = [exif.get(tag) for tag in (ExifTags.Base.XResolution, ExifTags.Base.YResolution)]
         is_known = scale and all(isinstance(value, Real) for value in dpi)
         dpi = [float(value) * scale for value in dpi] if is_known else ()

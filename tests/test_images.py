@@ -7,6 +7,7 @@ import stat
 import struct
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 import tracemalloc
@@ -600,6 +601,65 @@ def test_thumbnails_in_xmp_are_dropped_and_long_packets_are_no_trap():
         assert time.perf_counter() - began < 10
 
 
+def test_xmp_of_what_a_colored_copy_does_not_carry_is_dropped():
+    """Gray pixels, and the film and the gain map that phones append."""
+    facts = (
+        b'photoshop:ColorMode="1"',
+        b'tiff:PhotometricInterpretation="1"',
+        b'tiff:SamplesPerPixel="1"',
+        b'GCamera:MotionPhoto="1"',
+        b'GCamera:MicroVideoOffset="4021"',
+        b'hdrgm:Version="1.0"',
+        b'xmpNote:HasExtendedXMP="0123456789ABCDEF"',
+    )
+    films = b"<Container:Directory><rdf:Seq><rdf:li/></rdf:Seq></Container:Directory>"
+    packet = XMP.replace(b'dc:source="attic"', b'dc:source="attic" ' + b" ".join(facts))
+    packet = packet.replace(b"</rdf:Description>", films + b"</rdf:Description>")
+    kept = Photo.open(file_of(scene(1), "JPEG", xmp=packet)).xmp
+    assert b'dc:source="attic"' in kept and kept.endswith(b"</rdf:Description></rdf:RDF></x:xmpmeta>")
+    assert not any(fact.partition(b"=")[0] in kept for fact in facts) and b"Container" not in kept
+
+
+@pytest.mark.parametrize("open_file", [tempfile.TemporaryFile, tempfile.SpooledTemporaryFile])
+def test_a_tiff_in_a_file_without_a_name(open_file):
+    with open_file() as file:
+        file.write(tiff_of(scene()))
+        file.seek(0)
+        assert np.array_equal(Photo.open(file).pixels, scene())
+
+
+def test_a_tiff_of_one_bit_that_does_not_tell_its_length():
+    """As old scanners wrote them; where more is missing than that, it is not filled up in black."""
+    bits = np.arange(40 * 24).reshape(24, 40) // 7 % 2 == 0
+    data = bytearray(tiff_of(bits, photometric="minisblack"))
+    assert data.count(struct.pack("<HHII", 279, 4, 1, 120)) == 1
+    data = data.replace(struct.pack("<HHII", 279, 4, 1, 120), struct.pack("<HHII", 279, 4, 1, 0))
+    assert np.array_equal(Photo.open(bytes(data)).pixels, bits * np.uint8(255))
+    data = tiff_of(scene(1), photometric="minisblack", compression="deflate", rowsperstrip=1000)
+    with tifffile.TiffFile(io.BytesIO(data)) as tiff:
+        place = tiff.pages[0].tags[279].valueoffset
+    with pytest.raises(ColorizerError, match="is cut short: use an intact copy$"):
+        Photo.open(data[:place] + bytes(4) + data[place + 4 :])
+
+
+@pytest.mark.parametrize("byteorder", "<>")
+def test_a_bigtiff_of_either_byte_order(byteorder):
+    data = tiff_of(scene(), bigtiff=True, byteorder=byteorder, extratags=[(274, "H", 1, 3, True)])
+    assert np.array_equal(Photo.open(data).pixels, scene()[::-1, ::-1])
+
+
+def test_a_resolution_without_a_unit_is_in_inches():
+    exif = Image.Exif()
+    exif[ExifTags.Base.XResolution] = exif[ExifTags.Base.YResolution] = 300.0
+    assert Photo.open(file_of(scene(), "WEBP", exif=exif.tobytes(), lossless=True)).dpi == (300, 300)
+
+
+def test_a_resolution_beyond_jpeg_is_left_out():
+    photo = Photo(scene(), dpi=(90000.0, 90000.0))
+    assert Photo.open(photo.encode("JPEG")).dpi is None
+    assert Photo.open(photo.encode("PNG")).dpi == pytest.approx((90000, 90000), rel=1e-4)
+
+
 def test_metadata_too_long_for_jpeg_is_left_out():
     photo = Photo(scene(), xmp=b"<x>" + b" " * 70000 + b"</x>", dpi=(72.0, 72.0))
     again = Photo.open(photo.encode("JPEG"))
@@ -686,6 +746,27 @@ def cmyk_profile():
     tags = struct.pack(">I4sII4sII", 2, b"A2B0", 156, len(table), b"wtpt", 156 + len(table), len(white))
     body = header + tags + table + white
     return struct.pack(">I", len(body)) + body[4:]
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_gamma_of_a_png(dtype, channels):
+    """As browsers show it; an sRGB chunk or a profile counts for more, and 1 / 2.2 is what sRGB says of itself."""
+    stored, full = scene(channels, dtype), np.iinfo(dtype).max
+
+    def opened_with(gamma, *others):
+        data = png_with_chunk(imagecodecs.png_encode(stored), b"gAMA", struct.pack(">I", gamma))
+        for kind, payload in others:
+            data = png_with_chunk(data, kind, payload)
+        return Photo.open(data).pixels
+
+    light = (stored / full) ** 1.8  # a Macintosh's of old
+    srgb = np.where(light <= 0.0031308, 12.92 * light, 1.055 * light ** (1 / 2.4) - 0.055) * full
+    assert np.abs(opened_with(55556) - srgb).max() < 1
+    for gamma in (45455, 45000, 0, 1, 10**9):
+        assert np.array_equal(opened_with(gamma), stored)
+    assert np.array_equal(opened_with(55556, (b"sRGB", b"\0")), stored)
+    assert np.array_equal(opened_with(100_000, (b"iCCP", b"x\0\0" + zlib.compress(SRGB))), stored)
 
 
 def test_cmyk_through_its_profile_and_without():

@@ -14,7 +14,6 @@ import hashlib
 import inspect
 import json
 import logging
-import math
 import os
 import shlex
 import tempfile
@@ -253,7 +252,7 @@ def _is_plain(value) -> bool:
     if isinstance(value, str):
         return len(value) <= 200
     if isinstance(value, (int, float)) and not isinstance(value, bool):
-        return math.isfinite(value) and abs(value) <= MAX_NUMBER
+        return abs(value) <= MAX_NUMBER  # which NaN is not
     return value is None or isinstance(value, bool)
 
 
@@ -563,6 +562,8 @@ def _upload(
     operations += [CommitOperationAdd(path_in_repo=Path(file).name, path_or_fileobj=file) for file in extra_files]
     try:
         url = api.create_repo(repo_id, private=private, exist_ok=True)
+        if private and not api.model_info(repo_id).private:  # it was there before, and stayed as it was
+            raise ColorizerError(f"{repo_id} is there already, and public: make it private on the Hub; {again}.")
         if revision is not None:
             api.create_branch(repo_id, branch=revision, exist_ok=True)
         card = _card_to_push(folder)
@@ -572,6 +573,8 @@ def _upload(
             operations.append(CommitOperationAdd(path_in_repo=CARD_FILE, path_or_fileobj=card))
         message = commit_message or f"Upload a {model.name} model"
         api.create_commit(repo_id, operations, commit_message=message, revision=revision)
+    except ColorizerError:
+        raise
     except Exception as error:  # the client raises its own, its HTTP library's, ValueError and OSError
         if isinstance(error, (KeyError, json.JSONDecodeError)):
             error = _NotAHub()

@@ -195,6 +195,8 @@ def test_config_that_is_none(folder, content, says):
         ({"pretrained": True}, "pretrained"),
         ({"width": 100_000}, "width in config.json is 100000"),
         ({"width": float("inf")}, "width in config.json is inf"),
+        ({"width": float("nan")}, "width in config.json is nan"),
+        ({"width": 10**400}, "width in config.json is 1000"),
         ({"width": {"a": 1}}, "width in config.json"),
         ({"width": [[1]]}, "width in config.json"),
         ({"width": -4}, "no model can be built"),

@@ -122,6 +122,18 @@ def test_push_a_model(loopback, folder):
     assert hub.load_model(REPO, token=TOKEN).source.startswith(REPO)
 
 
+def test_nothing_private_is_pushed_to_a_public_repository(loopback, folder):
+    """The Hub leaves a repository that is there already as it is, whatever is asked for."""
+    loopback.add(REPO, {"README.md": b"# Mine"})
+    sentence = refusal(hub.push, folder, REPO, token=TOKEN, private=True)
+    assert "is there already, and public: make it private on the Hub; " in sentence
+    assert f"`colorizer push {folder} {REPO} --private` repeats it" in sentence
+    assert list(loopback.files(REPO)) == ["README.md"]
+    loopback.repos[REPO].private = True
+    hub.push(folder, REPO, token=TOKEN, private=True)
+    assert "model.safetensors" in loopback.files(REPO)
+
+
 def test_push_again_and_revisions(loopback, folder, tmp_path):
     """A branch is made when it is pushed to; branch and commit are pulled by name."""
     hub.push(folder, REPO, token=TOKEN)

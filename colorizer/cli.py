@@ -16,6 +16,8 @@ import sys
 import tempfile
 import time
 import unicodedata
+import warnings
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from PIL import ImageColor
@@ -35,7 +37,12 @@ def main(argv: list[str] | None = None) -> int:
     argv = sys.argv[1:] if argv is None else argv
     command = COMMANDS.get(argv[0]) if argv else None
     try:
-        return command(argv[1:]) if command else color(argv)
+        code = command(argv[1:]) if command else color(argv)
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:  # of `colorizer models | head`: nobody reads on
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     except (ColorizerError, OSError) as error:
         print(f"colorizer: {error}", file=sys.stderr)
         return 2
@@ -53,7 +60,8 @@ def color(argv: list[str]) -> int:
         at = argv.index("--")
         argv = argv[:at] + [word and os.path.join(".", word) for word in argv[at + 1 :]]
     args = color_parser().parse_intermixed_args(argv)
-    jobs, results = plan(args.paths, args.output)
+    closed: list[OSError] = []
+    jobs, results = plan(args.paths, args.output, closed.append)
     if args.hint and len(jobs) > 1:
         raise ColorizerError(f"--hint is for one photo, and here are {len(jobs)}; color them one at a time")
     todo = [job for job in jobs if args.overwrite or not os.path.exists(job.target)]  # False for a name too long
@@ -62,6 +70,8 @@ def color(argv: list[str]) -> int:
     for folder in {job.target.parent for job in todo}:
         check_writable(folder)
     run = Run(args, len(todo))
+    for error in closed:
+        print(f"{error.filename}: cannot be read ({error.strerror}); what is in it is left out", file=sys.stderr)
     interrupted = False
     try:
         if todo:
@@ -78,11 +88,13 @@ def color(argv: list[str]) -> int:
         counts.append(f"{results} left out (results of others)")
     if run.failed:
         counts.append(f"{run.failed} failed")
+    if closed:
+        counts.append(f"{len(closed)} folders not read" if len(closed) > 1 else "1 folder not read")
     if interrupted:
         counts.append(f"interrupted with {len(todo) - run.colored - run.failed} left")
     if interrupted or not args.quiet:
         print(f"{', '.join(counts)} in {time.perf_counter() - start:.1f} s", flush=True)
-    return 130 if interrupted else 1 if run.failed else 0
+    return 130 if interrupted else 1 if run.failed or closed else 0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,14 +103,15 @@ class Job:
     target: Path
 
 
-def plan(words: list[str], output: Path | None) -> tuple[list[Job], int]:
+def plan(words: list[str], output: Path | None, on_closed: Callable[[OSError], None]) -> tuple[list[Job], int]:
     """What is to be colored and where it goes, and how many are left out as results of others that are named.
 
-    ColorizerError if two would have one name or an input would be lost.
+    Folders that cannot be read are told to `on_closed`. ColorizerError if two would have one name or an input would be
+    lost.
     """
     found = {}
     for word in words:
-        for source, inside in find(word, output):
+        for source, inside in find(word, output, on_closed):
             # Named twice it is colored once; by two names, of folders that are linked, for two places.
             place, target = place_of(source), target_of(source, inside, output)
             found.setdefault((place, place_of(target)), (source, inside))
@@ -153,11 +166,12 @@ def nearest_existing(folder: Path) -> Path:
     return next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
 
 
-def find(word: str, output: Path | None):
+def find(word: str, output: Path | None, on_closed: Callable[[OSError], None]):
     """The pictures that a word of the command line names, as (path, path inside the folder that was named).
 
     A file is taken as it is. In folders and globs only pictures count; hidden files, results of earlier runs
-    (*.color.*) and the output folder do not. ColorizerError if there is nothing.
+    (*.color.*) and the output folder do not. Folders below that cannot be read are told to `on_closed`.
+    ColorizerError if there is nothing, or the folder itself cannot be read.
     """
     from colorizer.images import SUFFIXES
 
@@ -165,14 +179,15 @@ def find(word: str, output: Path | None):
         raise ColorizerError("one PATH is empty: name a photo, a folder or a pattern")
     path = Path(word)
     if path.is_dir():
-        base, candidates = path, path.rglob("*")
+        os.listdir(path)  # raises the OSError of a folder that cannot be read
+        base, candidates = path, below(path, on_closed)
     elif path.exists():
         yield path, Path(path.name)
         return
     elif glob.has_magic(word):  # the shell did not expand it
         base = Path(*itertools.takewhile(lambda part: not glob.has_magic(part), path.parts))
         matches = map(Path, glob.glob(word, recursive=True))
-        candidates = itertools.chain.from_iterable((match, *match.rglob("*")) for match in matches)
+        candidates = itertools.chain.from_iterable((match, *below(match, on_closed)) for match in matches)
     else:
         raise ColorizerError(f"{word}: no such file or folder")
 
@@ -186,12 +201,28 @@ def find(word: str, output: Path | None):
             and not picture.stem.lower().endswith(".color")
             and not any(part.startswith(".") for part in inside.parts)
             and excluded not in Path(os.path.realpath(picture)).parents
+            and not is_loop(picture.parent, base)
             and not picture.is_dir()
         ):
             yield picture, inside
             empty = False
     if empty:
         raise ColorizerError(f"{word}: no pictures here (files named *.color.* count as results)")
+
+
+def below(folder: Path, on_closed: Callable[[OSError], None]) -> Iterator[Path]:
+    """All files below a folder, but not behind links to other folders; nothing below what is no folder."""
+    if folder.is_dir():
+        for parent, _, names in os.walk(folder, onerror=on_closed):
+            yield from (Path(parent, name) for name in names)
+
+
+@functools.cache
+def is_loop(folder: Path, base: Path) -> bool:
+    """Whether the path, from `base` on, comes to one folder twice, by a link that "**" would follow forever."""
+    inside = folder.relative_to(base)
+    places = [os.path.realpath(base / part) for part in (inside, *inside.parents)]
+    return len(set(places)) < len(places)
 
 
 def target_of(source: Path, inside: Path, output: Path | None) -> Path:
@@ -251,7 +282,9 @@ class Run:
         batch, pixels = [], 0
         for job in jobs:
             try:
-                photo = Photo.open(job.source)
+                with warnings.catch_warnings():
+                    warnings.filterwarnings("ignore", module="PIL")  # of metadata that is torn: the picture is not
+                    photo = Photo.open(job.source, self.args.max_megapixels)
             except Exception as error:
                 self.fail(job, error)
                 continue
@@ -371,6 +404,13 @@ def color_parser() -> Parser:
         metavar="X,Y,COLOR",
         help="for one photo: the thing at pixel X (from the left), Y (from the top) has this color, such as "
         "320,200,brown or 320,200,#be463c, but for its lightness; as often as you like",
+    )
+    add(
+        "--max-megapixels",
+        type=number(1, 10_000),
+        default=200,
+        metavar="MP",
+        help="refuse larger photos (default 200)",
     )
     add("--device", type=device, help="cpu, cuda, cuda:N or mps (default: the fastest there is)")
     add("--batch-size", type=number(1, 1024, int), default=8, metavar="N", help="photos at once (default 8)")

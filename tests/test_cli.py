@@ -217,6 +217,55 @@ def test_dials(colorize, tmp_path):
         assert pictures[0] != pictures[1]
 
 
+def test_a_folder_that_cannot_be_read(colorize, no_model, tmp_path, monkeypatch):
+    """What else there is is colored; the rest is told."""
+    picture(tmp_path / "in/closed/a.png")
+    picture(tmp_path / "in/open/b.png")
+    picture(tmp_path / "in/open/b.color.png")
+    real = os.scandir
+
+    def scandir(folder):
+        if os.path.basename(os.fspath(folder)) == "closed":
+            raise PermissionError(errno.EACCES, "Permission denied", str(folder))
+        return real(folder)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "scandir", scandir)
+        for word in ("in", "in/*"):
+            code, out, err = colorize(word)
+            assert code == 1 and out.startswith("0 colored, 1 skipped (exists), 1 folder not read")
+            assert err == f"{Path('in/closed')}: cannot be read (Permission denied); what is in it is left out\n"
+        patch.setattr(os, "listdir", scandir)
+        misuse(colorize("in/closed"), "Permission denied", Path("in/closed"))
+
+
+def test_links_that_go_round(colorize, no_model, tmp_path):
+    picture(tmp_path / "in/year/a.png")
+    os.symlink("..", tmp_path / "in/year/up")
+    jobs, _ = cli.plan(["in/**/*.png"], Path("out"), pytest.fail)
+    assert [job.target for job in jobs] == [Path("out/year/a.png")]
+    (tmp_path / "in/year/b").mkdir()
+    os.chdir(tmp_path / "in/year/b")
+    for word in ("..", "../*.png", "."):
+        if word == ".":
+            picture(tmp_path / "in/year/b/c.png")
+        assert cli.plan([word], tmp_path / "out", pytest.fail)[0]
+
+
+def test_the_limit_of_the_size(colorize, tmp_path):
+    picture(tmp_path / "a.png", (1200, 1000))
+    code, _, err = colorize("a.png", "--max-megapixels", "1.1")
+    assert code == 1 and "1.1 is the limit: reduce the picture or raise the limit" in err
+    assert colorize("a.png", "--max-megapixels", "1.2")[0] == 0
+
+
+def test_nobody_reads_on(tmp_path):
+    """As in `colorizer models | head -1`."""
+    run = subprocess.Popen([sys.executable, "-m", "colorizer", "models"], cwd=ROOT, stdout=-1, stderr=-1)
+    run.stdout.close()
+    assert (run.stderr.read(), run.wait()) == (b"", 1)
+
+
 def test_hints(colorize, tiny_model, tmp_path):
     """As the pipeline colors with them."""
     from colorizer import ColorizationPipeline, Hint

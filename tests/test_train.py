@@ -374,6 +374,31 @@ def test_a_set_that_memory_cannot_hold_is_told(photos, tmp_path, monkeypatch):
         load_data(recipe_of(photos, output_dir=tmp_path), Accelerator(cpu=True))
 
 
+def test_machines_with_other_pictures_are_refused(photos, tmp_path, accelerator, monkeypatch):
+    """Their numbers would stand for other pictures there. The second of two machines has one picture more, another
+    one, or one that is broken."""
+    shutil.copytree(photos, tmp_path / "photos")
+    first = {}
+
+    def remember(own):
+        first["own"] = own
+        return own
+
+    monkeypatch.setattr("train.data.gather_object", remember)
+    load_data(recipe_of(photos), accelerator)
+    monkeypatch.setattr("train.data.gather_object", lambda own: first["own"] + own)
+    load_data(recipe_of(tmp_path / "photos"), accelerator)
+    path = tmp_path / "photos/skimage/coffee/0.png"
+    for change, counts in (
+        (lambda: path.write_bytes(b"broken"), "24"),
+        (lambda: path.rename(path.with_name("a.png")), "24"),
+        (lambda: shutil.copy(path.with_name("1.png"), path), "24 and 25"),
+    ):
+        change()
+        with pytest.raises(ColorizerError, match=rf"do not see the same pictures \({counts} are there\)"):
+            load_data(recipe_of(tmp_path / "photos"), accelerator)
+
+
 def all_hashes(stream):
     return [square.hash for _, square, _ in stream.squares(epoch=0, worker=0, workers=1)]
 
@@ -1206,6 +1231,47 @@ def test_pictures_are_read_as_photos_are(tmp_path):
     assert array.shape == (90, 60, 3)
 
 
+def test_a_class_that_is_wholly_validated_on_leaves_no_labels(photos, tmp_path, capsys):
+    """Copies of its pictures are taken out of the training ones, and a loss of no pictures would be no number."""
+    for path in sorted(photos.glob("skimage/*/*.png")):
+        folder = "class" if path.parent.name == "coffee" else ""
+        (tmp_path / "data" / folder).mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, tmp_path / "data" / folder / f"{path.parent.name}-{path.name}")
+    lines = train(
+        recipe_of(tmp_path / "data", validation_data_dir=tmp_path / "data/class", output_dir=tmp_path / "run")
+    )
+    assert "the objective labels is left out" in capsys.readouterr().out
+    assert all(math.isfinite(line["loss"]) for line in lines if "loss" in line)
+
+
+def test_what_is_decoded_when_needed_trains_the_same(photos, tmp_path):
+    """Also where the averages' batch norm is measured several times, by pictures that are read once."""
+    digests = []
+    for cache in ("ram", "none"):
+        output = tmp_path / cache
+        train(recipe_of(photos, output_dir=output, cache=cache, ema_decay=0.5, checkpointing_steps=2))
+        digests.append((output / "model/model.safetensors").read_bytes())
+    assert digests[0] == digests[1]
+
+
+def test_the_recipe_of_a_resumed_run_begins_another(photos, tmp_path):
+    for steps in (3, 4):
+        last = {"resume_from_checkpoint": "latest"} if steps == 4 else {}
+        train(recipe_of(photos, output_dir=tmp_path / "one", max_train_steps=steps, **last))
+    recipe = parse_recipe(["--recipe", str(tmp_path / "one/recipe.yaml"), "--output_dir", str(tmp_path / "two")])
+    assert recipe.resume_from_checkpoint is None and recipe.max_train_steps == 4
+    flags = ["--recipe", str(SMOKE), "--train_data_dir", "x", "--resume_from_checkpoint", "null"]
+    assert parse_recipe(flags).resume_from_checkpoint is None
+
+
+@pytest.mark.parametrize("data", ["train_data_dir", "validation_data_dir"])
+def test_a_run_inside_of_its_data_is_refused(photos, tmp_path, data):
+    shutil.copytree(photos, tmp_path / "photos")
+    recipe = recipe_of(photos, **{data: tmp_path / "photos", "output_dir": tmp_path / "photos/runs/mine"})
+    with pytest.raises(ColorizerError, match="photos/runs/mine is in .*photos, whose pictures are read: name one be"):
+        Training(recipe)
+
+
 def test_without_classes_the_labels_are_left_out(photos, tmp_path, capsys):
     lines = train(recipe_of(photos, output_dir=tmp_path, min_class_size=100))
     assert "the objective labels is left out" in capsys.readouterr().out
@@ -1536,6 +1602,24 @@ def test_the_benchmark_of_a_step_tells_mistakes_as_the_trainer(flags, sentence, 
     result = run(ROOT / "benchmarks/train_step.py", *flags, cwd=tmp_path)
     assert result.returncode == 2 and "Traceback" not in result.stderr
     assert result.stderr.endswith(f"train_step.py: {sentence}\n")
+
+
+def test_dry_runs_side_by_side(photos, tmp_path):
+    """Of one shell; each has a folder of its own, and neither leaves it."""
+    command = [sys.executable, str(ROOT / "train/train.py"), "--recipe", str(SMOKE), "--dry_run"]
+    command += ["--train_data_dir", str(photos), "--output_dir", str(tmp_path / "run")]
+    env = os.environ | {"ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1", "TMPDIR": str(tmp_path)}
+    both = [subprocess.Popen(command, env=env, stdout=-1, stderr=subprocess.STDOUT, text=True) for _ in range(2)]
+    said = [process.communicate()[0] for process in both]
+    assert [process.returncode for process in both] == [0, 0], said
+    assert not list(tmp_path.glob("colorizer-dry-run-*")) and not (tmp_path / "run").exists()
+
+
+def test_a_dry_run_looks_at_the_place_for_the_run(photos, tmp_path):
+    (tmp_path / "file").touch()
+    flags = ("--recipe", SMOKE, "--train_data_dir", photos, "--output_dir", tmp_path / "file/run", "--dry_run")
+    result = run(ROOT / "train/train.py", *flags, cwd=tmp_path)
+    assert result.returncode == 2 and "cannot be written to" in result.stderr
 
 
 def test_a_cpu_refuses_fp16(photos, tmp_path):

@@ -654,11 +654,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     runs = [] if arguments.report_only else [(row, seed) for row in rows for seed in arguments.seeds]
     outcomes: dict[str, str] = {}
     pictures = functools.cache(functools.partial(pictures_of, arguments))  # all are read once, and only if asked for
+    trained_on = functools.cache(lambda: checksum(list_items(arguments.train_data_dir)))
     try:
         for number, (row, seed) in enumerate(runs, 1):
             folder = folder_of(row, seed, arguments)
             print(f"\n[{number}/{len(runs)}] {folder.name}: {row.shows}", flush=True)
-            status, reason = train(row.recipe, settings_of(row, seed, arguments))
+            status, reason = train(row.recipe, settings_of(row, seed, arguments), pictures=trained_on())
             if status == "trained":
                 write_json(folder / ROW_FILE, dataclasses.asdict(row))
                 measured = folder / "evaluation"

@@ -25,7 +25,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from accelerate import Accelerator, PartialState
-from accelerate.utils import broadcast_object_list
+from accelerate.utils import broadcast_object_list, gather_object
 from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset, get_worker_info
@@ -95,6 +95,10 @@ def decode(item: Item, size: int, min_side: int, min_colorfulness: float) -> Squ
 # ------------------------------------------------------------------------------------------------------- a data set
 
 
+class ReadingError(ColorizerError):
+    """Pictures cannot be read or held any more: what one process may meet alone, and has to tell itself."""
+
+
 class Pictures(Dataset):
     """A data set that fits into memory, or a list of items that are decoded when they are asked for.
 
@@ -118,12 +122,13 @@ class Pictures(Dataset):
 
     def __getitems__(self, indices: Sequence[int]) -> dict[str, Tensor]:
         if self.rgb is None:
-            squares = []
-            for i in indices:
-                item = self.items[self.kept[i]]
-                squares.append(square := self.decode(item))
+            items = [self.items[self.kept[i]] for i in indices]
+            # The loader's workers are several already.
+            with concurrent.futures.ThreadPoolExecutor(1 if get_worker_info() else os.cpu_count()) as pool:
+                squares = list(pool.map(self.decode, items))
+            for item, square in zip(items, squares, strict=True):
                 if isinstance(square, str):
-                    raise ColorizerError(f"{item.name} was good when the run began and is {square} now.")
+                    raise ReadingError(f"{item.name} was good when the run began and is {square} now.")
             rgb = torch.from_numpy(np.stack([square.rgb for square in squares]))
         else:
             rgb = self.rgb[torch.tensor([self.kept[i] for i in indices], device=self.rgb.device)]
@@ -177,32 +182,19 @@ def prepare_pictures(
     """Decodes and checks all items once, tells how many are dropped and why, and keeps the rest as the recipe says.
 
     `classes` are those of the training data when other pictures are prepared to go with them. One process of each
-    machine decodes; the others look at the same memory. Raises ColorizerError when nothing is left.
+    machine decodes; the others look at the same memory. Raises ColorizerError when nothing is left, and when machines
+    have other pictures than the first.
     """
     size = recipe.picture_size
     decode_item = partial(decode, size=size, min_side=recipe.min_side, min_colorfulness=recipe.min_colorfulness)
     shape = (len(items), 3, size, size)
-    several = accelerator.num_processes > 1 and recipe.cache != "none"
-    shared = _shared_file(accelerator, math.prod(shape)) if several else None
-    facts = None
+    rgb, facts = None, None
+    if recipe.cache != "none":
+        rgb = _room(accelerator, shape)
     if accelerator.is_local_main_process:
-        rgb = None
-        if recipe.cache != "none":
-            # The pages of an empty array take memory when they are written: what is dropped costs next to nothing.
-            try:
-                rgb = np.memmap(shared, np.uint8, "w+", shape=shape) if shared else np.empty(shape, np.uint8)
-            except MemoryError:
-                raise ColorizerError(
-                    f"The decoded pictures need {math.prod(shape) / 1e9:.1f} GB of memory, and there is less: lower "
-                    "picture_size, or give cache: none."
-                ) from None
         facts = _decode_all(items, rgb, decode_item, hidden=not accelerator.is_main_process)
     accelerator.wait_for_everyone()
-    if shared and not accelerator.is_local_main_process:
-        rgb = np.memmap(shared, np.uint8, "r+", shape=shape)
-    accelerator.wait_for_everyone()
-    if shared and accelerator.is_local_main_process:
-        shared.unlink(missing_ok=True)  # the memory stays until the last process ends, however it ends
+    _check_same(items, facts)
     facts, dropped = broadcast_object_list([facts])[0]
 
     if dropped and accelerator.is_main_process:
@@ -229,7 +221,7 @@ def prepare_pictures(
             try:
                 cache = cache.to(accelerator.device)
             except torch.OutOfMemoryError:
-                raise ColorizerError(
+                raise ReadingError(
                     f"The decoded pictures need {cache.numel() / 1e9:.1f} GB on each device, and there is less: lower "
                     "picture_size, or give cache: ram."
                 ) from None
@@ -260,6 +252,43 @@ def _decode_all(items, rgb: np.ndarray | None, decode_item, hidden: bool) -> tup
         bar = tqdm(pool.map(one, range(len(items))), "decode", len(items), mininterval=5, disable=hidden)
         results = list(bar)
     return [r for r in results if not isinstance(r, str)], Counter(r for r in results if isinstance(r, str))
+
+
+def _room(accelerator: Accelerator, shape: tuple[int, ...]) -> np.ndarray:
+    """Memory for uint8 of that shape, which the processes of one machine share.
+
+    Its pages are taken when they are written: what is dropped costs next to nothing.
+    """
+    if accelerator.num_processes == 1:
+        try:
+            return np.empty(shape, np.uint8)
+        except MemoryError:
+            raise ReadingError(
+                f"The decoded pictures need {math.prod(shape) / 1e9:.1f} GB of memory, and there is less: lower "
+                "picture_size, or give cache: none."
+            ) from None
+    path = _shared_file(accelerator, math.prod(shape))
+    if accelerator.is_local_main_process:
+        memory = np.memmap(path, np.uint8, "w+", shape=shape)
+    accelerator.wait_for_everyone()
+    if not accelerator.is_local_main_process:
+        memory = np.memmap(path, np.uint8, "r+", shape=shape)
+    accelerator.wait_for_everyone()
+    if accelerator.is_local_main_process:
+        path.unlink(missing_ok=True)  # the memory stays until the last process ends, however it ends
+    return memory
+
+
+def _check_same(items: list[Item], facts: tuple[list, Counter] | None) -> None:
+    """Refuses machines with other pictures than the first, whose numbers would stand for others there."""
+    names = zlib.crc32("\n".join(item.name for item in items).encode(errors="surrogateescape"))
+    kept = facts and zlib.crc32(repr([index for index, *_ in facts[0]]).encode())  # of those that have decoded
+    seen = gather_object([(len(items), names, kept)])
+    if any(one[:2] != seen[0][:2] for one in seen) or any(one[2] not in (None, seen[0][2]) for one in seen):
+        counts = " and ".join(map(str, sorted({count for count, *_ in seen})))
+        raise ColorizerError(
+            f"The machines do not see the same pictures ({counts} are there): give them the same folders."
+        )
 
 
 def _shared_file(accelerator: Accelerator, size: int) -> Path:

@@ -50,7 +50,7 @@ from colorizer.models.base import written_aside  # noqa: E402
 from colorizer.pipeline import ColorizationPipeline  # noqa: E402
 from train.data import load_photographs  # noqa: E402
 from train.losses import RebalancedCrossEntropy, bin_prior  # noqa: E402
-from train.runs import make_folder, run_script  # noqa: E402
+from train.runs import check_joined, make_folder, run_script  # noqa: E402
 
 PLAIN = ("gray", "one color", "truth")  # what is measured beside every model
 DIALS = ("colorfulness", "temperature", "working_size", "balance", "restraint")
@@ -157,11 +157,7 @@ def main(argv: list[str] | None = None) -> None:
     arguments = parse_arguments(argv)
     on_cpu = arguments.device == "cpu" or parse_flag_from_env("ACCELERATE_USE_CPU")
     state = PartialState(cpu=on_cpu or not torch.accelerator.is_available())
-    if state.num_processes < int(os.environ.get("WORLD_SIZE", 1)):
-        raise ColorizerError(
-            "The processes cannot talk to each other; on the CPU, start them with ACCELERATE_USE_CPU=true "
-            "accelerate launch --multi_gpu."
-        )
+    check_joined(state.num_processes)
     device = arguments.device or state.device.type  # of several GPUs, accelerate has chosen the current one
 
     # All that can be wrong with the arguments comes to light before the first photograph is colored.

@@ -167,7 +167,9 @@ def parse_recipe(arguments: list[str] | None = None, description: str | None = N
     values = read_recipe(flags.pop("recipe"))
     for name, text in flags.items():
         if text is not None:
-            values[name] = text if FIELDS[name].type in ("str", "str | None", "list[str]") else _parse(name, text)
+            kind = FIELDS[name].type
+            is_text = kind in ("str", "list[str]") or (kind == "str | None" and text != "null")
+            values[name] = text if is_text else _parse(name, text)
     return make_recipe(values)
 
 

@@ -57,6 +57,15 @@ def make_folder(folder: Path) -> None:
         raise ColorizerError(f"The folder {folder} cannot be made: {error.strerror}.") from None
 
 
+def check_joined(processes: int) -> None:
+    """Refuses processes that were started together and do not find each other: each would do the whole work alone."""
+    if processes < int(os.environ.get("WORLD_SIZE", 1)):
+        raise ColorizerError(
+            "The processes cannot talk to each other; on the CPU, start them with ACCELERATE_USE_CPU=true "
+            "accelerate launch --multi_gpu."
+        )
+
+
 def write_json(path: Path, value: Any) -> None:
     with written_aside(path) as partial:
         partial.write_text(json.dumps(value, indent=2) + "\n")
@@ -239,8 +248,8 @@ def run(command: list[str]) -> str | None:
             signal.signal(number, handler)
     if received:
         raise Stopped(received[0])
-    if code < 0:
-        return f"{script} was ended by {signal.Signals(-code).name}."
+    if code < 0 or code > 128:
+        return f"{script} was ended by {signal.Signals(-code if code < 0 else code - 128).name}."
     lines = [line.strip() for line in said.decode(errors="replace").replace("\r", "\n").splitlines() if line.strip()]
     own = [line.removeprefix(f"{script}: ") for line in lines if line.startswith(f"{script}: ")]
     return None if code == 0 else (own or lines or [f"{script} ended with the code {code}."])[-1]

@@ -375,8 +375,9 @@ def _list_dataset(spec: DatasetSpec) -> list[Item]:
     pictures = _undecoded(dataset.select_columns([image_column]), image_column)
     if not len(pictures):
         raise ColorizerError(f"The split {spec.split} of the dataset {spec.name} holds no pictures.")
+    name = Path(spec.name).name if os.path.exists(spec.name) else spec.name  # a local one may have moved
     return [
-        Item(f"{spec.name}/{spec.split}#{row}", to_label(value), functools.partial(_read_row, pictures, row))
+        Item(f"{name}/{spec.split}#{row}", to_label(value), functools.partial(_read_row, pictures, row))
         for row, value in enumerate(values)
     ]
 
@@ -555,7 +556,7 @@ def _stream_shards(shards: list[str]) -> Iterator[Item]:
                 # a depth or a mask; without it they are pictures whose names have dots.
                 for suffix in [key for key in suffixes if f".{key}" in PICTURES][:1] or suffixes:
                     pictures += 1
-                    place = shard.partition("?")[0] if _scheme(shard) else Path(shard).as_posix()
+                    place = Path(shard.partition("?")[0] if _scheme(shard) else shard).name  # it may have moved
                     name = f"{place}/{sample['__key__']}.{suffix}"
                     yield Item(name, _sample_label(sample), functools.partial(_content, sample[suffix]))
         except ColorizerError:

@@ -67,11 +67,11 @@ from train.checkpoints import (  # noqa: E402
     save_checkpoint,
     set_aside_later,
 )
-from train.data import NO_LABEL, Stream, batches_of, load_data, training_loader  # noqa: E402
+from train.data import NO_LABEL, ReadingError, Stream, batches_of, load_data, training_loader  # noqa: E402
 from train.losses import Objective, PatchCritic, bin_prior, critic_loss, squared_error  # noqa: E402
 from train.optimizers import make_optimizer  # noqa: E402
 from train.recipe import Recipe, parse_recipe  # noqa: E402
-from train.runs import check_writable, make_folder  # noqa: E402
+from train.runs import check_joined, check_writable, make_folder  # noqa: E402
 from train.sharding import (  # noqa: E402
     ShardedAverage,
     check_same_sharding,
@@ -94,6 +94,7 @@ from train.weights import load_decoder_weights, load_embedder_weights  # noqa: E
 
 SAMPLE_EPOCH = 2**31  # no epoch of the training: seeds the views of what is looked at beside it
 SHEET_PICTURES = 12
+CALIBRATED = 1152  # pictures by which an average's batch norm is measured
 GPU_SIGNAL_PASSES = 10  # between looks at whether any process was told to stop; each look waits for the GPU
 
 
@@ -142,10 +143,12 @@ class Training:
             check_token(recipe.hub_model_id)
         set_seed(recipe.seed)
         check_writable(self.output)
+        check_beside(self.output, recipe.train_data_dir + recipe.validation_data_dir)
         self.stopped_by: int | None = None
         self.finished: tuple[int, Colorizer] | None = None  # the latest finished_model, and its step
         self.validated: dict[str, float] | None = None  # the figures of this step
         self.disk_is_full = False
+        self.beginning: list = []  # what `sample` has read, where that is not in memory
 
         # The model first: weights that cannot be had are told before the pictures are decoded. A classifier's last
         # layer has to wait for them.
@@ -251,7 +254,7 @@ class Training:
                     f"rebalanced_cross_entropy needs a model with a distribution (`head: bins`), which this "
                     f"{colorizer.name} model does not have: take mse or smooth_l1."
                 )
-            if "labels" in weights and not classes:
+            if "labels" in weights and not (classes and self.labeled):
                 del weights["labels"]
                 accelerator.print(
                     f"there are no classes (folders of {recipe.min_class_size} pictures or more, and no stream), so "
@@ -274,12 +277,11 @@ class Training:
         prior = None
         if "rebalanced_cross_entropy" in weights:
             prior = bin_prior((ab for _, ab in self.sample_lab(4096, 64)), colorizer.bins)
-        labeled = 1.0 if self.is_stream else float((self.training.labels != NO_LABEL).mean())
         self.objective = Objective(
             weights,
             colorizer.ab_unit,
             prior,
-            labeled,
+            self.labeled,
             recipe.rebalancing_mix,
             recipe.teacher_share,
             recipe.perceptual_network,
@@ -395,6 +397,11 @@ class Training:
         return self.bare.colorizer
 
     @property
+    def labeled(self) -> float:
+        """The share of the training pictures that have a class."""
+        return 1.0 if self.is_stream else float((self.training.labels != NO_LABEL).mean())
+
+    @property
     def step_pictures(self) -> int:
         """Pictures of one step, of all processes together."""
         recipe = self.recipe
@@ -407,14 +414,18 @@ class Training:
 
     # ------------------------------------------------------------------------------------------------------ training
 
-    def fit(self) -> None:
-        """Trains to the end, or until SIGINT or SIGTERM, which save a checkpoint first."""
+    def fit(self) -> int:
+        """Trains to the end, or until SIGINT or SIGTERM, which save a checkpoint first.
+
+        Returns the exit code: 0, or 128 + the signal.
+        """
         recipe, progress, accelerator = self.recipe, self.progress, self.accelerator
         self.say_what_runs()
         if accelerator.is_main_process:
             for unfinished in self.output.glob("*.partial"):
                 shutil.rmtree(unfinished, ignore_errors=True)
-            (self.output / "recipe.yaml").write_text(yaml.safe_dump(as_plain(recipe), sort_keys=False))
+            again = dataclasses.replace(recipe, resume_from_checkpoint=None)  # another run may begin with it
+            (self.output / "recipe.yaml").write_text(yaml.safe_dump(as_plain(again), sort_keys=False))
             self.cut_metrics()
         self.start_trackers()
         for number in (signal.SIGINT, signal.SIGTERM):
@@ -451,11 +462,12 @@ class Training:
                     f"{progress.step}; --resume_from_checkpoint latest goes on from {self.checkpoint}"
                 )
                 self.leave()
-                return
+                return 128 + (self.stopped_by or signal.SIGTERM)  # another process was told which
         bar.close()
         if self.validated is None:
             self.validate()
         self.finish()
+        return 0
 
     def steps(self) -> Iterator[dict[str, Tensor]]:
         """Takes one optimizer step after the other; gives each one's loss and objectives."""
@@ -726,7 +738,7 @@ class Training:
         if self.averaged and not self.norm_is_frozen(self.progress.step - 1):
             frozen = model.embedder if self.recipe.freeze_embedder else None
             self.seed_network()  # the same in every process
-            calibrate(model, self.sample_inputs(1152), frozen)
+            calibrate(model, self.sample_inputs(CALIBRATED), frozen)
         self.finished = self.progress.step, model.eval()
         return model
 
@@ -830,9 +842,13 @@ class Training:
         """Batches, nearly alike in size, of up to `most` training pictures, the same in every process."""
         if not self.is_stream:
             indices = np.random.default_rng(self.recipe.seed).permutation(len(self.training))[:most]
-            yield from batches_of(self.training, _even(len(indices), 48), indices.tolist())
+            batches = batches_of(self.training, _even(len(indices), 48), indices.tolist())
+            if self.training.rgb is None and most == CALIBRATED:
+                # Kept, since it is asked for at every checkpoint, and a scheduler's SIGTERM leaves half a minute.
+                self.beginning = batches = self.beginning or list(batches)
+            yield from batches
             return
-        if not hasattr(self, "beginning"):
+        if not self.beginning:
             alone = Stream(self.recipe, 0, 1, self.training.held_out)
             self.beginning = [row for _, row in zip(range(480), alone, strict=False)]
         beginning = self.beginning[:most]
@@ -1007,13 +1023,10 @@ def make_accelerator(recipe: Recipe, output: Path) -> Accelerator:
     )
     if recipe.mixed_precision == "fp16" and accelerator.device.type == "cpu":  # accelerate would take float32
         raise ColorizerError("mixed_precision fp16 needs a GPU, and there is none here: give bf16 or no.")
+    check_joined(accelerator.num_processes)
     if is_sharded(accelerator):
         check_sharding(accelerator, recipe)
     return accelerator
-
-
-class ReadingError(ColorizerError):
-    """A picture or a stream cannot be read any more: what one process may meet alone."""
 
 
 def telling(loader) -> Iterator[dict[str, Tensor]]:
@@ -1022,6 +1035,13 @@ def telling(loader) -> Iterator[dict[str, Tensor]]:
         yield from loader
     except ColorizerError as error:
         raise ReadingError(str(error).strip().splitlines()[-1].split("ColorizerError: ")[-1]) from None
+
+
+def check_beside(output: Path, data: list[str]) -> None:
+    """Refuses a run inside of its data: its sample sheets would be taken for pictures."""
+    for folder in data:
+        if Path(os.path.realpath(folder)) in (own := Path(os.path.realpath(output)), *own.parents):
+            raise ColorizerError(f"output_dir {output} is in {folder}, whose pictures are read: name one beside it.")
 
 
 def _even(count: int, most: int) -> int:
@@ -1042,13 +1062,15 @@ def _write(path: Path, text: str) -> None:
     partial.replace(path)
 
 
-def main() -> None:
+def main() -> int:
+    """Returns the exit code: 0, or 128 + the signal that ended the run before its last step."""
     recipe = parse_recipe(description=__doc__)
     if not recipe.dry_run:
-        Training(recipe).fit()
-        return
+        return Training(recipe).fit()
+    check_writable(Path(recipe.output_dir))
     # The launcher's process is what the processes of a machine have in common.
-    folder = Path(tempfile.gettempdir()) / f"colorizer-dry-run-{os.getppid()}"
+    own = os.getppid() if "LOCAL_RANK" in os.environ else os.getpid()
+    folder = Path(tempfile.gettempdir()) / f"colorizer-dry-run-{own}"
     try:
         changes = {
             "output_dir": str(folder),
@@ -1060,14 +1082,16 @@ def main() -> None:
     finally:
         if os.environ.get("LOCAL_RANK", "0") == "0":
             shutil.rmtree(folder, ignore_errors=True)
+    return 0
 
 
 if __name__ == "__main__":
     try:
-        main()
+        if code := main():
+            sys.exit(code)
     except ColorizerError as error:
-        # The other processes have the same to say, but for what they read alone.
-        if os.environ.get("RANK", "0") == "0" or isinstance(error, ReadingError):
+        # The other processes of a machine have the same to say, but for what they read alone.
+        if os.environ.get("LOCAL_RANK", "0") == "0" or isinstance(error, ReadingError):
             print(f"train.py: {error}", file=sys.stderr)
         sys.exit(2)
     except OSError as error:

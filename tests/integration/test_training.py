@@ -15,6 +15,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+import torch
 import yaml
 from PIL import Image
 
@@ -40,7 +41,7 @@ Path(__file__).with_name("gloo-" + os.environ["RANK"]).write_text(str([name for 
 NO_NORM = "{name: fusion, embedder: test_convnext, embedding: maps, width: 4, decoder_widths: [16, 12, 8], norm: none}"
 
 
-def start(*arguments, processes=1, script="train.py", **options) -> subprocess.Popen:
+def start(*arguments, processes=1, script="train.py", on_cpu="true", **options) -> subprocess.Popen:
     """`accelerate launch` in a process group of its own, so that a signal can reach all of it."""
     several = ["--multi_gpu", "--main_process_port=0"] if processes > 1 else []
     command = [
@@ -49,7 +50,7 @@ def start(*arguments, processes=1, script="train.py", **options) -> subprocess.P
     ]  # fmt: skip
     return subprocess.Popen(
         [str(part) for part in command],
-        env=os.environ | {"ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"},
+        env=os.environ | {"ACCELERATE_USE_CPU": on_cpu, "OMP_NUM_THREADS": "1"},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -181,6 +182,7 @@ def test_a_signal_saves_and_ends_the_run(photos, tmp_path, number, workers):
         one.send_signal(number)
         time.sleep(0.1)
     output, _ = process.communicate()
+    assert process.returncode != 0  # what follows in a script must not take it for a run that has ended
     (checkpoint,) = tmp_path.glob("checkpoint-*")
     step = int(checkpoint.name.removeprefix("checkpoint-"))
     assert f"stopped by {number.name} at step {step}" in output
@@ -223,6 +225,33 @@ def test_more_processes_than_pictures(photos, tmp_path):
     output, _ = process.communicate()
     assert process.returncode != 0
     assert output.count("train.py: There are 1 pictures to train on, fewer than the 2 of one step") == 1
+
+
+@pytest.mark.skipif(torch.accelerator.is_available(), reason="there is a GPU, over which the processes are joined")
+def test_processes_that_are_not_joined_are_refused(photos, tmp_path):
+    """Each would train alone, and write into the same folder."""
+    options = ["--recipe", SMOKE, "--train_data_dir", photos, "--output_dir", tmp_path / "run"]
+    process = start(*options, processes=2, on_cpu="false")
+    output, _ = process.communicate()
+    assert process.returncode != 0
+    assert "train.py: The processes cannot talk to each other; on the CPU, start them with ACCELERATE_USE" in output
+    assert not (tmp_path / "run").exists()
+
+
+def test_what_one_process_meets_alone_is_told(photos, tmp_path):
+    """A held-out picture of the second process's that is gone."""
+    shutil.copytree(photos, tmp_path / "train")
+    shutil.copytree(photos / "skimage/coffee", tmp_path / "held")
+    process = start(
+        "--recipe", SMOKE, "--train_data_dir", tmp_path / "train", "--validation_data_dir", tmp_path / "held",
+        "--cache", "none", "--ema_decay", "0", "--validation_steps", "100", "--max_train_steps", "100",
+        "--output_dir", tmp_path / "run", processes=2,
+    )  # fmt: skip
+    wait_for_step(process, tmp_path / "run", 1)
+    sorted((tmp_path / "held").iterdir())[1].unlink()
+    output, _ = process.communicate()
+    assert process.returncode != 0
+    assert output.count("was good when the run began and is broken now") == 1
 
 
 def test_a_run_says_what_it_made(photos, tmp_path):

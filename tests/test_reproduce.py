@@ -184,6 +184,8 @@ def test_a_failure_is_told_in_the_trainer_s_sentence(script, capfd):
     assert runs.run(script("raise ValueError('odd')")) == "ValueError: odd"
     assert runs.run(script("sys.exit(3)")) == "train.py ended with the code 3."
     assert "SIGKILL" in runs.run(script("import os; os.kill(os.getpid(), 9)"))
+    assert runs.run(script("sys.exit(128 + 15)")) == "train.py was ended by SIGTERM."  # after it had saved
+    assert runs.run(script("sys.exit(255)")) == "train.py ended with the code 255."
 
 
 @pytest.mark.parametrize("error", [ColorizerError("No such thing."), OSError(errno.ENOSPC, "No space left", "a.json")])

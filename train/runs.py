@@ -248,8 +248,9 @@ def run(command: list[str]) -> str | None:
             signal.signal(number, handler)
     if received:
         raise Stopped(received[0])
-    if code < 0 or code > 128:
-        return f"{script} was ended by {signal.Signals(-code if code < 0 else code - 128).name}."
+    number = -code if code < 0 else code - 128  # it died of a signal, or saved first
+    if number in set(signal.Signals):
+        return f"{script} was ended by {signal.Signals(number).name}."
     lines = [line.strip() for line in said.decode(errors="replace").replace("\r", "\n").splitlines() if line.strip()]
     own = [line.removeprefix(f"{script}: ") for line in lines if line.startswith(f"{script}: ")]
     return None if code == 0 else (own or lines or [f"{script} ended with the code {code}."])[-1]
@@ -273,8 +274,6 @@ def train(recipe: str, settings: dict[str, Any], **more: Any) -> tuple[str, str]
     command = command_of(recipe, settings, resume=state == "begun")
     print(shlex.join(["python", *command[1:]]), flush=True)
     problem = run(command)
-    if not problem and not (Path(settings["output_dir"]) / "model/config.json").is_file():
-        problem = "it was stopped before its last step; the same command goes on from there."
     return ("failed", problem) if problem else ("trained", "")
 
 

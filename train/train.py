@@ -1068,6 +1068,7 @@ def main() -> int:
     if not recipe.dry_run:
         return Training(recipe).fit()
     check_writable(Path(recipe.output_dir))
+    check_beside(Path(recipe.output_dir), recipe.train_data_dir + recipe.validation_data_dir)
     # The launcher's process is what the processes of a machine have in common.
     own = os.getppid() if "LOCAL_RANK" in os.environ else os.getpid()
     folder = Path(tempfile.gettempdir()) / f"colorizer-dry-run-{own}"

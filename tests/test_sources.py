@@ -499,7 +499,8 @@ def stream(shards, **options):
 def test_shards(shards):
     items = list(stream(shards))
     assert {(item.read(), item.label) for item in items} == {(picture(n), str(n % 3)) for n in range(35)}
-    assert {item.name for item in items} == {f"{shards[n // 7]}/s/{n:04d}.png" for n in range(35)}
+    # Without the folder: the names seed the pictures' views, and the shards may have moved when a run is resumed.
+    assert {item.name for item in items} == {f"{Path(shards[n // 7]).name}/s/{n:04d}.png" for n in range(35)}
 
 
 @pytest.mark.parametrize(
@@ -635,7 +636,7 @@ def server(shards, monkeypatch):
 def test_shards_over_http(server):
     items = list(stream([server.url + "/{000..004}.tar?key=secret"]))
     assert sorted(item.read() for item in items) == sorted(picture(n) for n in range(35))
-    assert len(server.requests) == 5 and f"{server.url}/000.tar/s/0000.png" in {item.name for item in items}
+    assert len(server.requests) == 5 and "000.tar/s/0000.png" in {item.name for item in items}
 
 
 def test_passing_failures_of_the_network_lose_and_repeat_nothing(server):

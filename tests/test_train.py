@@ -1097,8 +1097,10 @@ def test_what_statistics_are_taken_over_comes_in_even_batches(tmp_path, pictures
     """Each batch counts as much as another in batch norm's statistics: five pictures should not count as 48."""
     noise = np.random.default_rng(0)
     for number in range(pictures):
-        Image.fromarray(noise.integers(0, 256, (64, 64, 3), np.uint8)).save(tmp_path / f"{number}.png")
-    training = Training(recipe_of(tmp_path, output_dir=tmp_path / "run", validation_share=0, min_class_size=99))
+        (tmp_path / "photos").mkdir(exist_ok=True)
+        Image.fromarray(noise.integers(0, 256, (64, 64, 3), np.uint8)).save(tmp_path / f"photos/{number}.png")
+    changes = {"output_dir": tmp_path / "run", "validation_share": 0, "min_class_size": 99}
+    training = Training(recipe_of(tmp_path / "photos", **changes))
     assert [len(batch["index"]) for batch in training.sample(1152)] == sizes
     assert sum(len(batch["index"]) for batch in training.sample(16)) == 16
 

@@ -60,8 +60,14 @@ def color(argv: list[str]) -> int:
         at = argv.index("--")
         argv = argv[:at] + [word and os.path.join(".", word) for word in argv[at + 1 :]]
     args = color_parser().parse_intermixed_args(argv)
-    closed: list[OSError] = []
-    jobs, results = plan(args.paths, args.output, closed.append)
+    closed: set[str] = set()
+
+    def on_closed(error: OSError) -> None:
+        if error.filename not in closed:  # "**" comes to a folder several times
+            closed.add(error.filename)
+            print(f"{error.filename}: cannot be read ({error.strerror}); what is in it is left out", file=sys.stderr)
+
+    jobs, results = plan(args.paths, args.output, on_closed)
     if args.hint and len(jobs) > 1:
         raise ColorizerError(f"--hint is for one photo, and here are {len(jobs)}; color them one at a time")
     todo = [job for job in jobs if args.overwrite or not os.path.exists(job.target)]  # False for a name too long
@@ -70,8 +76,6 @@ def color(argv: list[str]) -> int:
     for folder in {job.target.parent for job in todo}:
         check_writable(folder)
     run = Run(args, len(todo))
-    for error in closed:
-        print(f"{error.filename}: cannot be read ({error.strerror}); what is in it is left out", file=sys.stderr)
     interrupted = False
     try:
         if todo:
@@ -179,7 +183,10 @@ def find(word: str, output: Path | None, on_closed: Callable[[OSError], None]):
         raise ColorizerError("one PATH is empty: name a photo, a folder or a pattern")
     path = Path(word)
     if path.is_dir():
-        os.listdir(path)  # raises the OSError of a folder that cannot be read
+        try:
+            os.listdir(path)
+        except OSError as error:
+            raise ColorizerError(f"{word}: cannot be read ({error.strerror})") from None
         base, candidates = path, below(path, on_closed)
     elif path.exists():
         yield path, Path(path.name)

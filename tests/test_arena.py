@@ -416,6 +416,13 @@ def test_a_recipe_goes_all_the_way_and_is_not_trained_twice(photos, tmp_path):
     assert (tmp_path / "arena/mine/model/model.safetensors").stat().st_mtime_ns == written
     assert json.loads((tmp_path / "arena/results.json").read_text()) == results
 
+    # Other photographs in a folder of the same name: what was trained on the first stays, and is no row any more.
+    shutil.copytree(photos / "train", tmp_path / "train")
+    (tmp_path / "train/coffee-0.png").unlink()
+    third = run("--train_data_dir", tmp_path / "train", *command[2:-1], cwd=tmp_path)  # of one seed
+    assert third.returncode == 0 and "is trained already" not in third.stdout
+    assert (tmp_path / "arena/mine.old-1/model/model.safetensors").stat().st_mtime_ns == written
+
 
 @pytest.mark.parametrize(
     ("flags", "sentence"),

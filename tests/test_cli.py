@@ -231,12 +231,12 @@ def test_a_folder_that_cannot_be_read(colorize, no_model, tmp_path, monkeypatch)
 
     with monkeypatch.context() as patch:
         patch.setattr(os, "scandir", scandir)
-        for word in ("in", "in/*"):
+        for word in ("in", "in/*", "in/**"):
             code, out, err = colorize(word)
             assert code == 1 and out.startswith("0 colored, 1 skipped (exists), 1 folder not read")
             assert err == f"{Path('in/closed')}: cannot be read (Permission denied); what is in it is left out\n"
         patch.setattr(os, "listdir", scandir)
-        misuse(colorize("in/closed"), "Permission denied", Path("in/closed"))
+        misuse(colorize("in/closed"), "colorizer: in/closed: cannot be read (Permission denied)")
 
 
 def test_links_that_go_round(colorize, no_model, tmp_path):

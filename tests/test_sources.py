@@ -351,6 +351,13 @@ def parquet(tmp_path_factory):
     return folder
 
 
+def test_a_local_dataset_may_move(parquet, monkeypatch):
+    """What a run is resumed by are the pictures' names."""
+    names = [item.name for item in list_items(dataset=DatasetSpec(str(parquet)))]
+    monkeypatch.chdir(parquet.parent)
+    assert [item.name for item in list_items(dataset=DatasetSpec(parquet.name))] == names
+
+
 def test_dataset_of_parquet_files(parquet):
     items = list_items(dataset=DatasetSpec(str(parquet)))
     assert [item.read() for item in items] == [picture(n) for n in range(35)]

@@ -185,7 +185,7 @@ def prepare_folder(folder: Path, description: dict[str, Any]) -> str:
     before = read_json(folder / RUN_FILE)
     if folder.exists() and not is_same(before, description):
         aside = folder.rename(old_name(folder))
-        print(f"{folder.name} was trained by another recipe or from other weights; that is {aside.name} now")
+        print(f"{folder.name} was trained by another recipe, from other weights or pictures; that is {aside.name} now")
     if (folder / "model/config.json").is_file():
         return "trained"
     make_folder(folder)
@@ -274,6 +274,8 @@ def train(recipe: str, settings: dict[str, Any], **more: Any) -> tuple[str, str]
     command = command_of(recipe, settings, resume=state == "begun")
     print(shlex.join(["python", *command[1:]]), flush=True)
     problem = run(command)
+    if not problem and not (Path(settings["output_dir"]) / "model/config.json").is_file():
+        problem = "it was stopped before its last step; the same command goes on from there."
     return ("failed", problem) if problem else ("trained", "")
 
 

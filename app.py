@@ -37,10 +37,11 @@ from gradio.utils import get_upload_folder
 from PIL import Image, ImageDraw
 from skimage import data
 
-from colorizer import Coloring, ColorizationPipeline, ColorizerError, Hint, Photo, hub
+from colorizer import Coloring, ColorizationPipeline, ColorizerError, Hint, Palette, Photo, hub
+from colorizer.dials import LIKENESS
 from colorizer.drawing import draw_digits
 from colorizer.models import Colorizer, model_class
-from colorizer.pipeline import HINT_RADIUS
+from colorizer.pipeline import DEFAULT_LIKENESS, HINT_RADIUS
 
 MAX_MEGAPIXELS = 50
 PREVIEW_SIDE = 2048
@@ -49,6 +50,7 @@ COLORFULNESS, TEMPERATURE, BALANCE, WORKING_SIZE = (0, 2), (0.1, 1), (0, 1), (12
 MAX_WORKING_SIZE, MAX_HINTS = 1024, 100  # through the API; more would keep everyone else waiting
 KEEP_FILES = 60 * 60  # seconds that uploads, previews and downloads stay on the server's disk
 EXAMPLES = ("astronaut", "camera", "chelsea", "coffee", "rocket")
+REFERENCE_SIDE = 480  # pixels of the longer side, as it is shown
 SMALL_PREVIEW = 320  # pixels; what is smaller is shown enlarged, with the edges of its pixels
 
 MAIN = "default"  # in the menu: whatever model the page runs unless another is chosen
@@ -256,11 +258,29 @@ class Session:
     dials: Dials  # of the picture shown
     before: str  # path of the gray preview
     corrections: tuple[Correction, ...] = ()  # kept also while a model colors that takes no hints
+    reference: Palette | None = None  # of another photo; this too
+    reference_shown: str | None = None  # path of its preview
+    likeness: float = DEFAULT_LIKENESS
+    facts: str = ""  # of the photo and its coloring
 
     @property
     def hints(self) -> tuple[Hint, ...]:
         """What the model is told of the corrections."""
         return tuple(given.hint for given in self.corrections) if self.pipeline.model.accepts_hints else ()
+
+    @property
+    def palette(self) -> Palette | None:
+        """The colors that the photo is led towards, where the model can be led."""
+        return self.reference if self.pipeline.model.has_distribution else None
+
+    @property
+    def lead(self) -> dict:
+        """What the model is told of the reference."""
+        return {"reference": self.palette, "likeness": self.likeness if self.palette else None}
+
+    @property
+    def all_facts(self) -> str:
+        return self.facts + (f"; in the colors of {Path(self.palette.name).name}" if self.palette else "")
 
 
 # ---------------------------------------------------------------------------------------------------- the work
@@ -422,19 +442,19 @@ THEME = gr.themes.Default(
 CSS = """
 .gradio-container { width: 100% !important; max-width: 1180px !important; margin: 0 auto !important; }
 .gradio-container > .main.fillable { padding: 16px clamp(16px, 4vw, 32px) !important; }
-.gradio-container :is(#heading, #model, #facts, #accepts, #how) .html-container { padding: 0; }
+.gradio-container :is(#heading, #model, #facts, #accepts, #how, #alike) .html-container { padding: 0; }
 #heading { margin: 6px 0; }
 #heading h1 { font-size: 2.1rem; line-height: 1.15; font-weight: 700; margin: 0 0 .25rem; letter-spacing: -.01em; }
 #heading h1 span { background: linear-gradient(90deg, #e8590c, #d6336c 40%, #7048e8 75%, #1c7ed6);
   -webkit-background-clip: text; background-clip: text; color: transparent; }
-#heading p, #model p, #facts p, #how p { margin: 0; color: var(--body-text-color-subdued); }
+#heading p, #model p, #facts p, #how p, #alike p { margin: 0; color: var(--body-text-color-subdued); }
 #heading p { font-size: 1.1rem; }
 #heading #notice { margin-top: 8px; font-size: 1rem; font-weight: 700; color: #c2410c; }
 #heading #notice:empty { display: none; }
 .dark #heading #notice { color: #fdba74; }
 #accepts p { margin: 4px 0 0; font-size: .9rem; color: var(--body-text-color-subdued); }
 #photo .wrap:has(> .error) { display: none; }
-#model p, #facts p, #how p { font-size: .9rem; overflow-wrap: anywhere; }
+#model p, #facts p, #how p, #alike p { font-size: .9rem; overflow-wrap: anywhere; }
 #photo { border: 2px dashed var(--border-color-primary); background: var(--background-fill-secondary); }
 #photo:has(button.upload-container:hover), #photo:focus-within { border-color: var(--color-accent) !important; }
 #photo h2 { font-size: 1.5rem; font-weight: 700; color: var(--body-text-color); }
@@ -469,6 +489,11 @@ CSS = """
   cursor: crosshair; }
 #canvas .ring { position: absolute; z-index: 5; width: 14px; height: 14px; margin: -7px 0 0 -7px;
   border: 2px solid #fff; border-radius: 50%; outline: 1px solid #000; pointer-events: none; }
+#lead { align-items: stretch; gap: 12px; margin-top: 4px; }
+#reference { min-height: 160px; background: var(--background-fill-secondary); }
+#reference .wrap:has(> .error) { display: none; }
+#reference h2 { font-size: 1rem; font-weight: 700; color: var(--body-text-color); }
+#reference .icon-wrap { width: 24px; color: var(--color-accent); }
 .examples .label { font-size: .95rem; }
 .examples .label svg { display: none; }
 .examples .gallery { display: grid; gap: 12px; }
@@ -522,6 +547,11 @@ ACCEPTS = f"""
 CORRECT = """
 <p>Pick or type a color, then click the thing that should have it. Its lightness stays as in the photo: black, white
 and gray all make it gray. Where a color spreads too far, click there with another one.</p>
+"""
+
+ALIKE = """
+<p>Give a photo in color of the same place, time or film. This photo gets its colors, each where it is likeliest, and
+so do the next photos until you take it away.</p>
 """
 
 # What gradio has no option for. First names for the examples' buttons, as soon as the page has drawn them, or not at
@@ -589,6 +619,12 @@ AT_START = f"""() => {{
         input.dispatchEvent(new Event('change', {{bubbles: true}}));
     }};
     document.addEventListener('change', (event) => {{
+        const other = event.target.matches?.('#reference input[type=file]') && event.target.files[0];
+        if (other && typed(other) !== other) {{
+            const one = new DataTransfer();
+            one.items.add(typed(other));
+            event.target.files = one.files;
+        }}
         const files = event.target.matches?.('#photo input[type=file]') ? [...event.target.files] : [];
         if (!files.length || !window.isGiven && typed(files[0]) === files[0]) return;
         event.stopImmediatePropagation();
@@ -603,6 +639,17 @@ AT_START = f"""() => {{
     window.addEventListener('drop', (event) => {{
         const files = [...event.dataTransfer.files], own = event.target.closest?.('#photo');
         if (!files.length || isOurs) return isOurs = false;
+        const other = event.target.closest?.('#reference'), input = other?.querySelector('input[type=file]');
+        if (other) {{
+            event.preventDefault();
+            event.stopPropagation();
+            event.target.dispatchEvent(new DragEvent('dragleave', {{bubbles: true}}));
+            if (!input) return notice('Take the other photo away before you give one in its place.');
+            const one = new DataTransfer();
+            one.items.add(files[0]);
+            input.files = one.files;
+            return input.dispatchEvent(new Event('change', {{bubbles: true}}));
+        }}
         event.preventDefault();  // the browser would leave the page for it
         if (own && !window.isGiven && files.length == 1 && typed(files[0]) === files[0]) return;
         event.stopPropagation();
@@ -747,6 +794,7 @@ def looks_of(model: Colorizer) -> dict[str, dict]:
         "working_size": {"minimum": low, "maximum": high, "value": working_size},
         "advanced": {"visible": model.input_size is None},
         "correct": {"visible": model.accepts_hints},
+        "other": {"visible": model.has_distribution},
         # Hidden and not absent: what gradio draws anew has lost its name, see AT_START.
         "photographs": {"visible": "hidden" if paints_digits else True},
         "digits": {"visible": True if paints_digits else "hidden"},
@@ -773,7 +821,12 @@ def build_app(studio: Studio | None = None) -> gr.Blocks:
     # ---- what the events do
 
     def prepare(
-        path: str | None, working_size: float | None, pipeline: ColorizationPipeline, hints: Sequence[Hint] = ()
+        path: str | None,
+        working_size: float | None,
+        pipeline: ColorizationPipeline,
+        hints: Sequence[Hint] = (),
+        reference: Palette | None = None,
+        likeness: float | None = None,
     ) -> Work:
         if not path:
             raise ColorizerError("There is no photo: give one.")
@@ -784,7 +837,8 @@ def build_app(studio: Studio | None = None) -> gr.Blocks:
         if working_size > MAX_WORKING_SIZE:
             raise ColorizerError(f"working_size is at most {MAX_WORKING_SIZE} here, not {working_size:g}.")
         photo = Photo.open(path, max_megapixels=MAX_MEGAPIXELS)
-        return work_of(pipeline.prepare(photo, working_size, hints), pipeline.model)
+        coloring = pipeline.prepare(photo, working_size, hints, reference=reference, likeness=likeness)
+        return work_of(coloring, pipeline.model)
 
     def work_of(coloring: Coloring, model: Colorizer) -> Work:
         coloring.embedding = None  # it would be the largest part on the shelf; the next hint has it computed again
@@ -831,8 +885,11 @@ def build_app(studio: Studio | None = None) -> gr.Blocks:
         dials = colorfulness, temperature, balance
         latest = session
         session = Session(uuid.uuid4().hex, path, choice, pipeline, working_size, dials, "", corrections)
+        if latest:  # photos of one place come one after the other
+            kept = {name: getattr(latest, name) for name in ("reference", "reference_shown", "likeness")}
+            session = dataclasses.replace(session, **kept)
         with told(path):
-            work = prepare(path, working_size, pipeline, session.hints)
+            work = prepared(session)
             after = work.render(dials, PREVIEW_SIDE)
             session = with_before(session, work)
         seconds = time.perf_counter() - start
@@ -843,11 +900,12 @@ def build_app(studio: Studio | None = None) -> gr.Blocks:
         facts = f"{photo.width} × {photo.height} pixels, colored in {seconds:.1f} s by {work.model_name}"
         if work.coloring.truth:
             facts += "; the colors that it came with were set aside"
+        session = dataclasses.replace(session, facts=facts)
         return {
             state: session,
             dials_of: session.choice,
             **pictures(session, photo, after),
-            facts_line: paragraph(facts, role="status"),
+            facts_line: paragraph(session.all_facts, role="status"),
             download: gr.Button(f"Download full size ({photo.output_format})"),
             temperature_dial: gr.Slider(visible=work.has_temperature),
             balance_dial: gr.Slider(visible=work.has_balance),
@@ -899,7 +957,7 @@ def build_app(studio: Studio | None = None) -> gr.Blocks:
         return work
 
     def prepared(session: Session) -> Work:
-        return prepare(session.path, session.working_size, session.pipeline, session.hints)
+        return prepare(session.path, session.working_size, session.pipeline, session.hints, **session.lead)
 
     def turn_dial(colorfulness, temperature, balance, dials_of: str, session: Session | None):
         """Render the preview again: no network runs. Nothing if the dial was turned for another model meanwhile."""
@@ -972,6 +1030,34 @@ def build_app(studio: Studio | None = None) -> gr.Blocks:
             shelf.put(session.key, work)
             return rendered(session, work)
 
+    def refer(path: str | None, likeness: float, session: Session | None) -> dict:
+        """The photo in the colors of another one, which is shown small; without one, as the model guesses."""
+        if session is None:
+            return gr.skip()
+        palette = shown = None
+        if path:
+            with told(path):
+                photo = Photo.open(path, max_megapixels=MAX_MEGAPIXELS)
+                palette, picture = Palette.of(photo), photo.to_pil()
+            picture.thumbnail((REFERENCE_SIDE, REFERENCE_SIDE))
+            shown = save_preview(Photo.from_pil(picture), "reference")
+        session = dataclasses.replace(session, reference=palette, reference_shown=shown, likeness=likeness)
+        return led(session) | {reference_input: shown}
+
+    def turn_likeness(likeness: float, session: Session | None) -> dict:
+        if session is None or session.likeness == likeness:
+            return gr.skip()
+        session = dataclasses.replace(session, likeness=likeness)
+        return led(session) if session.palette else {state: session}
+
+    def led(session: Session) -> dict:
+        """The same photo led to its session's reference, as far as that says; no network runs."""
+        with told(session.path):
+            work = shelved(session)
+            work = dataclasses.replace(work, coloring=work.coloring.with_reference(**session.lead))
+            shelf.put(session.key, work)
+            return rendered(session, work) | {facts_line: paragraph(session.all_facts, role="status")}
+
     def make_download(colorfulness, temperature, balance, dials_of: str, session: Session | None) -> str | None:
         """The file at full size, made when it is asked for: on a large photo it takes longer than a dial should.
 
@@ -1030,15 +1116,20 @@ def build_app(studio: Studio | None = None) -> gr.Blocks:
         model: str | None = None,
         balance: float | None = None,
         hints: list | None = None,
+        reference: str | None = None,
+        likeness: float | None = None,
     ):
         """Color a photo. Returns the file at its full size, in its own format, and {model, width, height, seconds}.
 
         A dial that is left out takes the model's own default. `model` is the name of a bundled one; left out, it is
         the one that the page runs. `hints` are colors that you know, [[x, y, "#3f6fb5"], ...], x and y in pixels.
+        `reference` is a photo in color, towards whose colors the result is led, by `likeness` from 0 to 1.
         """
         start = time.perf_counter()
+        with told(reference or ""):
+            palette = Palette.of(Photo.open(reference, max_megapixels=MAX_MEGAPIXELS)) if reference else None
         with told(photo or ""):
-            work = prepare(photo, working_size, studio.pipeline_of(model), hints_of(hints))
+            work = prepare(photo, working_size, studio.pipeline_of(model), hints_of(hints), palette, likeness)
             path = save_full_size(work.coloring.render(colorfulness, temperature, balance=balance), photo)
         info = {
             "model": work.model_name,
@@ -1104,6 +1195,33 @@ def build_app(studio: Studio | None = None) -> gr.Blocks:
                         alt_text="The photo in color, to be clicked where a color is wrong",
                         elem_id="canvas",
                     )
+                with gr.Accordion(
+                    "Use the colors of another photo", open=False, elem_id="other", **looks["other"]
+                ) as other_panel:
+                    gr.HTML(ALIKE, elem_id="alike", padding=False)
+                    with gr.Row(elem_id="lead"):
+                        reference_input = gr.Image(
+                            type="filepath",
+                            image_mode=None,
+                            sources=["upload"],
+                            show_label=False,
+                            placeholder="# A photo in color",
+                            alt_text="The photo whose colors this one gets",
+                            buttons=[],
+                            height=180,
+                            min_width=200,
+                            elem_id="reference",
+                        )
+                        hand_over_as_it_came(reference_input)
+                        likeness_dial = gr.Slider(
+                            *LIKENESS,
+                            value=DEFAULT_LIKENESS,
+                            step=0.05,
+                            label="Likeness",
+                            info="Halfway does little harm where the other photo shows something else.",
+                            buttons=[],
+                            min_width=200,
+                        )
             with gr.Column(scale=1, min_width=260, elem_id="controls"):
                 colorfulness_dial = gr.Slider(
                     *COLORFULNESS,
@@ -1174,6 +1292,7 @@ def build_app(studio: Studio | None = None) -> gr.Blocks:
             "working_size": size_dial,
             "advanced": advanced,
             "correct": correct_panel,
+            "other": other_panel,
             "photographs": photograph_row,
             "digits": digit_row,
         }
@@ -1259,6 +1378,26 @@ def build_app(studio: Studio | None = None) -> gr.Blocks:
             )
         ]
         changed.then(js=CORRECTED, **private)  # also where it failed
+        gr.on(
+            [reference_input.upload, reference_input.clear],
+            refer,
+            [reference_input, likeness_dial, state],
+            [*preview, facts_line, reference_input],
+            show_progress_on=reference_input,
+            trigger_mode="always_last",
+            **ONE_AT_A_TIME,
+            **private,
+        ).failure(lambda session: session and session.reference_shown, state, reference_input, queue=False, **private)
+        gr.on(
+            [likeness_dial.input, likeness_dial.release],
+            turn_likeness,
+            [likeness_dial, state],
+            [*preview, facts_line],
+            show_progress="hidden",
+            trigger_mode="always_last",
+            **ONE_AT_A_TIME,
+            **private,
+        )
         reset.click(
             reset_dials,
             state,
@@ -1299,6 +1438,8 @@ def build_app(studio: Studio | None = None) -> gr.Blocks:
                     gr.Textbox(label="model"),
                     gr.Number(label="balance"),
                     gr.JSON(label="hints"),
+                    gr.File(label="reference"),
+                    gr.Number(label="likeness"),
                 ],
                 [gr.File(label="file"), gr.JSON(label="info")],
                 api_name="colorize",

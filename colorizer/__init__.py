@@ -15,6 +15,7 @@ _HOMES = {
     "ColorizationPipeline": "pipeline",
     "Coloring": "pipeline",
     "Hint": "pipeline",
+    "Palette": "palette",
     "Photo": "images",
     "load_model": "hub",
     "create_model": "models",

@@ -24,7 +24,7 @@ from PIL import ImageColor
 from tqdm import tqdm
 
 from colorizer import __version__
-from colorizer.dials import BALANCE, COLORFULNESS, RESTRAINT, TEMPERATURE, WORKING_SIZE
+from colorizer.dials import BALANCE, COLORFULNESS, LIKENESS, RESTRAINT, TEMPERATURE, WORKING_SIZE
 from colorizer.errors import ColorizerError
 
 # A batch holds at most this many decoded pixels, whatever --batch-size says: larger photos go one at a time.
@@ -67,6 +67,8 @@ def color(argv: list[str]) -> int:
             closed.add(error.filename)
             print(f"{error.filename}: cannot be read ({error.strerror}); what is in it is left out", file=sys.stderr)
 
+    if args.likeness is not None and args.reference is None:
+        raise ColorizerError("--likeness is that to a --reference, and there is none; name one or leave it out")
     jobs, results = plan(args.paths, args.output, on_closed)
     if args.hint and len(jobs) > 1:
         raise ColorizerError(f"--hint is for one photo, and here are {len(jobs)}; color them one at a time")
@@ -256,6 +258,7 @@ class Run:
         self.bar = tqdm(total=total, unit="photo", disable=args.quiet or not sys.stderr.isatty(), miniters=1)
 
     def load(self) -> None:
+        from colorizer.palette import Palette
         from colorizer.pipeline import ColorizationPipeline, Hint
 
         args = self.args
@@ -272,10 +275,12 @@ class Run:
             "balance": paints,
             "working_size": one_size,
             "hint": None if model.accepts_hints else "takes no color hints",
+            "reference": one_color,
         }.items():
             if getattr(args, dial) and why_not:  # a restraint or balance of 0 is what such models have
                 raise ColorizerError(f"--{dial.replace('_', '-')}: {model.source} {why_not}; leave it out")
         self.hints = [Hint.from_rgb(*hint) for hint in args.hint]
+        self.palette = None if args.reference is None else Palette.of(self.read(args.reference))
 
     def color(self, jobs: list[Job]) -> None:
         for batch in self.batches(jobs):
@@ -284,14 +289,10 @@ class Run:
 
     def batches(self, jobs: list[Job]):
         """Decodes as it goes: lists of (job, photo) of at most --batch-size photos and about BATCH_PIXELS pixels."""
-        from colorizer.images import Photo
-
         batch, pixels = [], 0
         for job in jobs:
             try:
-                with warnings.catch_warnings():
-                    warnings.filterwarnings("ignore", module="PIL")  # of metadata that is torn: the picture is not
-                    photo = Photo.open(job.source, self.args.max_megapixels)
+                photo = self.read(job.source)
             except Exception as error:
                 self.fail(job, error)
                 continue
@@ -308,6 +309,13 @@ class Run:
         if batch:
             yield batch
 
+    def read(self, path: Path):
+        from colorizer.images import Photo
+
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", module="PIL")  # of metadata that is torn: the picture is not
+            return Photo.open(path, self.args.max_megapixels)
+
     def color_batch(self, batch: list) -> None:
         failure = None
         try:
@@ -320,6 +328,8 @@ class Run:
                 batch_size=len(batch),
                 balance=self.args.balance,
                 restraint=self.args.restraint,
+                reference=self.palette,
+                likeness=self.args.likeness,
             )
         except Exception as error:
             failure = error.with_traceback(None)  # whose frames hold the memory that was short
@@ -384,7 +394,8 @@ def color_parser() -> Parser:
         "  colorizer scans/ -o colored/        a folder and its subfolders, names kept (GIF and BMP become PNG)\n"
         "  colorizer '**/*.tif' -o colored/    a pattern\n"
         '  colorizer photo.jpg --overwrite --hint "320,200,brown" --hint "80,40,#7a8fa6"\n'
-        "                                      again, with two colors that you know\n",
+        "                                      again, with two colors that you know\n"
+        "  colorizer album/ --reference beach.jpg   in the colors of a photo that has some\n",
     )
     add = parser.add_argument
     add("paths", nargs="+", metavar="PATH", help="photos, folders (with all below them) and patterns")
@@ -412,6 +423,13 @@ def color_parser() -> Parser:
         help="for one photo: the thing at pixel X (from the left), Y (from the top) has this color, such as "
         "320,200,brown or 320,200,#be463c, but for its lightness; as often as you like",
     )
+    add(
+        "--reference",
+        type=Path,
+        metavar="PHOTO",
+        help="a photo in color, of the same place or time, say, whose colors the result is led towards",
+    )
+    add("--likeness", type=number(*LIKENESS), metavar="L", help="how far, 0 to 1 (default 0.5)")
     add(
         "--max-megapixels",
         type=number(1, 10_000),

@@ -6,6 +6,7 @@
     coloring = pipe.prepare(Photo.open("photo.jpg"))           # the network runs here
     coloring.render(colorfulness=1.2, temperature=0.4).save("color.jpg")       # and not here
     coloring.with_hints([Hint.from_rgb(320, 200, "#be463c")]).render()
+    coloring.with_reference("the-same-place.jpg").render()     # nor here
 
 The network sees a small copy of the photo's lightness (its short side is the working size), with its levels stretched
 where they have faded, and predicts a distribution over ab, mostly at a quarter of that. Strong colors are read from it
@@ -37,10 +38,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from colorizer import color
-from colorizer.dials import BALANCE, COLORFULNESS, RESTRAINT, TEMPERATURE, WORKING_SIZE
+from colorizer.dials import BALANCE, COLORFULNESS, LIKENESS, RESTRAINT, TEMPERATURE, WORKING_SIZE
 from colorizer.errors import ColorizerError
 from colorizer.images import Photo
 from colorizer.models import Colorizer
+from colorizer.palette import Palette, led_to
 
 # The working copy. Encoders of stride 32 need a side of 32. A photo smaller than the working size is enlarged at most
 # twice: that brings things closer to the scale the network learned them at, while more only makes a blur that looks
@@ -60,6 +62,8 @@ GRID = 2  # a prediction that comes at the working size itself is reduced by thi
 # Restraint, see `restrained`.
 STRONG = 30  # the chroma that gets half of it
 SOFTER = 5 / 3  # the temperature for strong colors against that for pale ones: 1 at the bundled model's 0.6
+
+DEFAULT_LIKENESS = 0.5  # to a reference, unless another is asked for
 
 HINT_RADIUS = 2  # of a hint that names none, in pixels of the working copy; the bundled model has learned 0 to 4
 
@@ -188,6 +192,8 @@ class ColorizationPipeline:
         batch_size: int = 8,
         balance: float | None = None,
         restraint: float | None = None,
+        reference: Image.Image | Photo | Palette | str | os.PathLike | None = None,
+        likeness: float | None = None,
     ):
         """Colors one image or a list of them.
 
@@ -201,6 +207,8 @@ class ColorizationPipeline:
             batch_size: the most photos in one run of the network.
             balance: share of the tint over the whole picture that is taken away, 0 to 1; see `balanced`.
             restraint: how far strong colors are read at a higher temperature, 0 to 1; see `restrained`.
+            reference: another photo, whose colors all of these are led towards; see `Coloring.with_reference`.
+            likeness: how far, 0 to 1.
 
         None means the model's own default.
 
@@ -217,7 +225,7 @@ class ColorizationPipeline:
         several = isinstance(image, (list, tuple))
         images = list(image) if several else [image]
         hints = hints if several or hints is None else [hints]
-        colorings = self.prepare(images, working_size, hints, batch_size)
+        colorings = self.prepare(images, working_size, hints, batch_size, reference, likeness)
         results = []
         for index, source in enumerate(images):
             coloring, colorings[index] = colorings[index], None  # the photo may go as soon as it is rendered
@@ -233,14 +241,24 @@ class ColorizationPipeline:
             results.append(result)
         return results if several else results[0]
 
-    def prepare(self, image, working_size: int | None = None, hints: Sequence | None = None, batch_size: int = 8):
+    def prepare(
+        self,
+        image,
+        working_size: int | None = None,
+        hints: Sequence | None = None,
+        batch_size: int = 8,
+        reference: Image.Image | Photo | Palette | str | os.PathLike | None = None,
+        likeness: float | None = None,
+    ):
         """Runs the network and returns a Coloring, which renders without it; for a list of images a list.
 
         Arguments and errors are those of the pipeline's call. Photos of one working shape run together.
         """
         if not isinstance(image, (list, tuple)):
-            return self.prepare([image], working_size, None if hints is None else [hints], batch_size)[0]
+            hints = None if hints is None else [hints]
+            return self.prepare([image], working_size, hints, batch_size, reference, likeness)[0]
         working_size = self.dials(working_size=working_size)["working_size"]
+        led = self._checked_reference(reference, likeness)
         hints = [None] * len(image) if hints is None else hints
         if len(hints) != len(image):
             raise ColorizerError(f"There are {len(image)} images but hints for {len(hints)}; give one list for each.")
@@ -254,6 +272,7 @@ class ColorizationPipeline:
             )
             coloring = Coloring(self, photo, plane, plane.reduced(shape), working_size)
             coloring.hints = self._checked_hints(own_hints, photo)
+            coloring.palette, coloring.likeness = led
             colorings.append(coloring)
 
         groups: dict[torch.Size, list[Coloring]] = {}
@@ -325,6 +344,18 @@ class ColorizationPipeline:
         height, width = ab.shape[-2:]
         return _resize(ab, (math.ceil(height / GRID), math.ceil(width / GRID)))
 
+    def _checked_reference(self, reference, likeness: float | None) -> tuple[Palette | None, float]:
+        if reference is None:
+            if likeness is not None:
+                raise ColorizerError("likeness is that to a reference, and there is none: give one or leave it out.")
+            return None, 0.0
+        if not self.model.has_distribution:
+            raise ColorizerError(
+                f"The model {self.model.name} predicts one color, not a distribution: it takes no reference."
+            )
+        likeness = _checked("likeness", DEFAULT_LIKENESS if likeness is None else likeness, *LIKENESS)
+        return reference if isinstance(reference, Palette) else Palette.of(_photo(reference)), likeness
+
     def _checked_hints(self, hints: Sequence[Hint] | None, photo: Photo) -> list[Hint]:
         hints = [hints] if isinstance(hints, Hint) else list(() if hints is None else hints)
         if hints and not self.model.accepts_hints:
@@ -355,6 +386,7 @@ class Coloring:
         photo: what came in.
         working_size: that was asked for; the copy itself may be smaller or larger, see `working_shape`.
         hints: the hints that the prediction has heard.
+        palette, likeness: the colors of a reference and how far it is led towards them; None and 0 without one.
         lightness: the small copy, (1, 1, h, w), CIE L; the network saw it with its levels `stretched`.
         embedding, prediction: what `run_network` returned, for this photo alone.
     """
@@ -366,11 +398,14 @@ class Coloring:
         self.working_size = working_size
         self.lightness = lightness
         self.hints: list[Hint] = []
+        self.palette: Palette | None = None
+        self.likeness = 0.0
         self.embedding: tuple[Tensor, ...] | None = None
         self.prediction: Tensor | None = None
         self._pipeline = pipeline
         self._plane = plane
         # The latest of what costs most, replaced as a whole so that threads need no lock.
+        self._led: Tensor | None = None
         self._maps: tuple[tuple[float | None, float, float], Tensor] | None = None
         self._preview: tuple[int, Tensor, np.ndarray | None] | None = None
 
@@ -398,11 +433,34 @@ class Coloring:
 
         ColorizerError for a model that takes no hints, and for a hint outside of the photo.
         """
-        other = Coloring(self._pipeline, self.photo, self._plane, self.lightness, self.working_size)
+        other = self._copy()
         other.hints = self._pipeline._checked_hints(hints, self.photo)
-        other.embedding = self.embedding
-        other._preview = self._preview
         self._pipeline._predict([other])
+        return other
+
+    def with_reference(
+        self,
+        reference: Image.Image | Photo | Palette | str | os.PathLike | None,
+        likeness: float | None = None,
+    ) -> Coloring:
+        """The same photo in the colors of another one, as far as the network finds them likely; no network runs.
+
+        Args:
+            reference: a photo in color, of the same place or the same roll of film, say: a path, a Pillow image, a
+                Photo, or its `Palette`, which is looked at once for many photos. None: no reference any more.
+            likeness: how far the colors are led towards those of the reference, 0 (not at all) to 1 (to have as much
+                of each); None: 0.5, which does no harm where the reference shows something else.
+
+        ColorizerError for a reference in gray, and for a model without a distribution.
+        """
+        other = self._copy()
+        other.palette, other.likeness = self._pipeline._checked_reference(reference, likeness)
+        return other
+
+    def _copy(self) -> Coloring:
+        """The same, without what was computed for rendering its colors."""
+        other = copy.copy(self)
+        other._led = other._maps = None
         return other
 
     @torch.inference_mode()
@@ -421,8 +479,8 @@ class Coloring:
             temperature: 0.05 (bold) to 2 (soft), for models with a distribution; None: the model's default.
             max_side: for previews: reduce the photo so that no side is longer, in pixels.
             balance: share of the tint over the whole picture that is taken away, 0 to 1 (see `balanced`); None: the
-                model's default. With n hints 5 / (5 + n) of that, since they tell what the picture's tint is. Nothing
-                for models that paint whole pictures.
+                model's default. With n hints 5 / (5 + n) of that, since they tell what the picture's tint is, and
+                with a reference 1 - likeness, since it does too. Nothing for models that paint whole pictures.
             restraint: how far strong colors are read at a higher temperature, 0 to 1 (see `restrained`), for models
                 with a distribution; None: the model's default.
 
@@ -440,7 +498,8 @@ class Coloring:
         if pipeline.model.keeps_lightness:
             maps = None
             if colorfulness:
-                balance = dials["balance"] * HALF_BALANCED / (HALF_BALANCED + len(self.hints))
+                told = HALF_BALANCED / (HALF_BALANCED + len(self.hints)) * (1 - self.likeness)
+                balance = dials["balance"] * told
                 maps = self._guide_maps(dials["temperature"], dials["restraint"], balance)
             return self._made(max_side, functools.partial(_colored, maps=maps, colorfulness=colorfulness))
         painting = self._painting(colorfulness)
@@ -480,10 +539,20 @@ class Coloring:
         """`guide_maps` of the ab at this temperature, restrained and balanced; the latest are kept."""
         latest, dials = self._maps, (temperature, restraint, balance)
         if latest is None or latest[0] != dials:
-            ab = balanced(self._pipeline._ab(self.prediction, temperature, restraint), balance)
+            ab = balanced(self._pipeline._ab(self._led_prediction(), temperature, restraint), balance)
             # A row of a prediction at a quarter stands for four of the working copy, also where that ends sooner.
             latest = self._maps = (dials, guide_maps(_resize(self.lightness, ab.shape[-2:]), ab))
         return latest[1]
+
+    def _led_prediction(self) -> Tensor:
+        """The prediction, led to the palette of the reference where there is one; kept."""
+        if not self.likeness:
+            return self.prediction
+        if self._led is None:
+            lightness = _resize(self.lightness, self.prediction.shape[-2:])
+            temperature = self._pipeline.model.defaults["temperature"]
+            self._led = led_to(self.palette, self.likeness, self.prediction, lightness, temperature)
+        return self._led
 
     def _reduced_to(self, max_side: int) -> tuple[Tensor, np.ndarray | None]:
         """Lightness (H, W) and alpha of a reduced copy for previews; the latest are kept."""

@@ -121,13 +121,13 @@ def wait_until(condition, seconds: float = 60) -> None:
 
 
 RUN_THE_MODEL = {"color", "color_photograph", "color_digit", "color_again", "choose", "turn_dial", "reset_dials"}
-RUN_THE_MODEL |= {"make_download", "colorize", "correct", "undo_one", "undo_all"}
+RUN_THE_MODEL |= {"make_download", "colorize", "correct", "undo_one", "undo_all", "refer", "turn_likeness"}
 
 
 def test_nothing_gets_past_the_line(server, jpeg):
     """One photo is colored at a time: what goes straight to a function, as gradio allows it, would come beside it."""
     photo = {"path": server.predict(handle_file(jpeg), api_name="/colorize")[0], "meta": {"_type": "gradio.FileData"}}
-    body = json.dumps({"data": [photo, None, None, None, None, None, None]}).encode()
+    body = json.dumps({"data": [photo, *[None] * 8]}).encode()
     request = urllib.request.Request(
         f"{server.src.rstrip('/')}/gradio_api/run/colorize", body, {"Content-Type": "application/json"}
     )
@@ -210,6 +210,34 @@ def test_api_takes_hints_only_for_a_model_that_does(server, jpeg, ladder, monkey
         server.predict(handle_file(jpeg), model="two_stage", hints=[[1, 2, "red"]], api_name="/colorize")
 
 
+def test_api_takes_a_reference(server, tmp_path):
+    path, cup = tmp_path / "portrait.png", tmp_path / "cup.tif"
+    Image.fromarray(data.astronaut()).resize((400, 300)).save(path)
+    Image.fromarray(data.coffee()).save(cup)
+    given = {"reference": handle_file(cup), "likeness": 0.9, "working_size": 128}
+    out, _ = server.predict(handle_file(path), **given, api_name="/colorize")
+    pipe = ColorizationPipeline.from_pretrained()
+    assert np.array_equal(pixels(out), pipe(path, working_size=128, reference=cup, likeness=0.9))
+    assert not np.array_equal(pixels(out), pipe(path, working_size=128))
+
+
+def test_api_tells_what_is_no_reference(server, jpeg, ladder, monkeypatch, capfd, tmp_path):
+    monkeypatch.setattr(colorizer.hub, "WEIGHTS", ladder)
+    Image.fromarray(data.coffee()).save(tmp_path / "cup.png")
+    (tmp_path / "notes.jpg").write_text("no picture")
+    cup = {"reference": handle_file(tmp_path / "cup.png")}
+    for given, words in (
+        ({"reference": handle_file(jpeg)}, "^portrait.jpg is gray: a reference shows"),
+        ({"reference": handle_file(tmp_path / "notes.jpg")}, "^notes.jpg"),
+        (cup | {"likeness": 2}, "likeness must be a number from 0 to 1"),
+        (cup | {"model": "two_stage"}, "two_stage predicts one color, .*: it takes no reference"),
+        ({"likeness": 0.5}, "likeness is that to a reference, and there is none"),
+    ):
+        with pytest.raises(AppError, match=words):
+            server.predict(handle_file(jpeg), **given, api_name="/colorize")
+    assert "Traceback" not in capfd.readouterr().err
+
+
 def test_api_keeps_sixteen_bits(server, tmp_path):
     path = tmp_path / "scan.png"
     Image.fromarray((data.camera().astype(np.uint16) * 257)[:200, :300]).save(path)
@@ -231,8 +259,10 @@ def test_only_colorize_is_public(server):
         "model",
         "balance",
         "hints",
+        "reference",
+        "likeness",
     ]
-    assert [p["parameter_has_default"] for p in parameters] == [False, True, True, True, True, True, True]
+    assert [p["parameter_has_default"] for p in parameters] == [False] + [True] * 8
 
 
 def test_api_takes_the_name_of_a_bundled_model(server, ladder, tmp_path, monkeypatch):
@@ -463,6 +493,67 @@ def test_corrected_colors_stay_with_the_photo(page, jpeg, monkeypatch):
     assert back["state"].hints == larger.hints and back["correct"]["visible"] is True
     other = outputs(page, "color", str(jpeg), 1.0, 0.4, 0.2, 128, app.MAIN, app.MAIN, larger)
     assert other["state"].hints == ()
+
+
+def test_the_colors_of_another_photo(page, jpeg, tmp_path, monkeypatch):
+    """They stay over dials, corrections and photos until they are taken away."""
+    cup = tmp_path / "cup.tif"
+    Image.fromarray(data.coffee()).save(cup)
+    path = tmp_path / "portrait.png"
+    Image.open(jpeg).save(path)
+    first = outputs(page, "color", str(path), 1.0, 0.4, 0.2, 128, app.MAIN, app.MAIN, None)
+    plain = pixels(download(page, first["state"]))
+    led = outputs(page, "refer", str(cup), 0.9, first["state"])
+    session, pipeline = led["state"], first["state"].pipeline
+    expected = pipeline(path, 1.0, 0.4, 128, balance=0.2, reference=cup, likeness=0.9)
+    assert np.array_equal(pixels(download(page, session)), expected)
+    assert led["facts"].endswith("; in the colors of cup.tif</p>") and "cup" not in first["facts"]
+    with Image.open(led["reference"]) as shown:
+        assert shown.format == "JPEG" and shown.size == (480, 320)
+    assert not np.array_equal(expected, plain)
+    assert session.dials == first["state"].dials and led["compare"][0] == first["compare"][0]
+
+    shown = pixels(download(page, session))
+    with monkeypatch.context() as patch:
+        patch.setattr(app.Shelf, "get", lambda self, key: None)  # where it is made again
+        assert np.array_equal(pixels(download(page, session)), shown)
+    for name, *args in (
+        ("turn_dial", 0.7, 0.4, 0.2, session.choice, session),
+        ("color_again", *session.dials, 192, session.choice, session),
+        ("correct", "red", session, click(200, 150)),
+        ("reset_dials", session),
+        ("color", str(path), *session.dials, 128, app.MAIN, app.MAIN, session),
+    ):
+        later = outputs(page, name, *args)["state"]
+        assert (later.palette, later.likeness) == (session.palette, 0.9)
+        assert not np.array_equal(pixels(download(page, later)), pixels(download(page, first["state"]))), name
+
+    less = outputs(page, "turn_likeness", 0.3, session)
+    assert less["state"].likeness == 0.3
+    assert not np.array_equal(pixels(less["compare"][1]), pixels(led["compare"][1]))
+    assert events(page)["turn_likeness"](0.9, session) == app.gr.skip()
+    gone = outputs(page, "refer", None, 0.9, session)
+    assert gone["reference"] is None and gone["state"].palette is None and "cup" not in gone["facts"]
+    assert np.array_equal(pixels(download(page, gone["state"])), plain)
+    assert outputs(page, "turn_likeness", 0.3, gone["state"]).keys() == {"state"}  # for the next reference
+    for name, *args in (("refer", str(cup), 0.5), ("turn_likeness", 0.5)):  # before any photo
+        assert events(page)[name](*args, None) == app.gr.skip()
+
+    other = outputs(page, "choose", "two_stage", session)  # which takes no reference
+    assert other["other"]["visible"] is False and "cup" not in other["facts"]
+    back = outputs(page, "choose", app.MAIN, other["state"])
+    assert back["other"]["visible"] is True and back["facts"].endswith("in the colors of cup.tif</p>")
+
+
+def test_a_reference_that_is_none_is_told_and_the_one_before_stays(page, jpeg, tmp_path):
+    cup = tmp_path / "cup.png"
+    Image.fromarray(data.coffee()).save(cup)
+    session = outputs(page, "color", str(jpeg), 1.0, 0.4, 0.2, 128, app.MAIN, app.MAIN, None)["state"]
+    session = outputs(page, "refer", str(cup), 0.9, session)["state"]
+    shown = pixels(download(page, session))
+    with pytest.raises(app.gr.Error, match="^'portrait.jpg is gray"):
+        events(page)["refer"](str(jpeg), 0.9, session)
+    assert np.array_equal(pixels(download(page, session)), shown)
 
 
 @pytest.mark.parametrize("picked", ["#3f6fb5", "rgb(63, 111, 181)", "rgba(63, 111, 181, 1)", "hsl(216, 48%, 48%)"])

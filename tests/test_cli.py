@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import tifffile
 from PIL import ExifTags, Image
+from skimage import data
 
 from colorizer import cli
 
@@ -300,6 +301,33 @@ def test_hints_are_for_one_photo(colorize, no_model, tmp_path):
     misuse(colorize("in", "--hint", "1,2,red"), "--hint is for one photo, and here are 2; color them one at a time")
 
 
+def test_a_reference_for_all_photos(colorize, tiny_model, tmp_path):
+    """As the pipeline colors with it."""
+    from colorizer import ColorizationPipeline
+
+    paths = [picture(tmp_path / "in" / name, (64, 64)) for name in ("a.png", "b.png")]
+    Image.fromarray(data.coffee()).save(tmp_path / "cup.png")
+    assert colorize("in", "--reference", "cup.png", "--likeness", "0.9")[0] == 0
+    pipe = ColorizationPipeline.from_pretrained(tiny_model, device="cpu")
+    for path in paths:
+        colored = np.asarray(Image.open(path.with_suffix(".color.png")))
+        led = pipe(path, working_size=64, reference=tmp_path / "cup.png", likeness=0.9)
+        assert np.array_equal(colored, led) and not np.array_equal(colored, pipe(path, working_size=64))
+
+
+def test_bad_references(colorize, tmp_path):
+    picture(tmp_path / "a.png")
+    Image.fromarray(data.camera()).save(tmp_path / "gray.png")
+    for args, words in (
+        (["--reference", "gray.png"], ["gray.png is gray: a reference shows"]),
+        (["--reference", "nowhere.png"], ["nowhere.png"]),
+        (["--reference", "a.png", "--likeness", "2"], ["--likeness", "'2' is not a number from 0.0 to 1.0"]),
+        (["--likeness", "0.5"], ["--likeness is that to a --reference, and there is none"]),
+    ):
+        misuse(colorize("a.png", *args), *words)
+    assert files(tmp_path) == ["a.png", "gray.png"]
+
+
 def test_what_a_file_says_beside_its_colors_is_kept(colorize, tmp_path):
     exif = Image.Exif()
     exif[ExifTags.Base.Artist] = "A. Adams"
@@ -493,6 +521,7 @@ def test_misuse(colorize, no_model, tmp_path, args, words):
         (["--revision", "dev"], ["revision ('dev')", "Hub repository only"]),
         (["--model", "no/such-model", "--token", "hf_a b"], ["no token"]),
         (["--model", "~nobody-of-this-name/x"], ["~nobody-of-this-name/x"]),
+        (["--model", "two_stage", "--reference", "a.png"], ["--reference", "two_stage", "predicts one color"]),
         (["--model", "two_stage", "--hint", "1,2,red"], ["--hint", "two_stage", "takes no color hints; leave it out"]),
     ],
 )

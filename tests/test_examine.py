@@ -67,7 +67,7 @@ def test_all_parts_from_the_command_line(photos, tiny_folder, tmp_path):
         assert part["says"] in text and part["says"] in result.stdout and f"### {name}\n" in text
         assert all(np.isfinite(v) for row in part["rows"] for v in row.values() if isinstance(v, float))
     names = {path.name for path in (tmp_path / "out").iterdir()}
-    assert names == {"results.json", "results.md", "broken-1.jpg", "aged.jpg", "gray.jpg"}
+    assert names == {"results.json", "results.md", "broken-1.jpg", "references.jpg", "aged.jpg", "gray.jpg"}
 
 
 def test_some_parts_alone(photos, tiny_folder, tmp_path):
@@ -221,6 +221,18 @@ def test_hints_carry_the_mean_color_below_them():
             assert [hint.a, hint.b] == pytest.approx(ab[:, int(hint.y), int(hint.x)].tolist(), abs=1e-3)
 
 
+def test_references(truths, bundled, tmp_path):
+    found = examine.references(bundled, truths, tmp_path)
+    rows = {(row["name"], row["likeness"]): row for row in found["rows"]}
+    assert len(rows) == 3 * 5
+    assert all(rows[name, 0]["rmse_to_automatic"] == 0 for name in ("itself", "its left half", "another one"))
+    gains = [rows["itself", likeness]["rmse_to_automatic"] for likeness in (0, 0.25, 0.5, 0.75, 1)]
+    assert gains == sorted(gains, reverse=True) and gains[-1] < -0.2
+    assert rows["another one", 1]["rmse"] > rows["itself", 1]["rmse"]
+    assert rows["itself", 0]["rmse"] == rows["another one", 0]["rmse"] != rows["its left half", 0]["rmse"]
+    assert Image.open(tmp_path / "references.jpg").width > 6 * 60
+
+
 def test_dials(truths, bundled, tmp_path):
     found = examine.dials(bundled, truths, tmp_path)
     rows = {(row["dial"], row["value"]): row for row in found["rows"]}
@@ -312,6 +324,7 @@ def test_gray(bundled, tmp_path):
 
 def test_models_with_one_color_and_no_hints(truths, regression, tmp_path):
     assert examine.hints(regression, truths, tmp_path) == {"says": "The model alpha takes no hints.", "rows": []}
+    assert examine.references(regression, truths, tmp_path)["rows"] == []
     assert "no distribution" in examine.calibration(regression, truths, tmp_path)["says"]
     rows = examine.dials(regression, truths[:1], tmp_path)["rows"]
     assert {row["dial"] for row in rows} == {"colorfulness", "balance"}

@@ -18,6 +18,7 @@ from colorizer.errors import ColorizerError
 from colorizer.images import Photo
 from colorizer.models import create_model, list_models
 from colorizer.models.base import Colorizer
+from colorizer.palette import Palette
 from colorizer.pipeline import (
     SPAN,
     TAILS,
@@ -620,6 +621,9 @@ def test_what_a_model_cannot_do_is_said():
         _ = coloring.confidence
     with pytest.raises(ColorizerError, match="hints"):
         coloring.with_hints([Hint(1, 1, 20, 20)])
+    for refer in (coloring.with_reference, lambda reference: pipe(gray_photo(), reference=reference)):
+        with pytest.raises(ColorizerError, match="known predicts one color, .*: it takes no reference"):
+            refer(Photo(data.coffee()))
     with pytest.raises(ColorizerError, match="autoencoder"):
         ColorizationPipeline(Reader())
     with pytest.raises(ColorizerError, match="gpu"):
@@ -709,6 +713,86 @@ def test_bad_hints(hint, tiny):
     finite = all(math.isfinite(number) for number in dataclasses.astuple(hint) if number is not None)
     with pytest.raises(ColorizerError, match="[Hh]int" if finite else "must be finite"):
         tiny.prepare(gray_photo(), 32).with_hints([hint])
+
+
+# -------------------------------------------------------------------------------------------------- references
+
+
+def test_a_reference_leads_the_colors_without_the_network(tiny, calls):
+    photo, reference = gray_photo(), Photo(data.coffee())
+    coloring = tiny.prepare(photo, 64)
+    automatic, ran = coloring.render().pixels, dict(calls)
+    led = coloring.with_reference(reference, 0.8)
+    shown = led.render(temperature=0.4).pixels
+    assert calls == ran
+    assert coloring.palette is None and np.array_equal(coloring.render().pixels, automatic)
+    assert np.array_equal(led.with_reference(None).render().pixels, automatic)
+    assert np.array_equal(coloring.with_reference(reference, 0).render().pixels, automatic)
+    assert not np.array_equal(coloring.render(temperature=0.4).pixels, shown)
+    for again in (
+        coloring.with_reference(reference.to_pil(), 0.8),
+        coloring.with_reference(Palette.of(reference), 0.8),
+        tiny.prepare(photo, 64, reference=reference, likeness=0.8),
+    ):
+        assert np.array_equal(again.render(temperature=0.4).pixels, shown)
+    half = coloring.with_reference(reference)
+    assert half.likeness == 0.5 and np.array_equal(
+        tiny(photo, working_size=64, reference=reference).pixels, half.render().pixels
+    )
+
+
+def test_the_colors_become_the_reference_s(tiny):
+    """Also those of a network of random weights, which holds all colors for likely: of a red picture mostly red."""
+    ramp = np.linspace(40, 255, 80)[None, :, None] * [1, 0.3, 0.3]
+    reference = Photo(np.repeat(ramp, 60, axis=0).astype(np.uint8))
+    coloring = tiny.prepare(gray_photo(), 64)
+    before, after = (
+        rgb2lab(one.render(1, 1.0, balance=0, restraint=0).pixels)[..., 1].mean()
+        for one in (coloring, coloring.with_reference(reference, 1))
+    )
+    assert after > before + 15
+
+
+def test_hints_and_a_reference_go_together(tiny):
+    photo, reference, hints = gray_photo(), Photo(data.coffee()), [Hint(60, 40, a=60, b=-50, radius=20)]
+    coloring = tiny.prepare(photo, 64)
+    one = coloring.with_hints(hints).with_reference(reference, 0.8)
+    other = coloring.with_reference(reference, 0.8).with_hints(hints)
+    assert other.palette is not None and other.likeness == 0.8
+    assert np.array_equal(one.render().pixels, other.render().pixels)
+    assert not np.array_equal(one.render().pixels, coloring.with_reference(reference, 0.8).render().pixels)
+    assert not np.array_equal(one.render().pixels, coloring.with_hints(hints).render().pixels)
+
+
+def test_a_reference_tells_the_tint(tiny):
+    """With a likeness of 0.75 a quarter of the balance is left."""
+    led = tiny.prepare(gray_photo(), 64).with_reference(Photo(data.coffee()), 0.75)
+    maps = led._guide_maps(1.0, 0.0, 0.2)
+    led.render(balance=0.8, temperature=1.0, restraint=0)
+    assert torch.equal(led._maps[1], maps) and not torch.equal(maps, led._guide_maps(1.0, 0.0, 0.8))
+
+
+def test_one_reference_for_many_photos(tiny):
+    photos, reference = [gray_photo(60, 80), gray_photo(90, 60)], Photo(data.coffee())
+    results = tiny(photos, working_size=64, reference=reference, likeness=1)
+    for photo, result in zip(photos, results, strict=True):
+        assert np.array_equal(result.pixels, tiny(photo, working_size=64, reference=reference, likeness=1).pixels)
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"reference": Photo(data.camera(), name="old.jpg")}, "old.jpg is gray"),
+        ({"reference": 7}, "An image is a path"),
+        ({"reference": "nowhere.jpg"}, "nowhere.jpg"),
+        ({"reference": Photo(data.coffee()), "likeness": 1.1}, "likeness must be a number from 0 to 1"),
+        ({"reference": Photo(data.coffee()), "likeness": True}, "likeness must be a number from 0 to 1"),
+        ({"likeness": 0.5}, "likeness is that to a reference, and there is none"),
+    ],
+)
+def test_bad_references(tiny, given, words):
+    with pytest.raises(ColorizerError, match=words):
+        tiny(gray_photo(), working_size=32, **given)
 
 
 # ---------------------------------------------------------------------------------------------------- batches

@@ -6,6 +6,7 @@
 The parts, each on the same photographs (the first --photos of a shuffle with seed 0) and at the default dials:
     broken       photographs that nobody would keep: a vivid block where the truth is gray, or a cast over everything
     hints        what hints with the truth's own color gain, and how far a single contrary hint reaches
+    references   what the colors of another photo gain or cost: the truth's own, those of its other half, another's
     dials        error and colorfulness along the dials, and the largest step between neighbors
     calibration  whether places where the model is sure are right, and whether it expects the errors that it makes
     aged         photographs with the marks of age: grain, blur, fading, toning ...
@@ -13,7 +14,8 @@ The parts, each on the same photographs (the first --photos of a shuffle with se
     edges        whether colors spill over strong edges: the model's, and the true ones brought up from its own grid
     gray         pages, text, drawings and charts, which should stay nearly gray
 
-The output folder gets results.json, results.md and the pictures to look at: broken-1.jpg ..., aged.jpg, gray.jpg.
+The output folder gets results.json, results.md and the pictures to look at: broken-1.jpg ..., references.jpg,
+aged.jpg, gray.jpg.
 """
 
 import sys
@@ -40,7 +42,16 @@ from tqdm import tqdm  # noqa: E402
 from colorizer import metrics  # noqa: E402
 from colorizer.color import ab_bin_centers, rgb_to_lab  # noqa: E402
 from colorizer.errors import ColorizerError  # noqa: E402
-from colorizer.pipeline import Coloring, ColorizationPipeline, Hint, guide_maps, guided_band  # noqa: E402
+from colorizer.images import Photo  # noqa: E402
+from colorizer.palette import Palette  # noqa: E402
+from colorizer.pipeline import (  # noqa: E402
+    DEFAULT_LIKENESS,
+    Coloring,
+    ColorizationPipeline,
+    Hint,
+    guide_maps,
+    guided_band,
+)
 from train.data import load_photographs  # noqa: E402
 from train.evaluate import GAP, LINE, SIDE, SMALLEST, thumbnail, to_gray, to_tensor, versions, write  # noqa: E402
 from train.runs import make_folder, run_script  # noqa: E402
@@ -52,13 +63,14 @@ VIVID, DULL, SHARE = 60, 20, 0.05  # chroma of the result, of the truth, in Lab 
 CAST = 25  # distance of the mean ab from the truth's, in Lab units
 
 HINT_COUNTS = (0, 1, 5, 20)
+LIKENESS_STEPS = (0.0, 0.25, 0.5, 0.75, 1.0)
 CONTRARY = 50  # chroma of the contrary hint, in Lab units
 NEAR, FAR = 0.1, 0.3  # of the short side: what counts as around a hint, and as far from it
 COLORFULNESS_STEPS = tuple(step / 4 for step in range(9))
 BALANCE_STEPS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.6, 0.8, 1.0)
 TEMPERATURE_STEPS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0, 1.2, 1.5)
 GROUPS = 10  # of places, by entropy
-AGED_SHOWN = 8  # photographs on the sheet
+SHOWN = 8  # photographs on the sheets of references and age
 PAGE = 50  # photographs on a page of broken-*.jpg
 STRONGEST = 90  # percentile of a photograph's gradients, of lightness and of color, above which there is a strong edge
 REACH = 0.01  # of the short side: how far from such an edge a place counts as beside it
@@ -71,6 +83,7 @@ COLUMNS = {  # of the tables: key in a row, heading, format
     "tint": ("chroma of mean ab", ".1f"),
     "true_tint": ("truth's", ".1f"),
     "hints": ("hints", "d"),
+    "likeness": ("likeness", "g"),
     "dial": ("dial", ""),
     "value": ("at", "g"),
     "group": ("group", "d"),
@@ -358,6 +371,59 @@ def contrary_hint(automatic: Coloring, places: list[Hint]) -> tuple[float, float
     return tuple(part.mean().item() for part in parts)
 
 
+def references(pipe: ColorizationPipeline, photos: list[Truth], output: Path) -> dict:
+    """What a reference gains or costs, by what it shows and by the likeness; and a sheet.
+
+    A photograph is led to its own colors, which no reference can surpass; to those of its left half, where its right
+    half is measured, in place of another photograph of the same scene; and to those of the next photograph, which has
+    nothing to do with it.
+    """
+    if not pipe.model.has_distribution:
+        return {"says": f"The model {pipe.model.name} predicts no distribution and takes no reference.", "rows": []}
+    tallies: dict[tuple[str, float], Tally] = {}
+    strips = []
+    for number, photo in enumerate(tqdm(photos, desc="references", mininterval=5)):
+        automatic = pipe.prepare(Image.fromarray(photo.pixels))
+        middle = photo.pixels.shape[1] // 2
+        given = {  # the reference, and the columns that are measured
+            "itself": (photo.pixels, np.s_[:]),
+            "its left half": (photo.pixels[:, :middle], np.s_[middle:]),
+            "another one": (photos[(number + 1) % len(photos)].pixels, np.s_[:]),
+        }
+        shown = []
+        for name, (reference, columns) in given.items():
+            try:
+                palette = Palette.of(Photo.from_pil(Image.fromarray(reference)))
+            except ColorizerError:  # in gray: nobody would give it
+                palette = None
+            for likeness in LIKENESS_STEPS:
+                coloring = automatic.with_reference(palette, likeness) if palette else automatic
+                result = rendered(coloring)
+                tally = tallies.setdefault((name, likeness), Tally())
+                tally.add(result[:, columns], photo.pixels[:, columns])
+                if likeness == DEFAULT_LIKENESS:
+                    shown.append(result)
+        if number < SHOWN:
+            pictures = to_gray(photo.pixels), rendered(automatic), *shown, photo.pixels
+            strips.append(Strip([thumbnail(picture) for picture in pictures], photo.name))
+    save_sheet(draw_sheet(strips, ("gray", "automatic", *given, "truth"), across=1), output / "references.jpg")
+    keys = ("rmse_to_gray", "colorfulness_to_truth", "histogram_distance")
+    rows = [
+        {"name": name, "likeness": likeness} | tally.row("rmse", *keys) for (name, likeness), tally in tallies.items()
+    ]
+    for row in rows:
+        alone = next(other for other in rows if other["name"] == row["name"] and other["likeness"] == 0)
+        row["rmse_to_automatic"] = row["rmse"] / alone["rmse"] - 1
+    says = (
+        f"led to {row['name']} {row['rmse_to_automatic']:+.1%}" for row in rows if row["likeness"] == DEFAULT_LIKENESS
+    )
+    return {
+        "says": f"At a likeness of {DEFAULT_LIKENESS} the error changes: {', '.join(says)}. Of those led to their "
+        "left half the right half alone is measured.",
+        "rows": rows,
+    }
+
+
 def dials(pipe: ColorizationPipeline, photos: list[Truth], output: Path) -> dict:
     """Error and colorfulness along each dial, the others at their defaults."""
     settings = [("colorfulness", value) for value in COLORFULNESS_STEPS]
@@ -438,7 +504,7 @@ def aged(pipe: ColorizationPipeline, photos: list[Truth], output: Path) -> dict:
         }
         for name, result in results.items():
             tallies.setdefault(name, Tally()).add(result, photo.pixels)
-        if number < AGED_SHOWN:
+        if number < SHOWN:
             strips.append(Strip([thumbnail(p) for p in (*results.values(), photo.pixels)], photo.name))
     save_sheet(draw_sheet(strips, (*tallies, "truth"), across=1), output / "aged.jpg")
     keys = ("rmse_to_gray", "colorfulness_to_truth", "chroma", "cast_a", "cast_b")
@@ -627,7 +693,7 @@ def drawings() -> dict[str, Image.Image]:
     return thin | {"bar chart": bars, "line chart": curves}
 
 
-PARTS = {part.__name__: part for part in (broken, hints, dials, calibration, aged, formats, edges, gray)}
+PARTS = {part.__name__: part for part in (broken, hints, references, dials, calibration, aged, formats, edges, gray)}
 
 
 # -------------------------------------------------------------------------------------------------- tables and sheets

@@ -3,6 +3,7 @@
 With PAGE_SCREENSHOTS=DIR the pictures that a person should look at are written to DIR.
 """
 
+import base64
 import io
 import json
 import os
@@ -605,6 +606,49 @@ def test_the_color_picker_fits_over_a_wide_photo(open_page, size, tmp_path):
             return document.elementFromPoint(x + width / 2, y + height / 2) === box;
         }"""
     )
+
+
+@pytest.mark.parametrize("size", ["desktop", "phone"])
+def test_the_colors_of_another_photo(open_page, size, tmp_path):
+    """Given as a file or dropped, led by a dial, refused in gray, and taken away."""
+    page = open_page(**(DESKTOP if size == "desktop" else PHONE))
+    page.get_by_label("Color the example: astronaut").click()
+    wait_for_result(page)
+    wait_until_still(page)
+    automatic = pictures(page)[1]
+    page.get_by_role("button", name="Use the colors of another photo").click()
+    page.get_by_text("A photo in color", exact=True).wait_for()
+    cup = tmp_path / "cup.tif"
+    Image.fromarray(data.coffee()).save(cup)
+    page.locator("#reference input[type=file]").set_input_files(cup)
+    wait_for_result(page, "in the colors of cup.tif")
+    page.get_by_alt_text("The photo whose colors this one gets").wait_for()
+    led = pictures(page)[1]
+    assert np.abs(led - automatic).max() > 10
+
+    turn(page, "Likeness", 1)
+    assert np.abs(pictures(page)[1] - led).max() > 5
+
+    drop = """(target, [name, bytes]) => {
+        const dataTransfer = new DataTransfer();
+        dataTransfer.items.add(new File([Uint8Array.from(atob(bytes), (c) => c.charCodeAt(0))], name));
+        target.dispatchEvent(new DragEvent('drop', {bubbles: true, cancelable: true, dataTransfer}));
+    }"""
+    for picture, name in ((data.chelsea(), "cat.tif"), (data.camera(), "gray.tif")):
+        file = io.BytesIO()
+        Image.fromarray(picture).save(file, "TIFF")
+        page.locator("#reference").evaluate(drop, [name, base64.b64encode(file.getvalue()).decode()])
+        if name == "cat.tif":
+            wait_for_result(page, "in the colors of cat.tif")
+    wait_for_toast(page, "gray.tif is gray")
+    page.get_by_alt_text("The photo whose colors this one gets").wait_for()
+    assert "in the colors of cat.tif" in page.locator("#facts").inner_text()
+    assert page.locator("#compare .error").count() == 0
+
+    page.get_by_label("Remove Image").click()
+    page.wait_for_function("!document.querySelector('#facts').innerText.includes('colors of')")
+    wait_for_result(page)
+    assert np.array_equal(pictures(page)[1], automatic)
 
 
 def test_download_is_the_full_photo_in_its_format(open_page, jpeg, tmp_path):

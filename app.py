@@ -37,7 +37,7 @@ from gradio.utils import get_upload_folder
 from PIL import Image, ImageDraw
 from skimage import data
 
-from colorizer import Coloring, ColorizationPipeline, ColorizerError, Hint, Palette, Photo, hub
+from colorizer import Coloring, ColorizationPipeline, ColorizerError, Hint, Photo, Reference, hub
 from colorizer.dials import LIKENESS
 from colorizer.drawing import draw_digits
 from colorizer.models import Colorizer, model_class
@@ -258,8 +258,8 @@ class Session:
     dials: Dials  # of the picture shown
     before: str  # path of the gray preview
     corrections: tuple[Correction, ...] = ()  # kept also while a model colors that takes no hints
-    reference: Palette | None = None  # of another photo; this too
-    reference_shown: str | None = None  # path of its preview
+    other: Reference | None = None  # the photo whose colors this one gets; this too
+    other_shown: str | None = None  # path of its preview
     likeness: float = DEFAULT_LIKENESS
     facts: str = ""  # of the photo and its coloring
 
@@ -269,18 +269,18 @@ class Session:
         return tuple(given.hint for given in self.corrections) if self.pipeline.model.accepts_hints else ()
 
     @property
-    def palette(self) -> Palette | None:
-        """The colors that the photo is led towards, where the model can be led."""
-        return self.reference if self.pipeline.model.has_distribution else None
+    def reference(self) -> Reference | None:
+        """What leads the colors, where the model can be led."""
+        return self.other if self.pipeline.model.has_distribution else None
 
     @property
     def lead(self) -> dict:
         """What the model is told of the reference."""
-        return {"reference": self.palette, "likeness": self.likeness if self.palette else None}
+        return {"reference": self.reference, "likeness": self.likeness if self.reference else None}
 
     @property
     def all_facts(self) -> str:
-        return self.facts + (f"; in the colors of {Path(self.palette.name).name}" if self.palette else "")
+        return self.facts + (f"; in the colors of {Path(self.reference.name).name}" if self.reference else "")
 
 
 # ---------------------------------------------------------------------------------------------------- the work
@@ -825,7 +825,7 @@ def build_app(studio: Studio | None = None) -> gr.Blocks:
         working_size: float | None,
         pipeline: ColorizationPipeline,
         hints: Sequence[Hint] = (),
-        reference: Palette | None = None,
+        reference: Reference | None = None,
         likeness: float | None = None,
     ) -> Work:
         if not path:
@@ -886,7 +886,7 @@ def build_app(studio: Studio | None = None) -> gr.Blocks:
         latest = session
         session = Session(uuid.uuid4().hex, path, choice, pipeline, working_size, dials, "", corrections)
         if latest:  # photos of one place come one after the other
-            kept = {name: getattr(latest, name) for name in ("reference", "reference_shown", "likeness")}
+            kept = {name: getattr(latest, name) for name in ("other", "other_shown", "likeness")}
             session = dataclasses.replace(session, **kept)
         with told(path):
             work = prepared(session)
@@ -1034,24 +1034,24 @@ def build_app(studio: Studio | None = None) -> gr.Blocks:
         """The photo in the colors of another one, which is shown small; without one, as the model guesses."""
         if session is None:
             return gr.skip()
-        palette = shown = None
+        other = shown = None
         if path:
             with told(path):
                 photo = Photo.open(path, max_megapixels=MAX_MEGAPIXELS)
-                palette, picture = Palette.of(photo), photo.to_pil()
+                other, picture = Reference(photo), photo.to_pil()
             picture.thumbnail((REFERENCE_SIDE, REFERENCE_SIDE))
             shown = save_preview(Photo.from_pil(picture), "reference")
-        session = dataclasses.replace(session, reference=palette, reference_shown=shown, likeness=likeness)
+        session = dataclasses.replace(session, other=other, other_shown=shown, likeness=likeness)
         return led(session) | {reference_input: shown}
 
     def turn_likeness(likeness: float, session: Session | None) -> dict:
         if session is None or session.likeness == likeness:
             return gr.skip()
         session = dataclasses.replace(session, likeness=likeness)
-        return led(session) if session.palette else {state: session}
+        return led(session) if session.reference else {state: session}
 
     def led(session: Session) -> dict:
-        """The same photo led to its session's reference, as far as that says; no network runs."""
+        """The same photo led to its session's reference, by the likeness; the network looks at that alone."""
         with told(session.path):
             work = shelved(session)
             work = dataclasses.replace(work, coloring=work.coloring.with_reference(**session.lead))
@@ -1127,9 +1127,9 @@ def build_app(studio: Studio | None = None) -> gr.Blocks:
         """
         start = time.perf_counter()
         with told(reference or ""):
-            palette = Palette.of(Photo.open(reference, max_megapixels=MAX_MEGAPIXELS)) if reference else None
+            other = Reference(Photo.open(reference, max_megapixels=MAX_MEGAPIXELS)) if reference else None
         with told(photo or ""):
-            work = prepare(photo, working_size, studio.pipeline_of(model), hints_of(hints), palette, likeness)
+            work = prepare(photo, working_size, studio.pipeline_of(model), hints_of(hints), other, likeness)
             path = save_full_size(work.coloring.render(colorfulness, temperature, balance=balance), photo)
         info = {
             "model": work.model_name,
@@ -1387,7 +1387,7 @@ def build_app(studio: Studio | None = None) -> gr.Blocks:
             trigger_mode="always_last",
             **ONE_AT_A_TIME,
             **private,
-        ).failure(lambda session: session and session.reference_shown, state, reference_input, queue=False, **private)
+        ).failure(lambda session: session and session.other_shown, state, reference_input, queue=False, **private)
         gr.on(
             [likeness_dial.input, likeness_dial.release],
             turn_likeness,

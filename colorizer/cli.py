@@ -258,8 +258,8 @@ class Run:
         self.bar = tqdm(total=total, unit="photo", disable=args.quiet or not sys.stderr.isatty(), miniters=1)
 
     def load(self) -> None:
-        from colorizer.palette import Palette
         from colorizer.pipeline import ColorizationPipeline, Hint
+        from colorizer.reference import Reference
 
         args = self.args
         self.pipe = ColorizationPipeline.from_pretrained(
@@ -280,7 +280,7 @@ class Run:
             if getattr(args, dial) and why_not:  # a restraint or balance of 0 is what such models have
                 raise ColorizerError(f"--{dial.replace('_', '-')}: {model.source} {why_not}; leave it out")
         self.hints = [Hint.from_rgb(*hint) for hint in args.hint]
-        self.palette = None if args.reference is None else Palette.of(self.read(args.reference))
+        self.reference = None if args.reference is None else Reference(self.read(args.reference))
 
     def color(self, jobs: list[Job]) -> None:
         for batch in self.batches(jobs):
@@ -328,7 +328,7 @@ class Run:
                 batch_size=len(batch),
                 balance=self.args.balance,
                 restraint=self.args.restraint,
-                reference=self.palette,
+                reference=self.reference,
                 likeness=self.args.likeness,
             )
         except Exception as error:

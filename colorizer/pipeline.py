@@ -6,7 +6,7 @@
     coloring = pipe.prepare(Photo.open("photo.jpg"))           # the network runs here
     coloring.render(colorfulness=1.2, temperature=0.4).save("color.jpg")       # and not here
     coloring.with_hints([Hint.from_rgb(320, 200, "#be463c")]).render()
-    coloring.with_reference("the-same-place.jpg").render()     # nor here
+    coloring.with_reference("the-same-place.jpg").render()     # it looks at the other photo
 
 The network sees a small copy of the photo's lightness (its short side is the working size), with its levels stretched
 where they have faded, and predicts a distribution over ab, mostly at a quarter of that. Strong colors are read from it
@@ -42,7 +42,7 @@ from colorizer.dials import BALANCE, COLORFULNESS, LIKENESS, RESTRAINT, TEMPERAT
 from colorizer.errors import ColorizerError
 from colorizer.images import Photo
 from colorizer.models import Colorizer
-from colorizer.palette import Palette, led_to
+from colorizer.reference import Reference, described, remembered, with_shares
 
 # The working copy. Encoders of stride 32 need a side of 32. A photo smaller than the working size is enlarged at most
 # twice: that brings things closer to the scale the network learned them at, while more only makes a blur that looks
@@ -192,7 +192,7 @@ class ColorizationPipeline:
         batch_size: int = 8,
         balance: float | None = None,
         restraint: float | None = None,
-        reference: Image.Image | Photo | Palette | str | os.PathLike | None = None,
+        reference: Image.Image | Photo | Reference | str | os.PathLike | None = None,
         likeness: float | None = None,
     ):
         """Colors one image or a list of them.
@@ -247,7 +247,7 @@ class ColorizationPipeline:
         working_size: int | None = None,
         hints: Sequence | None = None,
         batch_size: int = 8,
-        reference: Image.Image | Photo | Palette | str | os.PathLike | None = None,
+        reference: Image.Image | Photo | Reference | str | os.PathLike | None = None,
         likeness: float | None = None,
     ):
         """Runs the network and returns a Coloring, which renders without it; for a list of images a list.
@@ -272,7 +272,7 @@ class ColorizationPipeline:
             )
             coloring = Coloring(self, photo, plane, plane.reduced(shape), working_size)
             coloring.hints = self._checked_hints(own_hints, photo)
-            coloring.palette, coloring.likeness = led
+            coloring.reference, coloring.likeness = led
             colorings.append(coloring)
 
         groups: dict[torch.Size, list[Coloring]] = {}
@@ -308,8 +308,9 @@ class ColorizationPipeline:
             prediction = model(lightness, hints=hints, embedding=embedding)
         return None if embedding is None else tuple(part.cpu() for part in embedding), prediction.float().cpu()
 
+    @torch.inference_mode()
     def _predict(self, group: list[Coloring]) -> None:
-        """Fills in embedding and prediction of colorings of one working shape; keeps embeddings that there are."""
+        """Fills in what the network says of colorings of one working shape; keeps embeddings that there are."""
         lightness = torch.cat([coloring.lightness for coloring in group])
         if self.model.domain == "photos":
             lightness = stretched(lightness)
@@ -329,6 +330,10 @@ class ColorizationPipeline:
             coloring.prediction = prediction[index : index + 1].clone()
             if embedding is not None:
                 coloring.embedding = tuple(part[index : index + 1].clone() for part in embedding)
+            if self.model.has_distribution:
+                coloring.places = described(coloring.embedding, coloring.lightness)
+            if coloring.likeness:
+                coloring.led = self._led(coloring)
 
     def _ab(self, prediction: Tensor, temperature: float | None, restraint: float) -> Tensor:
         """ab (1, 2, h, w) in Lab units of one photo's prediction, on the grid where the guided filter is fitted."""
@@ -344,7 +349,7 @@ class ColorizationPipeline:
         height, width = ab.shape[-2:]
         return _resize(ab, (math.ceil(height / GRID), math.ceil(width / GRID)))
 
-    def _checked_reference(self, reference, likeness: float | None) -> tuple[Palette | None, float]:
+    def _checked_reference(self, reference, likeness: float | None) -> tuple[Reference | None, float]:
         if reference is None:
             if likeness is not None:
                 raise ColorizerError("likeness is that to a reference, and there is none: give one or leave it out.")
@@ -354,7 +359,32 @@ class ColorizationPipeline:
                 f"The model {self.model.name} predicts one color, not a distribution: it takes no reference."
             )
         likeness = _checked("likeness", DEFAULT_LIKENESS if likeness is None else likeness, *LIKENESS)
-        return reference if isinstance(reference, Palette) else Palette.of(_photo(reference)), likeness
+        return reference if isinstance(reference, Reference) else Reference(_photo(reference)), likeness
+
+    def _described(self, reference: Reference) -> Tensor | None:
+        """What the places of a reference show; the network looks at it once."""
+        if reference.known is None or reference.known[0] is not self.model:
+            height, width = reference.lab.shape[-2:]
+            model = self.model
+            shape = working_shape(height, width, model.defaults["working_size"], model.side_multiple, model.input_size)
+            lightness = _resize(reference.lab[:, :1], shape)
+            embedding, _ = self.run_network(stretched(lightness) if model.domain == "photos" else lightness)
+            reference.known = model, described(embedding, lightness)
+        return reference.known[1]
+
+    @torch.inference_mode()
+    def _led(self, coloring: Coloring) -> Tensor:
+        """The prediction of a coloring, led to its reference."""
+        logits, likeness, reference = coloring.prediction, coloring.likeness, coloring.reference
+        temperature = self.model.defaults["temperature"]
+        others = self._described(reference)
+        if others is not None and coloring.places is not None:
+            evidence = remembered(coloring.places, others, *reference.colors_at(others.shape[-2:]))
+            # More of it than once would count it against itself, so beyond the middle of the dial it stays.
+            weight = temperature * min(1, 2 * likeness)
+            logits = logits + weight * _resize(evidence, logits.shape[-2:])
+        lightness = _resize(coloring.lightness, logits.shape[-2:])
+        return with_shares(reference.shares, likeness, logits, lightness, temperature)
 
     def _checked_hints(self, hints: Sequence[Hint] | None, photo: Photo) -> list[Hint]:
         hints = [hints] if isinstance(hints, Hint) else list(() if hints is None else hints)
@@ -386,7 +416,9 @@ class Coloring:
         photo: what came in.
         working_size: that was asked for; the copy itself may be smaller or larger, see `working_shape`.
         hints: the hints that the prediction has heard.
-        palette, likeness: the colors of a reference and how far it is led towards them; None and 0 without one.
+        reference, likeness: the photo whose colors it is led towards, and how far; None and 0 without one.
+        led: the prediction, led there; None without a likeness.
+        places: what the photo shows, as the reference's places are compared with it (see `reference.described`).
         lightness: the small copy, (1, 1, h, w), CIE L; the network saw it with its levels `stretched`.
         embedding, prediction: what `run_network` returned, for this photo alone.
     """
@@ -398,14 +430,15 @@ class Coloring:
         self.working_size = working_size
         self.lightness = lightness
         self.hints: list[Hint] = []
-        self.palette: Palette | None = None
+        self.reference: Reference | None = None
         self.likeness = 0.0
+        self.led: Tensor | None = None
+        self.places: Tensor | None = None
         self.embedding: tuple[Tensor, ...] | None = None
         self.prediction: Tensor | None = None
         self._pipeline = pipeline
         self._plane = plane
         # The latest of what costs most, replaced as a whole so that threads need no lock.
-        self._led: Tensor | None = None
         self._maps: tuple[tuple[float | None, float, float], Tensor] | None = None
         self._preview: tuple[int, Tensor, np.ndarray | None] | None = None
 
@@ -440,27 +473,31 @@ class Coloring:
 
     def with_reference(
         self,
-        reference: Image.Image | Photo | Palette | str | os.PathLike | None,
+        reference: Image.Image | Photo | Reference | str | os.PathLike | None,
         likeness: float | None = None,
     ) -> Coloring:
-        """The same photo in the colors of another one, as far as the network finds them likely; no network runs.
+        """The same photo in the colors of another one, as far as the network finds them likely.
+
+        The network looks at the reference, and not at this photo again. See `colorizer.reference` for what is done.
 
         Args:
-            reference: a photo in color, of the same place or the same roll of film, say: a path, a Pillow image, a
-                Photo, or its `Palette`, which is looked at once for many photos. None: no reference any more.
+            reference: a photo in color, of the same things, place or roll of film, say: a path, a Pillow image, a
+                Photo, or a Reference, which is looked at once for many photos. None: no reference any more.
             likeness: how far the colors are led towards those of the reference, 0 (not at all) to 1 (to have as much
-                of each); None: 0.5, which does no harm where the reference shows something else.
+                of each); None: 0.5, which does little harm where the reference shows something else.
 
         ColorizerError for a reference in gray, and for a model without a distribution.
         """
         other = self._copy()
-        other.palette, other.likeness = self._pipeline._checked_reference(reference, likeness)
+        other.reference, other.likeness = self._pipeline._checked_reference(reference, likeness)
+        if other.likeness:
+            other.led = self._pipeline._led(other)
         return other
 
     def _copy(self) -> Coloring:
         """The same, without what was computed for rendering its colors."""
         other = copy.copy(self)
-        other._led = other._maps = None
+        other.led = other._maps = None
         return other
 
     @torch.inference_mode()
@@ -539,20 +576,11 @@ class Coloring:
         """`guide_maps` of the ab at this temperature, restrained and balanced; the latest are kept."""
         latest, dials = self._maps, (temperature, restraint, balance)
         if latest is None or latest[0] != dials:
-            ab = balanced(self._pipeline._ab(self._led_prediction(), temperature, restraint), balance)
+            prediction = self.prediction if self.led is None else self.led
+            ab = balanced(self._pipeline._ab(prediction, temperature, restraint), balance)
             # A row of a prediction at a quarter stands for four of the working copy, also where that ends sooner.
             latest = self._maps = (dials, guide_maps(_resize(self.lightness, ab.shape[-2:]), ab))
         return latest[1]
-
-    def _led_prediction(self) -> Tensor:
-        """The prediction, led to the palette of the reference where there is one; kept."""
-        if not self.likeness:
-            return self.prediction
-        if self._led is None:
-            lightness = _resize(self.lightness, self.prediction.shape[-2:])
-            temperature = self._pipeline.model.defaults["temperature"]
-            self._led = led_to(self.palette, self.likeness, self.prediction, lightness, temperature)
-        return self._led
 
     def _reduced_to(self, max_side: int) -> tuple[Tensor, np.ndarray | None]:
         """Lightness (H, W) and alpha of a reduced copy for previews; the latest are kept."""

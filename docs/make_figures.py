@@ -3,8 +3,9 @@
     python docs/make_figures.py
 
 docs/example.jpg: photographs in gray, and as the bundled model colors them. docs/hints.jpg: one of them in gray,
-colored, colored with three hints, and as it was. docs/upsampling.jpg: the true ab of a photograph at the resolution
-that the network predicts, brought to full size bilinearly and by the guided filter.
+colored, colored with three hints, and as it was. docs/reference.jpg: one of two photographs of a scene in gray and
+colored, the other one, the first in its colors, and as it was. docs/upsampling.jpg: the true ab of a photograph at the
+resolution that the network predicts, brought to full size bilinearly and by the guided filter.
 docs/diagram-*.png: networks of docs/ladder.md, drawn by visualtorch from the models themselves. (The other figures of
 docs/ladder.md come from trained models: python train/reproduce.py --write_docs.)
 """
@@ -54,6 +55,17 @@ def hints() -> Image.Image:
     return mosaic([[photo.to_pil().convert("RGB").resize(size, Image.Resampling.LANCZOS) for photo in photos]])
 
 
+def reference() -> Image.Image:
+    """Gray, as the model guesses, another photograph of the scene, in its colors, and the truth."""
+    photo, other = (Image.fromarray(picture) for picture in data.stereo_motorcycle()[1::-1])
+    coloring = ColorizationPipeline.from_pretrained().prepare(photo)
+    led = coloring.with_reference(other, 0.8).render()
+    photos = [one.to_pil().convert("RGB") for one in (coloring.gray(), coloring.render(), led)]
+    size = (round(photo.width * HEIGHT / photo.height), HEIGHT)
+    pictures = *photos[:2], other, photos[2], photo
+    return mosaic([[picture.resize(size, Image.Resampling.LANCZOS) for picture in pictures]])
+
+
 def upsampling() -> Image.Image:
     """Crops at a strong edge, enlarged three times: bilinear, guided, truth."""
     rgb = torch.from_numpy(data.astronaut()).permute(2, 0, 1)[None] / 255
@@ -95,6 +107,7 @@ if __name__ == "__main__":
     upsampling().save(DOCS / "upsampling.jpg")
     example().save(DOCS / "example.jpg", quality=88)
     hints().save(DOCS / "hints.jpg", quality=88)
+    reference().save(DOCS / "reference.jpg", quality=88)
     try:
         diagrams()
     except ColorizerError as error:

@@ -525,7 +525,7 @@ def test_the_colors_of_another_photo(page, jpeg, tmp_path, monkeypatch):
         ("color", str(path), *session.dials, 128, app.MAIN, app.MAIN, session),
     ):
         later = outputs(page, name, *args)["state"]
-        assert (later.palette, later.likeness) == (session.palette, 0.9)
+        assert (later.reference, later.likeness) == (session.other, 0.9)
         assert not np.array_equal(pixels(download(page, later)), pixels(download(page, first["state"]))), name
 
     less = outputs(page, "turn_likeness", 0.3, session)
@@ -533,7 +533,7 @@ def test_the_colors_of_another_photo(page, jpeg, tmp_path, monkeypatch):
     assert not np.array_equal(pixels(less["compare"][1]), pixels(led["compare"][1]))
     assert events(page)["turn_likeness"](0.9, session) == app.gr.skip()
     gone = outputs(page, "refer", None, 0.9, session)
-    assert gone["reference"] is None and gone["state"].palette is None and "cup" not in gone["facts"]
+    assert gone["reference"] is None and gone["state"].other is None and "cup" not in gone["facts"]
     assert np.array_equal(pixels(download(page, gone["state"])), plain)
     assert outputs(page, "turn_likeness", 0.3, gone["state"]).keys() == {"state"}  # for the next reference
     for name, *args in (("refer", str(cup), 0.5), ("turn_likeness", 0.5)):  # before any photo

@@ -226,8 +226,8 @@ def test_references(truths, bundled, tmp_path):
     rows = {(row["name"], row["likeness"]): row for row in found["rows"]}
     assert len(rows) == 3 * 5
     assert all(rows[name, 0]["rmse_to_automatic"] == 0 for name in ("itself", "its left half", "another one"))
-    gains = [rows["itself", likeness]["rmse_to_automatic"] for likeness in (0, 0.25, 0.5, 0.75, 1)]
-    assert gains == sorted(gains, reverse=True) and gains[-1] < -0.2
+    gains = [rows["itself", likeness]["rmse_to_automatic"] for likeness in (0, 0.25, 0.5)]
+    assert gains == sorted(gains, reverse=True) and gains[-1] < -0.5
     assert rows["another one", 1]["rmse"] > rows["itself", 1]["rmse"]
     assert rows["itself", 0]["rmse"] == rows["another one", 0]["rmse"] != rows["its left half", 0]["rmse"]
     assert Image.open(tmp_path / "references.jpg").width > 6 * 60

@@ -18,7 +18,6 @@ from colorizer.errors import ColorizerError
 from colorizer.images import Photo
 from colorizer.models import create_model, list_models
 from colorizer.models.base import Colorizer
-from colorizer.palette import Palette
 from colorizer.pipeline import (
     SPAN,
     TAILS,
@@ -29,6 +28,7 @@ from colorizer.pipeline import (
     stretched,
     working_shape,
 )
+from colorizer.reference import Reference
 from tests.conftest import TINY
 
 
@@ -718,20 +718,25 @@ def test_bad_hints(hint, tiny):
 # -------------------------------------------------------------------------------------------------- references
 
 
-def test_a_reference_leads_the_colors_without_the_network(tiny, calls):
+def test_a_reference_leads_the_colors(tiny, calls):
+    """The network looks at the reference, once for all photos."""
     photo, reference = gray_photo(), Photo(data.coffee())
     coloring = tiny.prepare(photo, 64)
-    automatic, ran = coloring.render().pixels, dict(calls)
-    led = coloring.with_reference(reference, 0.8)
+    automatic, known = coloring.render().pixels, Reference(reference)
+    assert calls == {"embed": 1, "logits": 1}
+    led = coloring.with_reference(known, 0.8)
     shown = led.render(temperature=0.4).pixels
-    assert calls == ran
-    assert coloring.palette is None and np.array_equal(coloring.render().pixels, automatic)
+    assert calls == {"embed": 2, "logits": 2}
+    coloring.embedding = None  # as the page has it, which is short of memory
+    assert np.array_equal(coloring.with_reference(known, 0.8).render(temperature=0.4).pixels, shown)
+    assert calls == {"embed": 2, "logits": 2}
+    assert coloring.reference is None and np.array_equal(coloring.render().pixels, automatic)
     assert np.array_equal(led.with_reference(None).render().pixels, automatic)
     assert np.array_equal(coloring.with_reference(reference, 0).render().pixels, automatic)
     assert not np.array_equal(coloring.render(temperature=0.4).pixels, shown)
     for again in (
         coloring.with_reference(reference.to_pil(), 0.8),
-        coloring.with_reference(Palette.of(reference), 0.8),
+        coloring.with_reference(Reference(reference), 0.8),
         tiny.prepare(photo, 64, reference=reference, likeness=0.8),
     ):
         assert np.array_equal(again.render(temperature=0.4).pixels, shown)
@@ -758,7 +763,7 @@ def test_hints_and_a_reference_go_together(tiny):
     coloring = tiny.prepare(photo, 64)
     one = coloring.with_hints(hints).with_reference(reference, 0.8)
     other = coloring.with_reference(reference, 0.8).with_hints(hints)
-    assert other.palette is not None and other.likeness == 0.8
+    assert other.reference is not None and other.likeness == 0.8
     assert np.array_equal(one.render().pixels, other.render().pixels)
     assert not np.array_equal(one.render().pixels, coloring.with_reference(reference, 0.8).render().pixels)
     assert not np.array_equal(one.render().pixels, coloring.with_hints(hints).render().pixels)

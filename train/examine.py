@@ -43,7 +43,6 @@ from colorizer import metrics  # noqa: E402
 from colorizer.color import ab_bin_centers, rgb_to_lab  # noqa: E402
 from colorizer.errors import ColorizerError  # noqa: E402
 from colorizer.images import Photo  # noqa: E402
-from colorizer.palette import Palette  # noqa: E402
 from colorizer.pipeline import (  # noqa: E402
     DEFAULT_LIKENESS,
     Coloring,
@@ -52,6 +51,7 @@ from colorizer.pipeline import (  # noqa: E402
     guide_maps,
     guided_band,
 )
+from colorizer.reference import Reference  # noqa: E402
 from train.data import load_photographs  # noqa: E402
 from train.evaluate import GAP, LINE, SIDE, SMALLEST, thumbnail, to_gray, to_tensor, versions, write  # noqa: E402
 from train.runs import make_folder, run_script  # noqa: E402
@@ -393,11 +393,11 @@ def references(pipe: ColorizationPipeline, photos: list[Truth], output: Path) ->
         shown = []
         for name, (reference, columns) in given.items():
             try:
-                palette = Palette.of(Photo.from_pil(Image.fromarray(reference)))
+                other = Reference(Photo.from_pil(Image.fromarray(reference)))
             except ColorizerError:  # in gray: nobody would give it
-                palette = None
+                other = None
             for likeness in LIKENESS_STEPS:
-                coloring = automatic.with_reference(palette, likeness) if palette else automatic
+                coloring = automatic.with_reference(other, likeness) if other else automatic
                 result = rendered(coloring)
                 tally = tallies.setdefault((name, likeness), Tally())
                 tally.add(result[:, columns], photo.pixels[:, columns])

@@ -1,0 +1,214 @@
+"""The colors of a reference, by hand and on a picture of scikit-image."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from skimage import data
+
+from colorizer import Photo, Reference
+from colorizer.color import AbBins, ab_bin_centers, rgb_to_lab
+from colorizer.errors import ColorizerError
+from colorizer.models import create_model
+from colorizer.pipeline import ColorizationPipeline
+from colorizer.reference import (
+    BANDS,
+    MOST_PLACES,
+    bands_of,
+    described,
+    grid_of,
+    leveled,
+    remembered,
+    with_shares,
+)
+
+RED, BLUE = (180, 60, 60), (60, 60, 180)
+
+
+def halves(left, right, size=(60, 40)) -> np.ndarray:
+    picture = np.empty((size[1], size[0], 3), np.uint8)
+    picture[:, : size[0] // 2], picture[:, size[0] // 2 :] = left, right
+    return picture
+
+
+def share_near(reference: Reference, rgb) -> float:
+    """The share of a reference within 15 Lab units of a color."""
+    ab = rgb_to_lab(torch.tensor(rgb).view(3, 1, 1) / 255)[1:, 0, 0]
+    return reference.shares[:, (ab_bin_centers() - ab).norm(dim=1) < 15].sum().item()
+
+
+def shares_of(logits: torch.Tensor, temperature: float) -> torch.Tensor:
+    return torch.softmax(logits / temperature, dim=1).mean((0, 2, 3))
+
+
+def test_the_shares_are_those_of_the_picture():
+    reference = Reference(Photo(halves(RED, BLUE)))
+    assert reference.shares.shape == (BANDS, len(AbBins())) and reference.shares.sum() == pytest.approx(1)
+    assert share_near(reference, RED) == pytest.approx(0.5, abs=0.01)
+    assert share_near(reference, BLUE) == pytest.approx(0.5, abs=0.01)
+    assert share_near(reference, (60, 180, 60)) == 0
+    bright, dark = reference.shares[-1], reference.shares[0]  # red is the lighter of the two
+    red, blue = (rgb_to_lab(torch.tensor(rgb).view(3, 1, 1) / 255)[1:, 0, 0] for rgb in (RED, BLUE))
+    nearest = [((ab_bin_centers() - ab).norm(dim=1)).argmin() for ab in (red, blue)]
+    assert bright[nearest[0]] > 0.1 > 1e-6 > dark[nearest[0]] and dark[nearest[1]] > 0.1 > 1e-6 > bright[nearest[1]]
+
+
+def test_a_large_photo_of_16_bits_has_the_colors_of_a_small_one():
+    small = Reference(Photo(data.astronaut()))
+    large = Reference(Photo.from_pil(Image.fromarray(data.astronaut()).resize((1536, 1536))))
+    deep = Reference(Photo(data.astronaut().astype(np.uint16) * 257))
+    assert (small.shares - large.shares).abs().sum() < 0.05
+    assert (small.shares - deep.shares).abs().sum() < 0.01
+
+
+def test_what_is_transparent_does_not_count():
+    alpha = np.full((40, 60), 255, np.uint8)
+    alpha[:, 30:] = 0
+    reference = Reference(Photo(halves(RED, BLUE), alpha=alpha))
+    assert share_near(reference, RED) == pytest.approx(1, abs=0.01)
+
+
+@pytest.mark.parametrize(
+    "photo",
+    [
+        Photo(data.camera(), name="old.png"),
+        Photo(np.repeat(data.camera()[..., None], 3, axis=2), name="old.png"),
+        Photo(halves(RED, BLUE), alpha=np.zeros((40, 60), np.uint8), name="old.png"),
+    ],
+    ids=["gray", "gray in three channels", "transparent"],
+)
+def test_a_reference_without_color(photo):
+    with pytest.raises(ColorizerError, match="^old.png is gray: a reference shows"):
+        Reference(photo)
+
+
+def test_exposure_is_left_out():
+    lightness = torch.linspace(0, 100, 500)
+    assert torch.allclose(leveled(lightness), leveled(20 + 0.5 * lightness), atol=1e-3)
+    assert leveled(torch.full((9,), 40.0)).isfinite().all()
+    assert torch.allclose(bands_of(lightness).sum(1), torch.ones(500), atol=1e-5)
+
+
+def shares_with(index, *parts) -> torch.Tensor:
+    """The shares of a reference that has these parts of some bins, in every lightness alike."""
+    shares = torch.zeros(BANDS, len(AbBins()))
+    shares[:, index] = torch.tensor(parts, dtype=torch.float32) / BANDS
+    return shares
+
+
+@pytest.fixture
+def guess():
+    """A distribution that holds red for a little likelier than blue on the left, and less likely on the right."""
+    torch.manual_seed(0)
+    bins = AbBins()
+    index = [int((bins.centers - torch.tensor(ab)).norm(dim=1).argmin()) for ab in ((50.0, 30.0), (20.0, -60.0))]
+    logits = torch.full((1, len(bins), 20, 30), -6.0)
+    logits[:, index] = torch.tensor([1.0, 0.5])[:, None, None]
+    logits[:, index, :, 15:] = torch.tensor([0.5, 1.0])[:, None, None]
+    return logits + 0.1 * torch.randn_like(logits), index, torch.rand(1, 1, 20, 30) * 100
+
+
+def test_likeness_is_what_the_picture_gets(guess):
+    """0 changes nothing, 1 gives the reference's shares, and in between there is a share of both."""
+    logits, index, lightness = guess
+    shares = shares_with(index, 0.9, 0.1)
+    before = shares_of(logits, 0.6)[index]
+    assert torch.allclose(with_shares(shares, 0.0, logits, lightness, 0.6), logits, atol=1e-4)
+    whole = shares_of(with_shares(shares, 1.0, logits, lightness, 0.6), 0.6)[index]
+    assert whole.tolist() == pytest.approx([0.9, 0.1], abs=0.02)
+    half = shares_of(with_shares(shares, 0.5, logits, lightness, 0.6), 0.6)[index]
+    assert half.tolist() == pytest.approx(((before + torch.tensor([0.9, 0.1])) / 2).tolist(), abs=0.02)
+
+
+def test_a_color_goes_where_it_is_likeliest(guess):
+    logits, index, lightness = guess
+    shares = shares_with(index, 0.5, 0.5)
+    odds = torch.softmax(with_shares(shares, 1.0, 4 * logits, lightness, 0.6) / 0.6, dim=1)[0, index]
+    assert odds[0, :, :15].mean() > 0.9 and odds[1, :, 15:].mean() > 0.9
+
+
+def test_each_lightness_has_its_own_colors(guess):
+    """Of the same two colors, red in the light and blue in the dark where the reference has them so."""
+    logits, index, _ = guess
+    lightness = torch.zeros(1, 1, 20, 30)
+    lightness[..., :10, :] = 100
+    shares = shares_with(index, 0, 0)
+    shares[-1, index[0]] = shares[0, index[1]] = 0.5
+    odds = torch.softmax(with_shares(shares, 1.0, logits, lightness, 0.6) / 0.6, dim=1)[0, index]
+    assert odds[0, :10].min() > 0.8 and odds[1, 10:].min() > 0.8
+
+
+def test_what_the_network_rules_out_stays_out(guess):
+    logits, index, lightness = guess
+    shares = Reference(Photo(halves((60, 180, 60), (60, 180, 60)))).shares
+    impossible = logits.clone()
+    impossible[:, [k for k in range(logits.shape[1]) if k not in index]] = -40.0
+    led = with_shares(shares, 1.0, impossible, lightness, 0.6)
+    assert led.isfinite().all() and shares_of(led, 0.6)[index].sum() > 0.99
+
+
+def test_many_places_are_led_as_few_are():
+    """The weights are found on some of the places of a large grid."""
+    torch.manual_seed(0)
+    small = torch.randn(1, len(AbBins()), 24, 32) * 2
+    lightness = torch.rand(1, 1, 24, 32) * 100
+    shares = Reference(Photo(data.astronaut())).shares
+    large = (part.repeat_interleave(4, 2).repeat_interleave(4, 3) for part in (small, lightness))
+    here = shares_of(with_shares(shares, 0.8, small, lightness, 0.6), 0.6)
+    there = shares_of(with_shares(shares, 0.8, *large, 0.6), 0.6)
+    assert (here - there).abs().sum() < 0.05
+
+
+# -------------------------------------------------------------------------------------------------------- places
+
+
+def test_places_are_no_more_than_can_be_compared():
+    assert grid_of(192, 288) == (24, 36)
+    rows, columns = grid_of(1024, 1536)
+    assert 0.9 * MOST_PLACES < rows * columns <= MOST_PLACES and columns / rows == pytest.approx(1.5, abs=0.05)
+    assert grid_of(4, 4) == (1, 1)
+
+
+def test_a_place_is_described_by_its_maps_and_its_lightness():
+    lightness = torch.rand(1, 1, 64, 96) * 100
+    vector, maps = torch.rand(1, 5), [torch.rand(1, 7 + i, 32 >> i, 48 >> i) for i in range(5)]  # strides 2 to 32
+    found = described((vector, *maps), lightness)
+    assert found.shape == (1, 8 + 9 + 10 + 1, 8, 12) and found.dtype == torch.float16
+    assert torch.allclose(found[:, :8].float().norm(dim=1), torch.ones(1, 8, 12), atol=1e-2)
+    assert torch.allclose(found[:, -1].float().mean(), lightness.mean() / 100, atol=0.02)
+    assert described((vector,), lightness) is described(None, lightness) is None
+
+
+def test_what_is_there_again_is_remembered():
+    """Two kinds of places, each with its own color; a third that the reference does not show tells nothing."""
+    here = torch.eye(3)[None, :, :, None] * 3  # (1, 3 channels, 3 rows, 1 column)
+    there, colors = here[:, :, :2], torch.eye(2, 260)
+    evidence = remembered(here, there, colors, torch.ones(2))[0, :2, :, 0]
+    assert evidence[0, 0] > -0.01 > -6 > evidence[0, 1] and evidence[1, 1] > -0.01 > -6 > evidence[1, 0]
+    assert evidence[:, 2].abs().max() < 1e-3
+    alone = remembered(here, there, colors, torch.tensor([1.0, 0.0]))[0, :2, :, 0]  # the other is transparent
+    assert torch.equal(alone[:, 0], evidence[:, 0]) and alone[:, 1].abs().max() < 1e-3
+
+
+def test_another_photograph_of_the_same_things():
+    """The bundled model finds the red motorcycle of one photograph in the other, which is gray."""
+    photo, other = (Image.fromarray(picture) for picture in data.stereo_motorcycle()[1::-1])
+    coloring = ColorizationPipeline.from_pretrained(device="cpu").prepare(photo)
+    truth = rgb_to_lab(torch.tensor(np.asarray(photo)).permute(2, 0, 1) / 255)[1:]
+    errors = [
+        (rgb_to_lab(torch.from_numpy(one.render().pixels).permute(2, 0, 1) / 255)[1:] - truth).square().mean().sqrt()
+        for one in (coloring, coloring.with_reference(other, 0.8))
+    ]
+    assert errors[1] < 0.6 * errors[0]
+
+
+def test_each_model_looks_for_itself(tiny_model):
+    """And one whose embedder gives no maps goes by the colors altogether."""
+    reference = Reference(Photo(data.coffee()))
+    config = tiny_model.config | {"embedding": "pooled", "embedder_size": 64}
+    for model, sees in ((tiny_model, True), (create_model("fusion", **config), False), (tiny_model, True)):
+        pipe = ColorizationPipeline(model, "cpu")
+        photo = Photo(data.camera()[:120, :160])
+        led = pipe.prepare(photo, 64, reference=reference, likeness=1)
+        assert reference.known[0] is model and (reference.known[1] is not None) == sees
+        assert not np.array_equal(led.render().pixels, led.with_reference(None).render().pixels)

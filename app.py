@@ -17,7 +17,7 @@ import threading
 import time
 import uuid
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # gradio and the Hub's client read these when they are imported:
@@ -38,10 +38,10 @@ from PIL import Image, ImageDraw
 from skimage import data
 
 from colorizer import Coloring, ColorizationPipeline, ColorizerError, Hint, Photo, Reference, hub
-from colorizer.dials import LIKENESS
+from colorizer.dials import DEFAULT_LIKENESS, GUESSES, LIKENESS
 from colorizer.drawing import draw_digits
 from colorizer.models import Colorizer, model_class
-from colorizer.pipeline import DEFAULT_LIKENESS, HINT_RADIUS
+from colorizer.pipeline import HINT_RADIUS
 
 MAX_MEGAPIXELS = 50
 PREVIEW_SIDE = 2048
@@ -53,6 +53,7 @@ EXAMPLES = ("astronaut", "camera", "chelsea", "coffee", "rocket")
 REFERENCE_SIDE = 480  # pixels of the longer side, as it is shown
 SMALL_PREVIEW = 320  # pixels; what is smaller is shown enlarged, with the edges of its pixels
 
+FIRST = "first"  # of the guesses at the colors: the model's own
 MAIN = "default"  # in the menu: whatever model the page runs unless another is chosen
 # What a visitor should know of a model that is not made for any photo, by its name or its domain.
 NOTES = {
@@ -180,7 +181,7 @@ class Work:
     """A photo whose colors have been predicted, and by what."""
 
     coloring: Coloring
-    has_temperature: bool  # whether the dial for caution means anything
+    has_distribution: bool  # whether the dial for caution and other guesses mean anything
     has_balance: bool
     model_name: str
 
@@ -188,9 +189,12 @@ class Work:
     def photo(self) -> Photo:
         return self.coloring.photo
 
-    def render(self, dials: Dials, max_side: int | None = None) -> Photo:
+    def render(self, dials: Dials, guess: str, max_side: int | None = None) -> Photo:
         colorfulness, temperature, balance = dials
-        return self.coloring.render(colorfulness, temperature if self.has_temperature else None, max_side, balance)
+        if not self.has_distribution:
+            temperature, guess = None, FIRST
+        guess = None if guess == FIRST else guess
+        return self.coloring.render(colorfulness, temperature, max_side, balance, guess=guess)
 
 
 class Shelf:
@@ -258,9 +262,10 @@ class Session:
     dials: Dials  # of the picture shown
     before: str  # path of the gray preview
     corrections: tuple[Correction, ...] = ()  # kept also while a model colors that takes no hints
-    other: Reference | None = None  # the photo whose colors this one gets; this too
-    other_shown: str | None = None  # path of its preview
+    reference_given: Reference | None = None  # kept also while a model colors that takes none
+    reference_shown: str | None = None  # path of its preview
     likeness: float = DEFAULT_LIKENESS
+    guess: str = FIRST
     facts: str = ""  # of the photo and its coloring
 
     @property
@@ -271,7 +276,7 @@ class Session:
     @property
     def reference(self) -> Reference | None:
         """What leads the colors, where the model can be led."""
-        return self.other if self.pipeline.model.has_distribution else None
+        return self.reference_given if self.pipeline.model.has_distribution else None
 
     @property
     def lead(self) -> dict:
@@ -280,7 +285,9 @@ class Session:
 
     @property
     def all_facts(self) -> str:
-        return self.facts + (f"; in the colors of {Path(self.reference.name).name}" if self.reference else "")
+        if not (self.reference and self.likeness):
+            return self.facts
+        return f"{self.facts}; in the colors of {Path(self.reference.name).name}"
 
 
 # ---------------------------------------------------------------------------------------------------- the work
@@ -644,7 +651,7 @@ AT_START = f"""() => {{
             event.preventDefault();
             event.stopPropagation();
             event.target.dispatchEvent(new DragEvent('dragleave', {{bubbles: true}}));
-            if (!input) return notice('Take the other photo away before you give one in its place.');
+            if (!input) return notice('Another photo is on its way: give this one again.');
             const one = new DataTransfer();
             one.items.add(files[0]);
             input.files = one.files;
@@ -791,10 +798,11 @@ def looks_of(model: Colorizer) -> dict[str, dict]:
         "colorfulness": {"value": colorfulness},
         "temperature": {"value": temperature, "visible": model.has_distribution},
         "balance": {"value": balance, "visible": model.keeps_lightness},
+        "guess": {"value": FIRST, "visible": model.has_distribution},
         "working_size": {"minimum": low, "maximum": high, "value": working_size},
         "advanced": {"visible": model.input_size is None},
         "correct": {"visible": model.accepts_hints},
-        "other": {"visible": model.has_distribution},
+        "other": {"visible": True if model.has_distribution else "hidden"},
         # Hidden and not absent: what gradio draws anew has lost its name, see AT_START.
         "photographs": {"visible": "hidden" if paints_digits else True},
         "digits": {"visible": True if paints_digits else "hidden"},
@@ -879,18 +887,19 @@ def build_app(studio: Studio | None = None) -> gr.Blocks:
         session: Session | None,
         pipeline: ColorizationPipeline,
         corrections: tuple[Correction, ...] = (),
+        guess: str = FIRST,
     ) -> dict:
         """What the page shows of a photo that this pipeline colors, which the choice may no longer stand for."""
         start = time.perf_counter()
         dials = colorfulness, temperature, balance
         latest = session
-        session = Session(uuid.uuid4().hex, path, choice, pipeline, working_size, dials, "", corrections)
+        session = Session(uuid.uuid4().hex, path, choice, pipeline, working_size, dials, "", corrections, guess=guess)
         if latest:  # photos of one place come one after the other
-            kept = {name: getattr(latest, name) for name in ("other", "other_shown", "likeness")}
+            kept = {name: getattr(latest, name) for name in ("reference_given", "reference_shown", "likeness")}
             session = dataclasses.replace(session, **kept)
         with told(path):
             work = prepared(session)
-            after = work.render(dials, PREVIEW_SIDE)
+            after = work.render(dials, guess, PREVIEW_SIDE)
             session = with_before(session, work)
         seconds = time.perf_counter() - start
         if latest:
@@ -907,7 +916,8 @@ def build_app(studio: Studio | None = None) -> gr.Blocks:
             **pictures(session, photo, after),
             facts_line: paragraph(session.all_facts, role="status"),
             download: gr.Button(f"Download full size ({photo.output_format})"),
-            temperature_dial: gr.Slider(visible=work.has_temperature),
+            guess_dial: gr.Radio(value=guess, visible=work.has_distribution),
+            temperature_dial: gr.Slider(visible=work.has_distribution),
             balance_dial: gr.Slider(visible=work.has_balance),
             input_panel: gr.Column(visible="hidden"),  # and not absent: a photo may be dropped on the result
             result_panel: gr.Column(visible=True),
@@ -923,7 +933,7 @@ def build_app(studio: Studio | None = None) -> gr.Blocks:
     def again(colorfulness, temperature, balance, working_size, choice, session: Session, pipeline) -> dict:
         """Color the same photo again, with the colors that were given; the place for a new one stays as it is."""
         dials = colorfulness, temperature, balance, working_size
-        shown = colored(session.path, *dials, choice, session, pipeline, session.corrections)
+        shown = colored(session.path, *dials, choice, session, pipeline, session.corrections, session.guess)
         return {part: shown[part] for part in result}
 
     def updates_for(model: Colorizer) -> dict:
@@ -946,6 +956,7 @@ def build_app(studio: Studio | None = None) -> gr.Blocks:
             pipeline = studio.pipeline_of(choice)
         updates = {model_line: paragraph(studio.note(choice)), dials_of: choice}
         if session:
+            session = dataclasses.replace(session, guess=FIRST)
             updates |= again(*dial_defaults(pipeline.model), choice, session, pipeline)
         return updates | updates_for(pipeline.model)
 
@@ -974,7 +985,8 @@ def build_app(studio: Studio | None = None) -> gr.Blocks:
     def rendered(session: Session, work: Work) -> dict:
         """What changes on the page with the session's dials or corrections; no network runs."""
         session = with_before(session, work)
-        return {state: session, **pictures(session, work.photo, work.render(session.dials, PREVIEW_SIDE))}
+        after = work.render(session.dials, session.guess, PREVIEW_SIDE)
+        return {state: session, **pictures(session, work.photo, after)}
 
     def with_before(session: Session, work: Work) -> Session:
         """The session with its gray preview on the disk, from where it may have been deleted; see KEEP_FILES."""
@@ -1022,18 +1034,28 @@ def build_app(studio: Studio | None = None) -> gr.Blocks:
 
     def corrected(session: Session, corrections: tuple[Correction, ...]) -> dict:
         """The same photo with these corrections in place of those before; the network runs again."""
+        return changed(session, lambda coloring, session: coloring.with_hints(session.hints), corrections=corrections)
+
+    def changed(session: Session, steered: Callable[[Coloring, Session], Coloring], **changes) -> dict:
+        """The same photo after a change of its session, with its coloring steered by it."""
         with told(session.path):
             latest, coloring = session.key, shelved(session).coloring
-            session = dataclasses.replace(session, key=uuid.uuid4().hex, corrections=corrections)
-            work = work_of(coloring.with_hints(session.hints), session.pipeline.model)
+            session = dataclasses.replace(session, key=uuid.uuid4().hex, **changes)
+            work = work_of(steered(coloring, session), session.pipeline.model)
             shelf.drop(latest)
             shelf.put(session.key, work)
-            return rendered(session, work)
+            return rendered(session, work) | {facts_line: paragraph(session.all_facts, role="status")}
+
+    def take_guess(guess: str, session: Session | None) -> dict:
+        """Another guess at the colors; no network runs."""
+        if session is None or session.guess == guess:
+            return gr.skip()
+        return turned(session.dials, dataclasses.replace(session, guess=guess))
 
     def refer(path: str | None, likeness: float, session: Session | None) -> dict:
         """The photo in the colors of another one, which is shown small; without one, as the model guesses."""
         if session is None:
-            return gr.skip()
+            return {reference_input: None}  # no gr.skip(), see hand_over_as_it_came
         other = shown = None
         if path:
             with told(path):
@@ -1041,35 +1063,43 @@ def build_app(studio: Studio | None = None) -> gr.Blocks:
                 other, picture = Reference(photo), photo.to_pil()
             picture.thumbnail((REFERENCE_SIDE, REFERENCE_SIDE))
             shown = save_preview(Photo.from_pil(picture), "reference")
-        session = dataclasses.replace(session, other=other, other_shown=shown, likeness=likeness)
-        return led(session) | {reference_input: shown}
+        given = {"reference_given": other, "reference_shown": shown, "likeness": likeness}
+        return recolored(session, **given) | {reference_input: shown}
 
     def turn_likeness(likeness: float, session: Session | None) -> dict:
         if session is None or session.likeness == likeness:
             return gr.skip()
-        session = dataclasses.replace(session, likeness=likeness)
-        return led(session) if session.reference else {state: session}
+        if session.reference is None:
+            return {state: dataclasses.replace(session, likeness=likeness)}
+        return recolored(session, likeness=likeness)
 
-    def led(session: Session) -> dict:
-        """The same photo led to its session's reference, by the likeness; the network looks at that alone."""
-        with told(session.path):
-            work = shelved(session)
-            work = dataclasses.replace(work, coloring=work.coloring.with_reference(**session.lead))
-            shelf.put(session.key, work)
-            return rendered(session, work) | {facts_line: paragraph(session.all_facts, role="status")}
+    def recolored(session: Session, **changes) -> dict:
+        """The same photo led to another reference, or by another likeness; the network looks at that alone."""
+        return changed(session, lambda coloring, session: coloring.with_reference(**session.lead), **changes)
 
-    def make_download(colorfulness, temperature, balance, dials_of: str, session: Session | None) -> str | None:
+    def put_back(session: Session | None) -> dict:
+        """The reference that there was, after one that is none."""
+        shown = session.reference_shown if session else None
+        return {reference_input: shown if shown and Path(shown).is_file() else None}
+
+    def make_download(
+        colorfulness, temperature, balance, guess: str, likeness: float, dials_of: str, session: Session | None
+    ) -> str | None:
         """The file at full size, made when it is asked for: on a large photo it takes longer than a dial should.
 
         At the dials of the page: the preview that follows the last turn of one may still be under way.
         """
         if session is None:
             return None
-        dials = (colorfulness, temperature, balance) if session.choice == dials_of else session.dials
+        if session.choice == dials_of:
+            dials = colorfulness, temperature, balance
+            session = dataclasses.replace(session, dials=dials, guess=guess, likeness=likeness)
         with told(session.path):
             # Not put back on the shelf if it has left it: by now the page may show other work on the photo.
             work = shelf.get(session.key) or prepared(session)
-            return save_full_size(work.render(dials), session.path)
+            if session.reference and work.coloring.likeness != session.likeness:
+                work = dataclasses.replace(work, coloring=work.coloring.with_reference(**session.lead))
+            return save_full_size(work.render(session.dials, session.guess), session.path)
 
     def reset_dials(session: Session | None):
         """The dials as the model that colored the photo has them, and the preview."""
@@ -1077,12 +1107,13 @@ def build_app(studio: Studio | None = None) -> gr.Blocks:
             return gr.skip()
         model = session.pipeline.model
         *quick, working_size = dial_defaults(model)
+        session = dataclasses.replace(session, guess=FIRST)
         if session.working_size == working_size:
             shown = turned(tuple(quick), session)
         else:
             shown = again(*quick, working_size, session.choice, session, session.pipeline)
         looks = looks_of(model)
-        names = ("colorfulness", "temperature", "balance", "working_size")
+        names = ("colorfulness", "temperature", "balance", "guess", "working_size")
         return shown | {parts[name]: gr.update(**looks[name]) for name in names}
 
     def new_photo():
@@ -1118,19 +1149,22 @@ def build_app(studio: Studio | None = None) -> gr.Blocks:
         hints: list | None = None,
         reference: str | None = None,
         likeness: float | None = None,
+        guess: str | None = None,
     ):
         """Color a photo. Returns the file at its full size, in its own format, and {model, width, height, seconds}.
 
         A dial that is left out takes the model's own default. `model` is the name of a bundled one; left out, it is
         the one that the page runs. `hints` are colors that you know, [[x, y, "#3f6fb5"], ...], x and y in pixels.
-        `reference` is a photo in color, towards whose colors the result is led, by `likeness` from 0 to 1.
+        `reference` is a photo in color, towards whose colors the result is led, by `likeness` from 0 to 1. `guess` is
+        another one than the first: warmer, cooler, greener, rosier or plainer.
         """
         start = time.perf_counter()
         with told(reference or ""):
             other = Reference(Photo.open(reference, max_megapixels=MAX_MEGAPIXELS)) if reference else None
         with told(photo or ""):
             work = prepare(photo, working_size, studio.pipeline_of(model), hints_of(hints), other, likeness)
-            path = save_full_size(work.coloring.render(colorfulness, temperature, balance=balance), photo)
+            result = work.coloring.render(colorfulness, temperature, balance=balance, guess=guess or None)
+            path = save_full_size(result, photo)
         info = {
             "model": work.model_name,
             "width": work.photo.width,
@@ -1247,6 +1281,13 @@ def build_app(studio: Studio | None = None) -> gr.Blocks:
                     buttons=[],
                     **looks["balance"],
                 )
+                guess_dial = gr.Radio(
+                    [(guess.capitalize(), guess) for guess in (FIRST, *GUESSES)],
+                    label="Guess",
+                    info="Other colors that the photo may have had.",
+                    elem_id="guess",
+                    **looks["guess"],
+                )
                 reset = gr.Button("Reset dials", size="sm", elem_id="reset")
                 with gr.Accordion("Advanced", open=False, **looks["advanced"]) as advanced:
                     size_dial = gr.Slider(
@@ -1284,11 +1325,13 @@ def build_app(studio: Studio | None = None) -> gr.Blocks:
         quick_dials = [colorfulness_dial, temperature_dial, balance_dial]  # which need no network
         dials = [*quick_dials, size_dial, menu, dials_of, state]
         preview = [state, compare, canvas, undo, undo_everything]
-        result = [*preview, dials_of, facts_line, download, temperature_dial, balance_dial, result_panel]
+        changed_parts = [*preview, facts_line]
+        result = [*changed_parts, dials_of, download, guess_dial, temperature_dial, balance_dial, result_panel]
         parts = {  # by the names that looks_of gives them
             "colorfulness": colorfulness_dial,
             "temperature": temperature_dial,
             "balance": balance_dial,
+            "guess": guess_dial,
             "working_size": size_dial,
             "advanced": advanced,
             "correct": correct_panel,
@@ -1360,11 +1403,11 @@ def build_app(studio: Studio | None = None) -> gr.Blocks:
             **ONE_AT_A_TIME,
             **private,
         )
-        changed, *_ = [
+        correcting, *_ = [
             event(
                 function,
                 inputs,
-                preview,
+                changed_parts,
                 show_progress_on=canvas,
                 show_progress="minimal",
                 trigger_mode="multiple",  # every click counts, also while the network runs
@@ -1377,22 +1420,31 @@ def build_app(studio: Studio | None = None) -> gr.Blocks:
                 (undo_everything.click, undo_all, state),
             )
         ]
-        changed.then(js=CORRECTED, **private)  # also where it failed
+        correcting.then(js=CORRECTED, **private)  # also where it failed
         gr.on(
             [reference_input.upload, reference_input.clear],
             refer,
             [reference_input, likeness_dial, state],
-            [*preview, facts_line, reference_input],
+            [*changed_parts, reference_input],
             show_progress_on=reference_input,
             trigger_mode="always_last",
             **ONE_AT_A_TIME,
             **private,
-        ).failure(lambda session: session and session.other_shown, state, reference_input, queue=False, **private)
+        ).failure(put_back, state, reference_input, queue=False, **private)
         gr.on(
             [likeness_dial.input, likeness_dial.release],
             turn_likeness,
             [likeness_dial, state],
-            [*preview, facts_line],
+            changed_parts,
+            show_progress="hidden",
+            trigger_mode="always_last",
+            **ONE_AT_A_TIME,
+            **private,
+        )
+        guess_dial.input(
+            take_guess,
+            [guess_dial, state],
+            preview,
             show_progress="hidden",
             trigger_mode="always_last",
             **ONE_AT_A_TIME,
@@ -1401,7 +1453,7 @@ def build_app(studio: Studio | None = None) -> gr.Blocks:
         reset.click(
             reset_dials,
             state,
-            [*dict.fromkeys([*result, *quick_dials, size_dial])],
+            [*dict.fromkeys([*result, *quick_dials, size_dial, guess_dial])],
             show_progress_on=compare,
             **ONE_AT_A_TIME,
             **private,
@@ -1409,7 +1461,7 @@ def build_app(studio: Studio | None = None) -> gr.Blocks:
         download.click(js=MAKE, **private)  # before the other, as above
         made = download.click(
             make_download,
-            [*quick_dials, dials_of, state],
+            [*quick_dials, guess_dial, likeness_dial, dials_of, state],
             file,
             show_progress="hidden",
             **ONE_FILE_AT_A_TIME,
@@ -1440,6 +1492,7 @@ def build_app(studio: Studio | None = None) -> gr.Blocks:
                     gr.JSON(label="hints"),
                     gr.File(label="reference"),
                     gr.Number(label="likeness"),
+                    gr.Textbox(label="guess"),
                 ],
                 [gr.File(label="file"), gr.JSON(label="info")],
                 api_name="colorize",

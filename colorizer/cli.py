@@ -24,7 +24,16 @@ from PIL import ImageColor
 from tqdm import tqdm
 
 from colorizer import __version__
-from colorizer.dials import BALANCE, COLORFULNESS, LIKENESS, RESTRAINT, TEMPERATURE, WORKING_SIZE
+from colorizer.dials import (
+    BALANCE,
+    COLORFULNESS,
+    DEFAULT_LIKENESS,
+    GUESSES,
+    LIKENESS,
+    RESTRAINT,
+    TEMPERATURE,
+    WORKING_SIZE,
+)
 from colorizer.errors import ColorizerError
 
 # A batch holds at most this many decoded pixels, whatever --batch-size says: larger photos go one at a time.
@@ -69,12 +78,15 @@ def color(argv: list[str]) -> int:
 
     if args.likeness is not None and args.reference is None:
         raise ColorizerError("--likeness is that to a --reference, and there is none; name one or leave it out")
-    jobs, results = plan(args.paths, args.output, on_closed)
+    if args.reference is not None and not args.reference.is_file():
+        raise ColorizerError(f"--reference: {args.reference} is no file; name a photo in color")
+    jobs, results = plan(args.paths, args.output, on_closed, args.reference)
     if args.hint and len(jobs) > 1:
         raise ColorizerError(f"--hint is for one photo, and here are {len(jobs)}; color them one at a time")
     todo = [job for job in jobs if args.overwrite or not os.path.exists(job.target)]  # False for a name too long
-    if args.hint and jobs and not todo:
-        raise ColorizerError(f"{jobs[0].target} is there already: color it anew with --overwrite")
+    if (args.hint or args.reference) and jobs and not todo:
+        all_of_them = "" if len(jobs) == 1 else ", as all others are"
+        raise ColorizerError(f"{jobs[0].target} is there already{all_of_them}: color anew with --overwrite")
     for folder in {job.target.parent for job in todo}:
         check_writable(folder)
     run = Run(args, len(todo))
@@ -109,11 +121,13 @@ class Job:
     target: Path
 
 
-def plan(words: list[str], output: Path | None, on_closed: Callable[[OSError], None]) -> tuple[list[Job], int]:
+def plan(
+    words: list[str], output: Path | None, on_closed: Callable[[OSError], None], reference: Path | None = None
+) -> tuple[list[Job], int]:
     """What is to be colored and where it goes, and how many are left out as results of others that are named.
 
-    Folders that cannot be read are told to `on_closed`. ColorizerError if two would have one name or an input would be
-    lost.
+    Folders that cannot be read are told to `on_closed`. ColorizerError if two would have one name, or if
+    an input or the reference would be lost.
     """
     found = {}
     for word in words:
@@ -126,6 +140,7 @@ def plan(words: list[str], output: Path | None, on_closed: Callable[[OSError], N
     jobs = [Job(s, target_of(s, inside, output)) for (place, _), (s, inside) in found.items() if place not in results]
 
     inputs = {os.path.realpath(job.source) for job in jobs}  # pathlib's would end at a link to itself
+    inputs |= {os.path.realpath(reference)} if reference else set()
     inputs_folded = {folded(path) for path in inputs}
     taken = {}
     for job in jobs:
@@ -276,6 +291,7 @@ class Run:
             "working_size": one_size,
             "hint": None if model.accepts_hints else "takes no color hints",
             "reference": one_color,
+            "guess": one_color,
         }.items():
             if getattr(args, dial) and why_not:  # a restraint or balance of 0 is what such models have
                 raise ColorizerError(f"--{dial.replace('_', '-')}: {model.source} {why_not}; leave it out")
@@ -330,6 +346,7 @@ class Run:
                 restraint=self.args.restraint,
                 reference=self.reference,
                 likeness=self.args.likeness,
+                guess=self.args.guess,
             )
         except Exception as error:
             failure = error.with_traceback(None)  # whose frames hold the memory that was short
@@ -395,7 +412,8 @@ def color_parser() -> Parser:
         "  colorizer '**/*.tif' -o colored/    a pattern\n"
         '  colorizer photo.jpg --overwrite --hint "320,200,brown" --hint "80,40,#7a8fa6"\n'
         "                                      again, with two colors that you know\n"
-        "  colorizer album/ --reference beach.jpg   in the colors of a photo that has some\n",
+        "  colorizer scans/ -o like-beach/ --reference beach.jpg\n"
+        "                                      in the colors of a photo that has some\n",
     )
     add = parser.add_argument
     add("paths", nargs="+", metavar="PATH", help="photos, folders (with all below them) and patterns")
@@ -423,13 +441,14 @@ def color_parser() -> Parser:
         help="for one photo: the thing at pixel X (from the left), Y (from the top) has this color, such as "
         "320,200,brown or 320,200,#be463c, but for its lightness; as often as you like",
     )
+    add("--guess", type=guess, metavar="WORD", help=f"another guess than the first: {', '.join(GUESSES)}")
     add(
         "--reference",
-        type=Path,
+        type=photo,
         metavar="PHOTO",
         help="a photo in color, of the same place or time, say, whose colors the result is led towards",
     )
-    add("--likeness", type=number(*LIKENESS), metavar="L", help="how far, 0 to 1 (default 0.5)")
+    add("--likeness", type=number(*LIKENESS), metavar="L", help=f"how far, 0 to 1 (default {DEFAULT_LIKENESS})")
     add(
         "--max-megapixels",
         type=number(1, 10_000),
@@ -470,6 +489,18 @@ def hint(text: str) -> tuple[float, float, str]:
     except ValueError:
         what = "X,Y,COLOR, such as 320,200,brown or 320,200,#be463c"
         raise argparse.ArgumentTypeError(f"{text!r} is not {what}") from None
+
+
+def photo(text: str) -> Path:
+    if not text:
+        raise argparse.ArgumentTypeError("it is empty: name a photo in color")
+    return Path(text)
+
+
+def guess(text: str) -> str:
+    if text not in GUESSES:
+        raise argparse.ArgumentTypeError(f"{text!r} is not one of {', '.join(GUESSES)}")
+    return text
 
 
 def folder(text: str) -> Path:

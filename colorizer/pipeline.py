@@ -38,7 +38,16 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from colorizer import color
-from colorizer.dials import BALANCE, COLORFULNESS, LIKENESS, RESTRAINT, TEMPERATURE, WORKING_SIZE
+from colorizer.dials import (
+    BALANCE,
+    COLORFULNESS,
+    DEFAULT_LIKENESS,
+    GUESSES,
+    LIKENESS,
+    RESTRAINT,
+    TEMPERATURE,
+    WORKING_SIZE,
+)
 from colorizer.errors import ColorizerError
 from colorizer.images import Photo
 from colorizer.models import Colorizer
@@ -63,7 +72,10 @@ GRID = 2  # a prediction that comes at the working size itself is reduced by thi
 STRONG = 30  # the chroma that gets half of it
 SOFTER = 5 / 3  # the temperature for strong colors against that for pale ones: 1 at the bundled model's 0.6
 
-DEFAULT_LIKENESS = 0.5  # to a reference, unless another is asked for
+# Other guesses, see `tilt_of`.
+HUES = {"warmer": 60, "cooler": 250, "greener": 140, "rosier": 0}  # degrees in the ab plane
+TILT = 2.5  # natural logarithm: colors far that way become so much likelier, and those far the other way less likely
+FAR, PALE = 30, 20  # Lab units: where most of that is reached; of chroma, for the plainer one
 
 HINT_RADIUS = 2  # of a hint that names none, in pixels of the working copy; the bundled model has learned 0 to 4
 
@@ -159,16 +171,20 @@ class ColorizationPipeline:
         colorfulness: float | None = None,
         balance: float | None = None,
         restraint: float | None = None,
-    ) -> dict[str, float | None]:
+        guess: str | None = None,
+    ) -> dict[str, float | str | None]:
         """The dials that a photo is colored at: those given, and the model's defaults where they are None.
 
         Their meanings are those of `Coloring.render`, and working_size is that of the pipeline's call. The temperature
         of a model without a distribution is None. ColorizerError for one that is out of its range, or means nothing.
         """
-        if temperature is not None and not self.model.has_distribution:
-            raise ColorizerError(
-                f"The model {self.model.name} predicts one color, not a distribution: it has no temperature."
-            )
+        for name, given in (("temperature", temperature), ("other guess", guess)):
+            if given is not None and not self.model.has_distribution:
+                raise ColorizerError(
+                    f"The model {self.model.name} predicts one color, not a distribution: it has no {name}."
+                )
+        if guess is not None and guess not in GUESSES:
+            raise ColorizerError(f"guess is one of {', '.join(GUESSES)}, not {guess!r}; None is the first guess.")
         found = {}
         for name, value, limits in (
             ("working_size", working_size, WORKING_SIZE),
@@ -179,7 +195,7 @@ class ColorizationPipeline:
         ):
             value = self.model.defaults.get(name, 0.0) if value is None else value
             found[name] = None if value is None else _checked(name, value, *limits)
-        return found | {"working_size": int(found["working_size"])}
+        return found | {"working_size": int(found["working_size"]), "guess": guess}
 
     def __call__(
         self,
@@ -194,6 +210,7 @@ class ColorizationPipeline:
         restraint: float | None = None,
         reference: Image.Image | Photo | Reference | str | os.PathLike | None = None,
         likeness: float | None = None,
+        guess: str | None = None,
     ):
         """Colors one image or a list of them.
 
@@ -209,8 +226,9 @@ class ColorizationPipeline:
             restraint: how far strong colors are read at a higher temperature, 0 to 1; see `restrained`.
             reference: another photo, whose colors all of these are led towards; see `Coloring.with_reference`.
             likeness: how far, 0 to 1.
+            guess: another guess than the first: "warmer", "cooler", "greener", "rosier" or "plainer"; see `tilt_of`.
 
-        None means the model's own default.
+        None means the model's own default, no reference, a likeness of 0.5 to one that is given, and the first guess.
 
         Returns:
             For a Photo a Photo with its depth, alpha and metadata; for a Pillow image or a path an 8-bit Pillow image
@@ -230,7 +248,8 @@ class ColorizationPipeline:
         for index, source in enumerate(images):
             coloring, colorings[index] = colorings[index], None  # the photo may go as soon as it is rendered
             same_kind = (lambda photo: photo) if isinstance(source, Photo) else Photo.to_pil
-            result = same_kind(coloring.render(colorfulness, temperature, balance=balance, restraint=restraint))
+            dials = {"balance": balance, "restraint": restraint, "guess": guess}
+            result = same_kind(coloring.render(colorfulness, temperature, **dials))
             if return_dict:
                 result = {
                     "image": result,
@@ -331,13 +350,15 @@ class ColorizationPipeline:
             if embedding is not None:
                 coloring.embedding = tuple(part[index : index + 1].clone() for part in embedding)
             if self.model.has_distribution:
-                coloring.places = described(coloring.embedding, coloring.lightness)
+                coloring.places = self._describe(coloring.embedding, coloring.lightness)
             if coloring.likeness:
                 coloring.led = self._led(coloring)
 
-    def _ab(self, prediction: Tensor, temperature: float | None, restraint: float) -> Tensor:
+    def _ab(self, prediction: Tensor, temperature: float | None, restraint: float, guess: str | None = None) -> Tensor:
         """ab (1, 2, h, w) in Lab units of one photo's prediction, on the grid where the guided filter is fitted."""
         if self.model.has_distribution:
+            if guess:
+                prediction = prediction + temperature * tilt_of(guess)[:, None, None]
             ab = self._decoder.decode(prediction, temperature).float()
             if restraint:
                 ab = restrained(ab, self._decoder.decode(prediction, SOFTER * temperature).float(), restraint)
@@ -359,32 +380,37 @@ class ColorizationPipeline:
                 f"The model {self.model.name} predicts one color, not a distribution: it takes no reference."
             )
         likeness = _checked("likeness", DEFAULT_LIKENESS if likeness is None else likeness, *LIKENESS)
-        return reference if isinstance(reference, Reference) else Reference(_photo(reference)), likeness
+        return reference if isinstance(reference, Reference) else Reference(_photo(reference, "A reference")), likeness
 
-    def _described(self, reference: Reference) -> Tensor | None:
+    def _describe(self, embedding: tuple[Tensor, ...] | None, lightness: Tensor) -> Tensor | None:
+        """What the places of one working copy show, as its embedder's maps tell it; see `described`."""
+        return described(embedding, getattr(getattr(self.model, "embedder", None), "reductions", ()), lightness)
+
+    def _places_of(self, reference: Reference) -> Tensor | None:
         """What the places of a reference show; the network looks at it once."""
-        if reference.known is None or reference.known[0] is not self.model:
+        known = reference.known
+        if known is None or known[0] is not self.model:
             height, width = reference.lab.shape[-2:]
             model = self.model
             shape = working_shape(height, width, model.defaults["working_size"], model.side_multiple, model.input_size)
-            lightness = _resize(reference.lab[:, :1], shape)
+            lightness = _resize(reference.lab[:, :1].float(), shape)
             embedding, _ = self.run_network(stretched(lightness) if model.domain == "photos" else lightness)
-            reference.known = model, described(embedding, lightness)
-        return reference.known[1]
+            known = reference.known = model, self._describe(embedding, lightness)
+        return known[1]
 
     @torch.inference_mode()
     def _led(self, coloring: Coloring) -> Tensor:
         """The prediction of a coloring, led to its reference."""
         logits, likeness, reference = coloring.prediction, coloring.likeness, coloring.reference
         temperature = self.model.defaults["temperature"]
-        others = self._described(reference)
-        if others is not None and coloring.places is not None:
+        if coloring.places is not None:
+            others = self._places_of(reference)
             evidence = remembered(coloring.places, others, *reference.colors_at(others.shape[-2:]))
             # More of it than once would count it against itself, so beyond the middle of the dial it stays.
             weight = temperature * min(1, 2 * likeness)
             logits = logits + weight * _resize(evidence, logits.shape[-2:])
         lightness = _resize(coloring.lightness, logits.shape[-2:])
-        return with_shares(reference.shares, likeness, logits, lightness, temperature)
+        return with_shares(reference.shares, likeness, logits, lightness, temperature).half()
 
     def _checked_hints(self, hints: Sequence[Hint] | None, photo: Photo) -> list[Hint]:
         hints = [hints] if isinstance(hints, Hint) else list(() if hints is None else hints)
@@ -417,7 +443,7 @@ class Coloring:
         working_size: that was asked for; the copy itself may be smaller or larger, see `working_shape`.
         hints: the hints that the prediction has heard.
         reference, likeness: the photo whose colors it is led towards, and how far; None and 0 without one.
-        led: the prediction, led there; None without a likeness.
+        led: the prediction, led there, in half precision; None without a likeness.
         places: what the photo shows, as the reference's places are compared with it (see `reference.described`).
         lightness: the small copy, (1, 1, h, w), CIE L; the network saw it with its levels `stretched`.
         embedding, prediction: what `run_network` returned, for this photo alone.
@@ -439,7 +465,7 @@ class Coloring:
         self._pipeline = pipeline
         self._plane = plane
         # The latest of what costs most, replaced as a whole so that threads need no lock.
-        self._maps: tuple[tuple[float | None, float, float], Tensor] | None = None
+        self._maps: tuple[tuple, Tensor] | None = None
         self._preview: tuple[int, Tensor, np.ndarray | None] | None = None
 
     @property
@@ -452,7 +478,8 @@ class Coloring:
     def confidence(self) -> np.ndarray:
         """How sure the model is of the color, float32 (h, w) in 0..1 at working size: 1 - entropy / log K.
 
-        0 is a uniform distribution over the K bins and 1 a single bin. ColorizerError without a distribution.
+        0 is a uniform distribution over the K bins and 1 a single bin. Hints count, a reference and other guesses do
+        not. ColorizerError without a distribution.
         """
         if not self._pipeline.model.has_distribution:
             raise ColorizerError(f"The model {self._pipeline.model.name} predicts no distribution, so no confidence.")
@@ -486,7 +513,7 @@ class Coloring:
             likeness: how far the colors are led towards those of the reference, 0 (not at all) to 1 (to have as much
                 of each); None: 0.5, which does little harm where the reference shows something else.
 
-        ColorizerError for a reference in gray, and for a model without a distribution.
+        ColorizerError for a reference in gray, for a likeness without one, and for a model without a distribution.
         """
         other = self._copy()
         other.reference, other.likeness = self._pipeline._checked_reference(reference, likeness)
@@ -508,6 +535,7 @@ class Coloring:
         max_side: int | None = None,
         balance: float | None = None,
         restraint: float | None = None,
+        guess: str | None = None,
     ) -> Photo:
         """The photo in color; no network runs.
 
@@ -520,6 +548,8 @@ class Coloring:
                 with a reference 1 - likeness, since it does too. Nothing for models that paint whole pictures.
             restraint: how far strong colors are read at a higher temperature, 0 to 1 (see `restrained`), for models
                 with a distribution; None: the model's default.
+            guess: another guess than the first, "warmer", "cooler", "greener", "rosier" or "plainer" (see `tilt_of`),
+                for models with a distribution.
 
         Returns:
             A Photo with RGB pixels of the photo's depth and its lightness (to half a unit of L, what cannot be shown
@@ -529,7 +559,7 @@ class Coloring:
         """
         pipeline = self._pipeline
         dials = pipeline.dials(
-            colorfulness=colorfulness, temperature=temperature, balance=balance, restraint=restraint
+            colorfulness=colorfulness, temperature=temperature, balance=balance, restraint=restraint, guess=guess
         )
         colorfulness = dials["colorfulness"]
         if pipeline.model.keeps_lightness:
@@ -537,7 +567,7 @@ class Coloring:
             if colorfulness:
                 told = HALF_BALANCED / (HALF_BALANCED + len(self.hints)) * (1 - self.likeness)
                 balance = dials["balance"] * told
-                maps = self._guide_maps(dials["temperature"], dials["restraint"], balance)
+                maps = self._guide_maps(dials["temperature"], dials["restraint"], balance, guess)
             return self._made(max_side, functools.partial(_colored, maps=maps, colorfulness=colorfulness))
         painting = self._painting(colorfulness)
         return self._made(max_side, lambda rows, size, dtype: _enlarged(painting, size, dtype))
@@ -572,12 +602,14 @@ class Coloring:
         rgb = color.lab_to_rgb(lab)
         return rgb if colorfulness else rgb[:1].expand(3, -1, -1)  # rounding must not tint a gray
 
-    def _guide_maps(self, temperature: float | None, restraint: float, balance: float) -> Tensor:
-        """`guide_maps` of the ab at this temperature, restrained and balanced; the latest are kept."""
-        latest, dials = self._maps, (temperature, restraint, balance)
+    def _guide_maps(
+        self, temperature: float | None, restraint: float, balance: float, guess: str | None = None
+    ) -> Tensor:
+        """`guide_maps` of the ab of this guess at this temperature, restrained and balanced; the latest are kept."""
+        latest, dials = self._maps, (temperature, restraint, balance, guess)
         if latest is None or latest[0] != dials:
             prediction = self.prediction if self.led is None else self.led
-            ab = balanced(self._pipeline._ab(prediction, temperature, restraint), balance)
+            ab = balanced(self._pipeline._ab(prediction, temperature, restraint, guess), balance)
             # A row of a prediction at a quarter stands for four of the working copy, also where that ends sooner.
             latest = self._maps = (dials, guide_maps(_resize(self.lightness, ab.shape[-2:]), ab))
         return latest[1]
@@ -657,6 +689,25 @@ def stretched(lightness: Tensor) -> Tensor:
     # The middle moves no farther than it takes for both ends to stay within 0..100: a night sky stays dark.
     wide = (middle.clamp(half, 100 - half) + gain * (lightness - middle)).clamp(0, 100)
     return torch.where(gain > 1, wide, lightness)
+
+
+@functools.cache
+def tilt_of(guess: str) -> Tensor:
+    """What another guess adds to the logits of each ab bin (K,), in units of the temperature.
+
+    What a distribution leaves open is often one thing for the whole picture: sun or shade, which film. So each guess
+    makes one side of the ab plane likelier everywhere, as an exponential tilt does (Esscher 1932), but bounded. With u
+    the direction of a hue in HUES and c a color,
+
+        TILT * tanh(c . u / FAR),  and for the plainer one  -TILT * tanh(|c| / PALE)
+
+    A tint would color all there is; this moves what may as well have another color, and leaves lawns green.
+    """
+    centers = color.ab_bin_centers()
+    if guess == "plainer":
+        return -TILT * torch.tanh(centers.norm(dim=1) / PALE)
+    angle = math.radians(HUES[guess])
+    return TILT * torch.tanh(centers @ centers.new_tensor([math.cos(angle), math.sin(angle)]) / FAR)
 
 
 def restrained(ab: Tensor, softer: Tensor, restraint: float) -> Tensor:
@@ -887,14 +938,14 @@ def _is_number(value) -> bool:
         return False
 
 
-def _photo(source) -> Photo:
+def _photo(source, role: str = "An image") -> Photo:
     if isinstance(source, Photo):
         return source
     if isinstance(source, Image.Image):
         return Photo.from_pil(source)
     if isinstance(source, (str, os.PathLike)):
         return Photo.open(source)
-    raise ColorizerError(f"An image is a path, a Pillow image or a Photo, not {type(source).__name__}.")
+    raise ColorizerError(f"{role} is a path, a Pillow image or a Photo, not {type(source).__name__}.")
 
 
 def _checked(name: str, value: float, low: float, high: float) -> float:

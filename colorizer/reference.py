@@ -13,17 +13,18 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
-from colorizer.color import AbBins, rgb_to_lab
+from colorizer.color import AbBins, ab_bin_centers, rgb_to_lab
 from colorizer.errors import ColorizerError
 from colorizer.images import Photo
 
 SIDE = 512  # the longer side, in pixels, of the copy of a reference that is kept
-COLORED = 5  # a picture without any chroma above this, in Lab units, is gray
+COLORED, COLORED_SHARE = 5, 0.001  # chroma in Lab units that as much of a picture has, or it is gray
 
 # Places, see `described` and `remembered`.
 STRIDES = (4, 8, 16)  # of the maps that describe a place: finer ones show edges, coarser ones hardly any place
@@ -48,7 +49,7 @@ class Reference:
 
     Attributes:
         name: how messages call the photo.
-        lab: of a small copy, (1, 3, h, w). opacity: (1, 1, h, w), 0..1.
+        lab: of a small copy, (1, 3, h, w). opacity: (1, 1, h, w), 0..1. Both float16.
         shares: (BANDS, K), how much of the photo has a lightness and one of the K ab bins; they add up to 1.
         known: the model that has looked at it last, and what it has made of its places (see `described`).
     """
@@ -56,29 +57,41 @@ class Reference:
     def __init__(self, photo: Photo):
         image = photo.to_pil().convert("RGBA")
         image.thumbnail((SIDE, SIDE), Image.Resampling.BOX)
-        channels = torch.frombuffer(bytearray(image.tobytes()), dtype=torch.uint8).view(image.height, image.width, 4)
-        channels = channels.permute(2, 0, 1)[None] / 255
-        self.name = photo.name
-        self.lab, self.opacity = rgb_to_lab(channels[:, :3]), channels[:, 3:]
-        opacity = self.opacity.flatten()
-        if not (opacity.sum() and self.lab[0, 1:].norm(dim=0).flatten()[opacity > 0].max() > COLORED):
+        channels = torch.from_numpy(np.array(image)).permute(2, 0, 1)[None] / 255
+        lab, opacity = rgb_to_lab(channels[:, :3]), channels[:, 3:].flatten()
+        if not opacity.any():
+            raise ColorizerError(f"{photo.name} is transparent all over: a reference shows colors.")
+        if lab[0, 1:].norm(dim=0).flatten()[opacity > 0].quantile(1 - COLORED_SHARE) <= COLORED:
             raise ColorizerError(f"{photo.name} is gray: a reference shows the colors that a photo should get.")
-        colors = coded(self.lab[:, 1:]) * opacity[:, None]
-        shares = bands_of(leveled(self.lab[0, 0].flatten(), opacity)).T @ colors
-        self.shares = shares / shares.sum()
+        self.name = photo.name
+        self.lab, self.opacity = lab.half(), channels[:, 3:].half()
+        bands = bands_of(leveled(lab[0, 0].flatten(), opacity))
+        index, weight = _codes(lab[:, 1:])
+        self.shares = lab.new_zeros(BANDS, len(ab_bin_centers()))
+        for shares, band in zip(self.shares, bands.T, strict=True):
+            shares.scatter_add_(0, index.flatten(), (weight * (band * opacity)[:, None]).flatten())
+        self.shares /= self.shares.sum()
         self.known: tuple[object, Tensor | None] | None = None
 
-    def colors_at(self, count: tuple[int, int]) -> tuple[Tensor, Tensor]:
-        """The colors (places, K) of a grid of places (rows, columns) as bins, and how opaque they are (places,)."""
-        small = F.interpolate(self.lab[:, 1:], size=count, mode="bilinear", antialias=True)
-        return coded(small), F.interpolate(self.opacity, size=count, mode="bilinear", antialias=True).flatten()
+    def colors_at(self, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
+        """The colors (places, K) of a grid of places (rows, columns) as bins, and which of them count (places,).
+
+        That is those at least half as opaque as the most opaque one.
+        """
+        opacity = self.opacity.float()
+        ab, left = (
+            F.interpolate(part, size=size, mode="bilinear", antialias=True)
+            for part in (self.lab[:, 1:].float() * opacity, opacity)
+        )
+        index, weight = _codes(ab / left.clamp(min=1e-6))
+        colors = ab.new_zeros(len(index), len(ab_bin_centers())).scatter_add_(1, index, weight)
+        left = left.flatten()
+        return colors, left >= left.max() / 2
 
 
-def coded(ab: Tensor) -> Tensor:
-    """ab (1, 2, h, w) in Lab units, soft-encoded: (h * w, K), rows add up to 1."""
-    bins = AbBins()
-    index, weight = (part[0].flatten(1).T for part in bins.encode(ab))
-    return ab.new_zeros(len(index), len(bins)).scatter_add_(1, index, weight)
+def _codes(ab: Tensor) -> tuple[Tensor, Tensor]:
+    """ab (1, 2, h, w) in Lab units, soft-encoded: the indices of bins (h * w, 5), and their weights."""
+    return tuple(part[0].flatten(1).T for part in AbBins().encode(ab))
 
 
 # ------------------------------------------------------------------------------------------------------ places
@@ -90,25 +103,26 @@ def grid_of(height: int, width: int) -> tuple[int, int]:
     return max(1, int(height / spacing)), max(1, int(width / spacing))
 
 
-def described(embedding: Sequence[Tensor] | None, lightness: Tensor) -> Tensor | None:
+def described(embedding: Sequence[Tensor] | None, reductions: Sequence[int], lightness: Tensor) -> Tensor | None:
     """What the places of one working copy show: (1, C, rows, columns) float16; None without feature maps.
 
     At each place the maps at STRIDES, each of length 1, and the lightness.
 
     Args:
-        embedding: as Colorizer.embed gives it: a vector, and the maps if there are any. lightness: (1, 1, h, w).
+        embedding: as Colorizer.embed gives it: a vector, and the maps if there are any. reductions: of the maps.
+        lightness: (1, 1, h, w).
     """
-    height, width = lightness.shape[-2:]
-    maps = [part for part in (embedding or ())[1:] if round(width / part.shape[-1]) in STRIDES]
+    maps = [part for part, reduction in zip((embedding or ())[1:], reductions, strict=True) if reduction in STRIDES]
     if not maps:
         return None
-    size = grid_of(height, width)
-    parts = [F.normalize(F.interpolate(part, size=size, mode="bilinear", antialias=True), dim=1) for part in maps]
-    light = F.interpolate(lightness, size=size, mode="bilinear", antialias=True) / 100
-    return torch.cat([*parts, light], dim=1).half()
+    size = grid_of(*lightness.shape[-2:])
+    *parts, light = (
+        F.interpolate(part.float(), size=size, mode="bilinear", antialias=True) for part in (*maps, lightness)
+    )
+    return torch.cat([*(F.normalize(part, dim=1) for part in parts), light / 100], dim=1).half()
 
 
-def remembered(places: Tensor, others: Tensor, colors: Tensor, opacity: Tensor) -> Tensor:
+def remembered(places: Tensor, others: Tensor, colors: Tensor, counts: Tensor) -> Tensor:
     """Evidence for each color (1, K, rows, columns), in natural logarithms, from the places of a reference.
 
     With d the squared distances of a place's description to the reference's, it is the logarithm of the mean of their
@@ -117,10 +131,10 @@ def remembered(places: Tensor, others: Tensor, colors: Tensor, opacity: Tensor) 
 
     Args:
         places: (1, C, rows, columns), of the photo. others: (1, C, h, w), of the reference; see `described`.
-        colors: (h * w, K). opacity: (h * w,).
+        colors: (h * w, K). counts: (h * w,), whether a place of the reference counts; one does.
     """
     here, there = (part[0].flatten(1).T.float() for part in (places, others))
-    distance = torch.cdist(here, there).square().masked_fill(opacity == 0, math.inf)
+    distance = torch.cdist(here, there).square().masked_fill(~counts, math.inf)
     seen = torch.softmax(-distance / NEARBY, dim=1) @ colors
     trust = torch.exp(-distance.min(dim=1, keepdim=True).values.square())
     return (trust * torch.log(seen + LEAST_SHARE)).T.reshape(1, -1, *places.shape[-2:])
@@ -138,7 +152,7 @@ def leveled(lightness: Tensor, weight: Tensor | None = None) -> Tensor:
 
 def bands_of(lightness: Tensor) -> Tensor:
     """How far each place of lightness (places,) in 0..100 belongs to each band: (places, BANDS), rows add up to 1."""
-    middles = torch.linspace(0, 100, BANDS)
+    middles = torch.linspace(0, 100, BANDS, device=lightness.device)
     return (1 - (lightness[:, None] - middles).abs() * (BANDS - 1) / 100).clamp(min=0)
 
 
@@ -159,9 +173,11 @@ def with_shares(shares: Tensor, likeness: float, logits: Tensor, lightness: Tens
         lightness: (1, 1, h, w), CIE L, on the grid of the logits.
     """
     bands = bands_of(leveled(lightness.flatten()))
-    odds = torch.softmax(logits.float() / temperature, dim=1)[0].flatten(1).T  # (places, K)
-    step = math.ceil(len(odds) / SOME_PLACES)
-    some, some_bands = odds[::step], bands[::step]
+    step = math.ceil(len(bands) / SOME_PLACES)
+    while math.gcd(step, logits.shape[-1]) > 1:  # the same columns of every row would be taken
+        step += 1
+    some = torch.softmax(logits[0].flatten(1)[:, ::step].T.float() / temperature, dim=1)  # (places, K)
+    some_bands = bands[::step]
     held = some_bands.sum(0)[:, None].clamp(min=1e-6)  # how many places each band has
 
     there = some_bands.T @ some / held

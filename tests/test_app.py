@@ -107,7 +107,7 @@ def outputs(page, name: str, *args) -> dict:
 
 def download(page, session) -> str:
     """The path of the file at full size, at the dials of the picture that is shown."""
-    return events(page)["make_download"](*session.dials, session.choice, session)
+    return events(page)["make_download"](*session.dials, session.guess, session.likeness, session.choice, session)
 
 
 def wait_until(condition, seconds: float = 60) -> None:
@@ -122,12 +122,13 @@ def wait_until(condition, seconds: float = 60) -> None:
 
 RUN_THE_MODEL = {"color", "color_photograph", "color_digit", "color_again", "choose", "turn_dial", "reset_dials"}
 RUN_THE_MODEL |= {"make_download", "colorize", "correct", "undo_one", "undo_all", "refer", "turn_likeness"}
+RUN_THE_MODEL |= {"take_guess"}
 
 
 def test_nothing_gets_past_the_line(server, jpeg):
     """One photo is colored at a time: what goes straight to a function, as gradio allows it, would come beside it."""
     photo = {"path": server.predict(handle_file(jpeg), api_name="/colorize")[0], "meta": {"_type": "gradio.FileData"}}
-    body = json.dumps({"data": [photo, *[None] * 8]}).encode()
+    body = json.dumps({"data": [photo, *[None] * 9]}).encode()
     request = urllib.request.Request(
         f"{server.src.rstrip('/')}/gradio_api/run/colorize", body, {"Content-Type": "application/json"}
     )
@@ -210,6 +211,17 @@ def test_api_takes_hints_only_for_a_model_that_does(server, jpeg, ladder, monkey
         server.predict(handle_file(jpeg), model="two_stage", hints=[[1, 2, "red"]], api_name="/colorize")
 
 
+def test_api_takes_another_guess(server, tmp_path):
+    path = tmp_path / "portrait.png"
+    Image.fromarray(data.astronaut()).resize((400, 300)).save(path)
+    pipe = ColorizationPipeline.from_pretrained()
+    for guess in ("greener", ""):  # as a form sends what is left out
+        out, _ = server.predict(handle_file(path), guess=guess, working_size=128, api_name="/colorize")
+        assert np.array_equal(pixels(out), pipe(path, working_size=128, guess=guess or None))
+    with pytest.raises(AppError, match="guess is one of warmer, .*, not 'worse'"):
+        server.predict(handle_file(path), guess="worse", api_name="/colorize")
+
+
 def test_api_takes_a_reference(server, tmp_path):
     path, cup = tmp_path / "portrait.png", tmp_path / "cup.tif"
     Image.fromarray(data.astronaut()).resize((400, 300)).save(path)
@@ -261,8 +273,9 @@ def test_only_colorize_is_public(server):
         "hints",
         "reference",
         "likeness",
+        "guess",
     ]
-    assert [p["parameter_has_default"] for p in parameters] == [False] + [True] * 8
+    assert [p["parameter_has_default"] for p in parameters] == [False] + [True] * 9
 
 
 def test_api_takes_the_name_of_a_bundled_model(server, ladder, tmp_path, monkeypatch):
@@ -517,32 +530,69 @@ def test_the_colors_of_another_photo(page, jpeg, tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(app.Shelf, "get", lambda self, key: None)  # where it is made again
         assert np.array_equal(pixels(download(page, session)), shown)
-    for name, *args in (
-        ("turn_dial", 0.7, 0.4, 0.2, session.choice, session),
-        ("color_again", *session.dials, 192, session.choice, session),
-        ("correct", "red", session, click(200, 150)),
-        ("reset_dials", session),
-        ("color", str(path), *session.dials, 128, app.MAIN, app.MAIN, session),
+    for event in (
+        lambda session: ("turn_dial", 0.7, 0.4, 0.2, session.choice, session),
+        lambda session: ("color_again", *session.dials, 192, session.choice, session),
+        lambda session: ("correct", "red", session, click(200, 150)),
+        lambda session: ("reset_dials", session),
+        lambda session: ("color", str(path), *session.dials, 128, app.MAIN, app.MAIN, session),
     ):
-        later = outputs(page, name, *args)["state"]
-        assert (later.reference, later.likeness) == (session.other, 0.9)
-        assert not np.array_equal(pixels(download(page, later)), pixels(download(page, first["state"]))), name
+        later, without = (outputs(page, *event(one))["state"] for one in (session, first["state"]))
+        assert (later.reference, later.likeness) == (session.reference, 0.9) and without.reference is None
+        assert not np.array_equal(pixels(download(page, later)), pixels(download(page, without)))
+        first["state"] = outputs(page, "color", str(path), 1.0, 0.4, 0.2, 128, app.MAIN, app.MAIN, None)["state"]
+        session = outputs(page, "refer", str(cup), 0.9, first["state"])["state"]
+        first["state"] = outputs(page, "color", str(path), 1.0, 0.4, 0.2, 128, app.MAIN, app.MAIN, None)["state"]
 
     less = outputs(page, "turn_likeness", 0.3, session)
     assert less["state"].likeness == 0.3
     assert not np.array_equal(pixels(less["compare"][1]), pixels(led["compare"][1]))
     assert events(page)["turn_likeness"](0.9, session) == app.gr.skip()
     gone = outputs(page, "refer", None, 0.9, session)
-    assert gone["reference"] is None and gone["state"].other is None and "cup" not in gone["facts"]
+    assert gone["reference"] is None and gone["state"].reference_given is None and "cup" not in gone["facts"]
     assert np.array_equal(pixels(download(page, gone["state"])), plain)
     assert outputs(page, "turn_likeness", 0.3, gone["state"]).keys() == {"state"}  # for the next reference
-    for name, *args in (("refer", str(cup), 0.5), ("turn_likeness", 0.5)):  # before any photo
-        assert events(page)[name](*args, None) == app.gr.skip()
+    assert events(page)["turn_likeness"](0.5, None) == app.gr.skip()  # before any photo, or after the server's restart
+    assert outputs(page, "refer", str(cup), 0.5, None) == {"reference": None}
+    none = outputs(page, "turn_likeness", 0, session)
+    assert "cup" not in none["facts"] and np.array_equal(pixels(download(page, none["state"])), plain)
 
     other = outputs(page, "choose", "two_stage", session)  # which takes no reference
-    assert other["other"]["visible"] is False and "cup" not in other["facts"]
+    assert other["other"]["visible"] == "hidden" and "cup" not in other["facts"]
     back = outputs(page, "choose", app.MAIN, other["state"])
     assert back["other"]["visible"] is True and back["facts"].endswith("in the colors of cup.tif</p>")
+
+
+def test_other_guesses(page, jpeg, tmp_path):
+    path = tmp_path / "portrait.png"
+    Image.open(jpeg).save(path)
+    first = outputs(page, "color", str(path), 1.0, 0.4, 0.2, 128, app.MAIN, app.MAIN, None)
+    assert (first["guess"].value, first["state"].guess) == ("first", "first")
+    cooler = outputs(page, "take_guess", "cooler", first["state"])
+    session = cooler["state"]
+    expected = session.pipeline(path, 1.0, 0.4, 128, balance=0.2, guess="cooler")
+    assert np.array_equal(pixels(download(page, session)), expected)
+    assert not np.array_equal(pixels(cooler["compare"][1]), pixels(first["compare"][1]))
+    assert events(page)["take_guess"]("cooler", session) == events(page)["take_guess"]("cooler", None) == app.gr.skip()
+    for name, *args in (
+        ("turn_dial", 0.7, 0.4, 0.2, session.choice, session),
+        ("correct", "red", session, click(200, 150)),
+        ("color_again", *session.dials, 192, session.choice, session),
+    ):
+        assert outputs(page, name, *args)["state"].guess == "cooler"
+    again = outputs(page, "color_again", *session.dials, 192, session.choice, session)
+    assert again["guess"].value == "cooler"
+    for name, *args in (
+        ("take_guess", "first", session),
+        ("reset_dials", session),
+        ("color", str(path), *session.dials, 128, app.MAIN, app.MAIN, session),
+        ("choose", "two_stage", session),
+    ):
+        assert outputs(page, name, *args)["state"].guess == "first"
+        session = outputs(page, "color", str(path), 1.0, 0.4, 0.2, 128, app.MAIN, app.MAIN, None)["state"]
+        session = outputs(page, "take_guess", "cooler", session)["state"]
+    other = outputs(page, "choose", "two_stage", session)
+    assert other["guess"]["visible"] is False and other["guess"]["value"] == "first"
 
 
 def test_a_reference_that_is_none_is_told_and_the_one_before_stays(page, jpeg, tmp_path):
@@ -553,6 +603,23 @@ def test_a_reference_that_is_none_is_told_and_the_one_before_stays(page, jpeg, t
     shown = pixels(download(page, session))
     with pytest.raises(app.gr.Error, match="^'portrait.jpg is gray"):
         events(page)["refer"](str(jpeg), 0.9, session)
+    assert np.array_equal(pixels(download(page, session)), shown)
+    assert outputs(page, "put_back", session) == {"reference": session.reference_shown}
+    Path(session.reference_shown).unlink()  # with the old files
+    assert outputs(page, "put_back", session) == outputs(page, "put_back", None) == {"reference": None}
+
+
+def test_a_change_that_fails_leaves_what_was(page, jpeg, monkeypatch):
+    """A full disk: what is on the shelf goes with the session that is shown."""
+    session = outputs(page, "color", str(jpeg), 1.0, 0.4, 0.2, 128, app.MAIN, app.MAIN, None)["state"]
+    cup = jpeg.with_name("cup.png")
+    Image.fromarray(data.coffee()).save(cup)
+    shown = pixels(download(page, session))
+    with monkeypatch.context() as patch:
+        patch.setattr(app, "with_before", None, raising=False)
+        patch.setattr(app.Work, "render", lambda *_: (_ for _ in ()).throw(OSError("no space left")))
+        with pytest.raises(OSError, match="no space"):
+            outputs(page, "refer", str(cup), 0.9, session)
     assert np.array_equal(pixels(download(page, session)), shown)
 
 
@@ -820,12 +887,26 @@ def test_a_download_has_the_dials_of_the_page(page, jpeg):
     """The preview of the last turn may not have been made yet; dials that were set for another model do not count."""
     session = outputs(page, "color", str(jpeg), 1.0, 0.4, 0.2, 256, app.MAIN, app.MAIN, None)["state"]
     make = events(page)["make_download"]
-    gray, shown, stale = (
-        np.asarray(Image.open(make(*args, session)).convert("RGB")).astype(int)
-        for args in ((0, 0.4, 0.2, session.choice), (*session.dials, session.choice), (0, 0.4, 0.2, "another"))
+    cup = jpeg.with_name("cup.png")
+    Image.fromarray(data.coffee()).save(cup)
+    session = outputs(page, "refer", str(cup), 0.2, session)["state"]
+    own = (*session.dials, "first", 0.2)
+    gray, shown, stale, cooler, alike = (
+        pixels(make(*args, session))
+        for args in (
+            (0, 0.4, 0.2, "first", 0.2, session.choice),
+            (*own, session.choice),
+            (0, 0.4, 0.2, "cooler", 0.9, "another"),
+            (*session.dials, "cooler", 0.2, session.choice),
+            (*session.dials, "first", 0.9, session.choice),
+        )
     )
     assert np.ptp(gray, axis=2).max() <= 4 < np.ptp(shown, axis=2).max()
     assert np.array_equal(stale, shown)
+    cooler_session = outputs(page, "take_guess", "cooler", session)["state"]
+    assert np.array_equal(cooler, pixels(download(page, cooler_session))) and not np.array_equal(cooler, shown)
+    alike_session = outputs(page, "turn_likeness", 0.9, session)["state"]
+    assert np.array_equal(alike, pixels(download(page, alike_session))) and not np.array_equal(alike, shown)
     assert events(page)["turn_dial"](0, 0.4, 0.2, "another", session) == app.gr.skip()
 
 

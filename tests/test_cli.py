@@ -275,7 +275,7 @@ def test_hints(colorize, tiny_model, tmp_path):
     words = "--hint", "10,20,#0000ff", "--hint", "50.5, 40, rgb(200, 0, 0)", "--temperature", "0.05"
     assert colorize("a.png")[0] == 0
     before = (tmp_path / "a.color.png").read_bytes()
-    misuse(colorize("a.png", *words), "a.color.png is there already: color it anew with --overwrite")
+    misuse(colorize("a.png", *words), "a.color.png is there already: color anew with --overwrite")
     assert (tmp_path / "a.color.png").read_bytes() == before
     assert colorize("a.png", *words, "--overwrite")[0] == 0
     pipe = ColorizationPipeline.from_pretrained(tiny_model, device="cpu")
@@ -315,17 +315,41 @@ def test_a_reference_for_all_photos(colorize, tiny_model, tmp_path):
         assert np.array_equal(colored, led) and not np.array_equal(colored, pipe(path, working_size=64))
 
 
+def test_another_guess(colorize, tiny_model, tmp_path):
+    from colorizer import ColorizationPipeline
+
+    path = picture(tmp_path / "a.png", (64, 64))
+    assert colorize("a.png", "--guess", "greener")[0] == 0
+    pipe = ColorizationPipeline.from_pretrained(tiny_model, device="cpu")
+    colored = np.asarray(Image.open(tmp_path / "a.color.png"))
+    assert np.array_equal(colored, pipe(path, working_size=64, guess="greener"))
+    assert not np.array_equal(colored, pipe(path, working_size=64))
+
+
 def test_bad_references(colorize, tmp_path):
     picture(tmp_path / "a.png")
     Image.fromarray(data.camera()).save(tmp_path / "gray.png")
     for args, words in (
         (["--reference", "gray.png"], ["gray.png is gray: a reference shows"]),
-        (["--reference", "nowhere.png"], ["nowhere.png"]),
+        (["--reference", "nowhere.png"], ["--reference: nowhere.png is no file; name a photo in color"]),
+        (["--reference", "."], ["--reference: . is no file; name a photo in color"]),
+        (["--reference", ""], ["--reference", "empty"]),
         (["--reference", "a.png", "--likeness", "2"], ["--likeness", "'2' is not a number from 0.0 to 1.0"]),
         (["--likeness", "0.5"], ["--likeness is that to a --reference, and there is none"]),
     ):
         misuse(colorize("a.png", *args), *words)
     assert files(tmp_path) == ["a.png", "gray.png"]
+
+
+def test_a_reference_is_neither_overwritten_nor_in_vain(colorize, no_model, tmp_path):
+    for name in ("in/a.png", "in/b.png", "out/a.png", "out/b.png"):
+        picture(tmp_path / name)
+    to_be_written_over = colorize("in", "-o", "out", "--overwrite", "--reference", "out/b.png")
+    misuse(to_be_written_over, "in/b.png would be written over the input out/b.png")
+    misuse(
+        colorize("in", "-o", "out", "--reference", "in/a.png"),
+        "out/a.png is there already, as all others are: color anew with --overwrite",
+    )
 
 
 def test_what_a_file_says_beside_its_colors_is_kept(colorize, tmp_path):
@@ -487,6 +511,7 @@ def test_inputs_are_never_overwritten(colorize, no_model, tmp_path):
         (["a.png", "--balance", "1.5"], ["--balance", "1.5"]),
         (["a.png", "--restraint", "-1"], ["--restraint", "-1"]),
         (["a.png", "--temperature", "warm"], ["--temperature", "warm"]),
+        (["a.png", "--guess", "worse"], ["--guess", "'worse' is not one of warmer, cooler"]),
         (["a.png", "--hint", "1,2"], ["--hint", "'1,2' is not X,Y,COLOR"]),
         (["a.png", "--hint", "left,2,red"], ["--hint", "'left,2,red' is not X,Y,COLOR"]),
         (["a.png", "--hint", "nan,2,red"], ["--hint", "'nan,2,red' is not X,Y,COLOR"]),
@@ -521,6 +546,7 @@ def test_misuse(colorize, no_model, tmp_path, args, words):
         (["--revision", "dev"], ["revision ('dev')", "Hub repository only"]),
         (["--model", "no/such-model", "--token", "hf_a b"], ["no token"]),
         (["--model", "~nobody-of-this-name/x"], ["~nobody-of-this-name/x"]),
+        (["--model", "two_stage", "--guess", "warmer"], ["--guess", "two_stage", "predicts one color"]),
         (["--model", "two_stage", "--reference", "a.png"], ["--reference", "two_stage", "predicts one color"]),
         (["--model", "two_stage", "--hint", "1,2,red"], ["--hint", "two_stage", "takes no color hints; leave it out"]),
     ],

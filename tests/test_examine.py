@@ -67,7 +67,15 @@ def test_all_parts_from_the_command_line(photos, tiny_folder, tmp_path):
         assert part["says"] in text and part["says"] in result.stdout and f"### {name}\n" in text
         assert all(np.isfinite(v) for row in part["rows"] for v in row.values() if isinstance(v, float))
     names = {path.name for path in (tmp_path / "out").iterdir()}
-    assert names == {"results.json", "results.md", "broken-1.jpg", "references.jpg", "aged.jpg", "gray.jpg"}
+    assert names == {
+        "results.json",
+        "results.md",
+        "broken-1.jpg",
+        "references.jpg",
+        "guesses.jpg",
+        "aged.jpg",
+        "gray.jpg",
+    }
 
 
 def test_some_parts_alone(photos, tiny_folder, tmp_path):
@@ -233,6 +241,18 @@ def test_references(truths, bundled, tmp_path):
     assert Image.open(tmp_path / "references.jpg").width > 6 * 60
 
 
+def test_guesses(truths, bundled, tmp_path):
+    found = examine.guesses(bundled, truths, tmp_path)
+    rows = {row["name"]: row for row in found["rows"]}
+    assert list(rows)[:6] == ["first", "warmer", "cooler", "greener", "rosier", "plainer"] and len(rows) == 8
+    assert rows["plainer"]["colorfulness_to_truth"] < rows["first"]["colorfulness_to_truth"]
+    errors = [row["rmse"] for row in found["rows"]]
+    assert errors[6] <= min(errors[:6]) and errors[7] <= errors[0]
+    assert rows["the nearest of six"]["histogram_distance"] is None
+    assert rows["first"]["rmse_to_automatic"] == 0 and rows["first"]["rmse_to_gray"] < 0
+    assert Image.open(tmp_path / "guesses.jpg").width > 8 * 60
+
+
 def test_dials(truths, bundled, tmp_path):
     found = examine.dials(bundled, truths, tmp_path)
     rows = {(row["dial"], row["value"]): row for row in found["rows"]}
@@ -325,6 +345,7 @@ def test_gray(bundled, tmp_path):
 def test_models_with_one_color_and_no_hints(truths, regression, tmp_path):
     assert examine.hints(regression, truths, tmp_path) == {"says": "The model alpha takes no hints.", "rows": []}
     assert examine.references(regression, truths, tmp_path)["rows"] == []
+    assert examine.guesses(regression, truths, tmp_path)["rows"] == []
     assert "no distribution" in examine.calibration(regression, truths, tmp_path)["says"]
     rows = examine.dials(regression, truths[:1], tmp_path)["rows"]
     assert {row["dial"] for row in rows} == {"colorfulness", "balance"}

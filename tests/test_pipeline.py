@@ -13,6 +13,7 @@ from skimage.color import rgb2lab
 from torch.nn import functional as F
 
 from colorizer import color, pipeline
+from colorizer.dials import GUESSES
 from colorizer.drawing import draw_digits
 from colorizer.errors import ColorizerError
 from colorizer.images import Photo
@@ -715,6 +716,45 @@ def test_bad_hints(hint, tiny):
         tiny.prepare(gray_photo(), 32).with_hints([hint])
 
 
+# ----------------------------------------------------------------------------------------------------- guesses
+
+
+@pytest.mark.parametrize(
+    ("guess", "direction"),
+    [("warmer", (0.5, 0.87)), ("cooler", (-0.34, -0.94)), ("greener", (-0.77, 0.64)), ("rosier", (1.0, 0.0))],
+)
+def test_another_guess_moves_what_is_open(tiny, guess, direction):
+    """And leaves what is sure."""
+    coloring = tiny.prepare(gray_photo(), 64)
+    centers = tiny._decoder.bins.centers
+    open_to_all = torch.zeros_like(coloring.prediction)
+    moved = tiny._ab(open_to_all, 0.6, 0.0, guess).mean((0, 2, 3)) - centers.mean(0)
+    assert moved @ torch.tensor(direction) > 0.6 * moved.norm() > 9
+    open_to_all[:, 7] = 20
+    assert torch.allclose(tiny._ab(open_to_all, 0.6, 0.0, guess)[0, :, 0, 0], centers[7], atol=0.1)
+
+
+def test_a_plainer_guess_is_nearer_to_gray(tiny):
+    coloring = tiny.prepare(gray_photo(), 64)
+    first, plainer = (tiny._ab(coloring.prediction, 0.6, 0.0, guess).norm(dim=1).mean() for guess in (None, "plainer"))
+    assert plainer < 0.9 * first
+
+
+def test_guesses_from_every_door_of_the_package(tiny, calls):
+    photo = gray_photo()
+    coloring = tiny.prepare(photo, 64)
+    shown = {guess: coloring.render(guess=guess).pixels for guess in (None, *GUESSES)}
+    assert calls["logits"] == 1
+    assert len({pixels.tobytes() for pixels in shown.values()}) == 6
+    assert np.array_equal(coloring.render().pixels, shown[None])  # not what was kept of the last one
+    assert np.array_equal(tiny(photo, working_size=64, guess="rosier").pixels, shown["rosier"])
+    for guess in ("worse", "", 1):
+        with pytest.raises(ColorizerError, match=f"guess is one of warmer, .*, not {guess!r}"):
+            coloring.render(guess=guess)
+    with pytest.raises(ColorizerError, match="known predicts one color, .*: it has no other guess"):
+        ColorizationPipeline(Known(), "cpu")(photo, guess="warmer")
+
+
 # -------------------------------------------------------------------------------------------------- references
 
 
@@ -788,7 +828,7 @@ def test_one_reference_for_many_photos(tiny):
     ("given", "words"),
     [
         ({"reference": Photo(data.camera(), name="old.jpg")}, "old.jpg is gray"),
-        ({"reference": 7}, "An image is a path"),
+        ({"reference": 7}, "A reference is a path"),
         ({"reference": "nowhere.jpg"}, "nowhere.jpg"),
         ({"reference": Photo(data.coffee()), "likeness": 1.1}, "likeness must be a number from 0 to 1"),
         ({"reference": Photo(data.coffee()), "likeness": True}, "likeness must be a number from 0 to 1"),
@@ -916,10 +956,12 @@ def test_another_default_device_changes_nothing(tiny_model):
     pipe = ColorizationPipeline(tiny_model, device="cpu")
     photo = Photo.from_pil(Image.fromarray(data.coffee()[::4, ::4]).convert("RGBA"))
     hint = Hint(20, 20, 30, 10)
-    wanted = pipe.prepare(photo, 32).with_hints([hint])
+    other = Photo(data.astronaut()[::4, ::4])
+    wanted = pipe.prepare(photo, 32).with_hints([hint]).with_reference(other)
     with torch.device("meta"):
-        coloring = pipe.prepare(photo, 32).with_hints([hint])
-        for options in ({}, {"max_side": 40}, {"colorfulness": 0}):
+        pipeline.tilt_of.cache_clear()
+        coloring = pipe.prepare(photo, 32).with_hints([hint]).with_reference(other)
+        for options in ({}, {"max_side": 40}, {"colorfulness": 0}, {"guess": "warmer"}):
             assert np.array_equal(coloring.render(**options).pixels, wanted.render(**options).pixels)
 
 

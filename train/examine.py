@@ -7,6 +7,7 @@ The parts, each on the same photographs (the first --photos of a shuffle with se
     broken       photographs that nobody would keep: a vivid block where the truth is gray, or a cast over everything
     hints        what hints with the truth's own color gain, and how far a single contrary hint reaches
     references   what the colors of another photo gain or cost: the truth's own, those of its other half, another's
+    guesses      what the other guesses are like, and how near the nearest of them comes to the truth
     dials        error and colorfulness along the dials, and the largest step between neighbors
     calibration  whether places where the model is sure are right, and whether it expects the errors that it makes
     aged         photographs with the marks of age: grain, blur, fading, toning ...
@@ -15,7 +16,7 @@ The parts, each on the same photographs (the first --photos of a shuffle with se
     gray         pages, text, drawings and charts, which should stay nearly gray
 
 The output folder gets results.json, results.md and the pictures to look at: broken-1.jpg ..., references.jpg,
-aged.jpg, gray.jpg.
+guesses.jpg, aged.jpg, gray.jpg.
 """
 
 import sys
@@ -41,10 +42,11 @@ from tqdm import tqdm  # noqa: E402
 
 from colorizer import metrics  # noqa: E402
 from colorizer.color import ab_bin_centers, rgb_to_lab  # noqa: E402
+from colorizer.dials import DEFAULT_LIKENESS, GUESSES  # noqa: E402
 from colorizer.errors import ColorizerError  # noqa: E402
 from colorizer.images import Photo  # noqa: E402
 from colorizer.pipeline import (  # noqa: E402
-    DEFAULT_LIKENESS,
+    HUES,
     Coloring,
     ColorizationPipeline,
     Hint,
@@ -70,7 +72,7 @@ COLORFULNESS_STEPS = tuple(step / 4 for step in range(9))
 BALANCE_STEPS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.6, 0.8, 1.0)
 TEMPERATURE_STEPS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0, 1.2, 1.5)
 GROUPS = 10  # of places, by entropy
-SHOWN = 8  # photographs on the sheets of references and age
+SHOWN = 8  # photographs on the sheets of references, guesses and age
 PAGE = 50  # photographs on a page of broken-*.jpg
 STRONGEST = 90  # percentile of a photograph's gradients, of lightness and of color, above which there is a strong edge
 REACH = 0.01  # of the short side: how far from such an edge a place counts as beside it
@@ -388,8 +390,9 @@ def references(pipe: ColorizationPipeline, photos: list[Truth], output: Path) ->
         given = {  # the reference, and the columns that are measured
             "itself": (photo.pixels, np.s_[:]),
             "its left half": (photo.pixels[:, :middle], np.s_[middle:]),
-            "another one": (photos[(number + 1) % len(photos)].pixels, np.s_[:]),
         }
+        if len(photos) > 1:
+            given["another one"] = (photos[(number + 1) % len(photos)].pixels, np.s_[:])
         shown = []
         for name, (reference, columns) in given.items():
             try:
@@ -420,6 +423,50 @@ def references(pipe: ColorizationPipeline, photos: list[Truth], output: Path) ->
     return {
         "says": f"At a likeness of {DEFAULT_LIKENESS} the error changes: {', '.join(says)}. Of those led to their "
         "left half the right half alone is measured.",
+        "rows": rows,
+    }
+
+
+def guesses(pipe: ColorizationPipeline, photos: list[Truth], output: Path) -> dict:
+    """The first guess and the others, the nearest of them to each truth, and the nearest of as many tints; a sheet.
+
+    A tint adds as much to every place as the other guesses move it on average, in their directions; in place of the
+    plainer guess it takes as much chroma away.
+    """
+    if not pipe.model.has_distribution:
+        return {"says": f"The model {pipe.model.name} predicts no distribution, so no other guesses.", "rows": []}
+    tallies = {guess: Tally() for guess in (None, *GUESSES)}
+    nearest_tints, strips = [], []
+    for number, photo in enumerate(tqdm(photos, desc="guesses", mininterval=5)):
+        coloring = pipe.prepare(Image.fromarray(photo.pixels))
+        results = {guess: rendered(coloring, guess=guess) for guess in tallies}
+        for guess, result in results.items():
+            tallies[guess].add(result, photo.pixels)
+        first, *others, truth = (ab_of(picture) for picture in (*results.values(), photo.pixels))
+        moved = np.mean([(other - first).norm(dim=0).mean() for other in others]).item()
+        angles = [math.radians(HUES[guess]) for guess in GUESSES if guess in HUES]
+        tints = [first + moved * torch.tensor([math.cos(at), math.sin(at)])[:, None, None] for at in angles]
+        chroma = first.norm(dim=0, keepdim=True).clamp(min=1e-6)
+        tints.append(first * (1 - moved / chroma).clamp(min=0))
+        nearest_tints.append(min((tint - truth).square().mean().item() for tint in (first, *tints)))
+        if number < SHOWN:
+            pictures = to_gray(photo.pixels), *results.values(), photo.pixels
+            strips.append(Strip([thumbnail(picture) for picture in pictures], photo.name))
+    save_sheet(draw_sheet(strips, ("gray", "first", *GUESSES, "truth"), across=1), output / "guesses.jpg")
+    keys = ("rmse", "rmse_to_gray", "colorfulness_to_truth", "histogram_distance")
+    rows = [{"name": guess or "first"} | tally.row(*keys) for guess, tally in tallies.items()]
+    of_each = np.array([[values[0] for values in tally.values] for tally in tallies.values()])
+    gray_error = rows[0]["rmse"] / (1 + rows[0]["rmse_to_gray"])
+    for name, mse in (("the nearest of six", of_each.min(axis=0)), ("the nearest of six tints", nearest_tints)):
+        error = float(np.mean(mse)) ** 0.5
+        rows.append(dict.fromkeys(rows[0]) | {"name": name, "rmse": error, "rmse_to_gray": error / gray_error - 1})
+    for row in rows:
+        row["rmse_to_automatic"] = row["rmse"] / rows[0]["rmse"] - 1
+    best = [len(tallies) - 1 - place for place in (of_each[::-1].argmin(axis=0)).tolist()]
+    return {
+        "says": f"The nearest of six guesses changes the first one's error by {rows[-2]['rmse_to_automatic']:+.1%}, "
+        f"the nearest of six tints by {rows[-1]['rmse_to_automatic']:+.1%}. The first guess is the nearest in "
+        f"{best.count(0)} of {len(photos)} photographs.",
         "rows": rows,
     }
 
@@ -693,7 +740,10 @@ def drawings() -> dict[str, Image.Image]:
     return thin | {"bar chart": bars, "line chart": curves}
 
 
-PARTS = {part.__name__: part for part in (broken, hints, references, dials, calibration, aged, formats, edges, gray)}
+PARTS = {
+    part.__name__: part
+    for part in (broken, hints, references, guesses, dials, calibration, aged, formats, edges, gray)
+}
 
 
 # -------------------------------------------------------------------------------------------------- tables and sheets

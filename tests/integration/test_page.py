@@ -608,6 +608,29 @@ def test_the_color_picker_fits_over_a_wide_photo(open_page, size, tmp_path):
     )
 
 
+def test_other_guesses(open_page):
+    page = open_page()
+    page.get_by_label("Color the example: astronaut").click()
+    wait_for_result(page)
+    wait_until_still(page)
+    first, source = pictures(page)[1], shown(page)
+    means = {}
+    for guess in ("Warmer", "Cooler", "First"):
+        page.get_by_role("radio", name=guess).click()
+        page.wait_for_function(
+            "(src) => [...document.querySelectorAll('#compare .slider-wrap img')].at(-1).getAttribute('src') != src",
+            arg=source,
+        )
+        wait_for_result(page)
+        source, means[guess] = shown(page), pictures(page)[1].mean((0, 1))
+    assert means["Warmer"][0] - means["Warmer"][2] > means["Cooler"][0] - means["Cooler"][2] + 5
+    assert np.array_equal(pictures(page)[1], first)
+    page.get_by_role("radio", name="Greener").click()
+    page.get_by_label("Color the example: coffee").click()
+    wait_for_result(page, "600 × 400")
+    assert page.get_by_role("radio", name="First").is_checked()  # of another photo
+
+
 @pytest.mark.parametrize("size", ["desktop", "phone"])
 def test_the_colors_of_another_photo(open_page, size, tmp_path):
     """Given as a file or dropped, led by a dial, refused in gray, and taken away."""

@@ -326,6 +326,7 @@ class Run:
             yield batch
 
     def read(self, path: Path):
+        """The Photo of a file. ColorizerError for one that cannot be read or is too large."""
         from colorizer.images import Photo
 
         with warnings.catch_warnings():

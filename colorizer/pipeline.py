@@ -171,20 +171,14 @@ class ColorizationPipeline:
         colorfulness: float | None = None,
         balance: float | None = None,
         restraint: float | None = None,
-        guess: str | None = None,
-    ) -> dict[str, float | str | None]:
+    ) -> dict[str, float | None]:
         """The dials that a photo is colored at: those given, and the model's defaults where they are None.
 
         Their meanings are those of `Coloring.render`, and working_size is that of the pipeline's call. The temperature
         of a model without a distribution is None. ColorizerError for one that is out of its range, or means nothing.
         """
-        for name, given in (("temperature", temperature), ("other guess", guess)):
-            if given is not None and not self.model.has_distribution:
-                raise ColorizerError(
-                    f"The model {self.model.name} predicts one color, not a distribution: it has no {name}."
-                )
-        if guess is not None and guess not in GUESSES:
-            raise ColorizerError(f"guess is one of {', '.join(GUESSES)}, not {guess!r}; None is the first guess.")
+        if temperature is not None:
+            self._needs_distribution("has no temperature")
         found = {}
         for name, value, limits in (
             ("working_size", working_size, WORKING_SIZE),
@@ -195,7 +189,7 @@ class ColorizationPipeline:
         ):
             value = self.model.defaults.get(name, 0.0) if value is None else value
             found[name] = None if value is None else _checked(name, value, *limits)
-        return found | {"working_size": int(found["working_size"]), "guess": guess}
+        return found | {"working_size": int(found["working_size"])}
 
     def __call__(
         self,
@@ -370,15 +364,25 @@ class ColorizationPipeline:
         height, width = ab.shape[-2:]
         return _resize(ab, (math.ceil(height / GRID), math.ceil(width / GRID)))
 
+    def _needs_distribution(self, otherwise: str) -> None:
+        if not self.model.has_distribution:
+            raise ColorizerError(
+                f"The model {self.model.name} predicts one color, not a distribution: it {otherwise}."
+            )
+
+    def _check_guess(self, guess: str | None) -> None:
+        if guess is None:
+            return
+        self._needs_distribution("has no other guess")
+        if guess not in GUESSES:
+            raise ColorizerError(f"guess is one of {', '.join(GUESSES)}, not {guess!r}; None is the first guess.")
+
     def _checked_reference(self, reference, likeness: float | None) -> tuple[Reference | None, float]:
         if reference is None:
             if likeness is not None:
                 raise ColorizerError("likeness is that to a reference, and there is none: give one or leave it out.")
             return None, 0.0
-        if not self.model.has_distribution:
-            raise ColorizerError(
-                f"The model {self.model.name} predicts one color, not a distribution: it takes no reference."
-            )
+        self._needs_distribution("takes no reference")
         likeness = _checked("likeness", DEFAULT_LIKENESS if likeness is None else likeness, *LIKENESS)
         return reference if isinstance(reference, Reference) else Reference(_photo(reference, "A reference")), likeness
 
@@ -559,8 +563,9 @@ class Coloring:
         """
         pipeline = self._pipeline
         dials = pipeline.dials(
-            colorfulness=colorfulness, temperature=temperature, balance=balance, restraint=restraint, guess=guess
+            colorfulness=colorfulness, temperature=temperature, balance=balance, restraint=restraint
         )
+        pipeline._check_guess(guess)
         colorfulness = dials["colorfulness"]
         if pipeline.model.keeps_lightness:
             maps = None

@@ -7,9 +7,13 @@ on the bundled weights at once; the named model is fetched in the background and
 Every visitor may choose another of the bundled models for the time of the visit.
 """
 
+import base64
 import contextlib
+import copy
 import dataclasses
+import functools
 import html
+import io
 import os
 import re
 import sys
@@ -34,7 +38,7 @@ except ImportError:
 import gradio as gr
 import gradio.route_utils
 from gradio.utils import get_upload_folder
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageOps
 from skimage import data
 
 from colorizer import Coloring, ColorizationPipeline, ColorizerError, Hint, Photo, Reference, hub
@@ -53,6 +57,7 @@ EXAMPLES = ("astronaut", "camera", "chelsea", "coffee", "rocket")
 REFERENCE_SIDE = 480  # pixels of the longer side, as it is shown
 SMALL_PREVIEW = 320  # pixels; what is smaller is shown enlarged, with the edges of its pixels
 
+GUESS_SIDE = 160  # pixels of the square picture of each guess
 FIRST = "first"  # of the guesses at the colors: the model's own
 MAIN = "default"  # in the menu: whatever model the page runs unless another is chosen
 # What a visitor should know of a model that is not made for any photo, by its name or its domain.
@@ -196,6 +201,21 @@ class Work:
         guess = None if guess == FIRST else guess
         return self.coloring.render(colorfulness, temperature, max_side, balance, guess=guess)
 
+    def guesses(self, dials: Dials) -> Image.Image:
+        """All guesses side by side, a square of GUESS_SIDE pixels of the middle of the photo each."""
+        small, photo = dataclasses.replace(self, coloring=self.small), self.photo
+        longest = min(4, max(photo.width, photo.height) / min(photo.width, photo.height)) * GUESS_SIDE
+        strip = Image.new("RGB", (GUESS_SIDE * (1 + len(GUESSES)), GUESS_SIDE))
+        for i, guess in enumerate((FIRST, *GUESSES)):
+            picture = on_white(small.render(dials, guess, round(longest)))
+            strip.paste(ImageOps.fit(picture, (GUESS_SIDE, GUESS_SIDE)), (i * GUESS_SIDE, 0))
+        return strip
+
+    @functools.cached_property
+    def small(self) -> Coloring:
+        """The coloring again, for small pictures: each keeps what it computed for the size that it rendered last."""
+        return copy.copy(self.coloring)
+
 
 class Shelf:
     """The latest work, so that a dial answers without the network.
@@ -334,13 +354,9 @@ def save_preview(photo: Photo, name: str, marks: Sequence[tuple[float, float, st
 
     Marks are places for a ring, (left, top, color), the place in 0..1 of the photo's width and height.
     """
-    image = photo.to_pil()
+    image = on_white(photo)
     if (factor := SMALL_PREVIEW // max(image.size)) > 1:
         image = image.resize((factor * image.width, factor * image.height), Image.Resampling.NEAREST)
-    if image.mode in ("LA", "RGBA"):
-        image = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-    image = image.convert("RGB")
     pen, line = ImageDraw.Draw(image), max(1, round(min(image.size) / 500))
     for left, top, color in marks:
         for radius, width, ink in ((10, 1, "black"), (9, 1, "white"), (8, 4, color), (4, 1, "black")):
@@ -348,6 +364,15 @@ def save_preview(photo: Photo, name: str, marks: Sequence[tuple[float, float, st
     path = new_path(f"{name}.jpg")
     image.save(path, quality=90)
     return str(path)
+
+
+def on_white(photo: Photo) -> Image.Image:
+    """An RGB image, with white where the photo is transparent."""
+    image = photo.to_pil()
+    if image.mode in ("LA", "RGBA"):
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    return image.convert("RGB")
 
 
 def save_full_size(photo: Photo, source: str) -> str:
@@ -501,6 +526,20 @@ CSS = """
 #reference .wrap:has(> .error) { display: none; }
 #reference h2 { font-size: 1rem; font-weight: 700; color: var(--body-text-color); }
 #reference .icon-wrap { width: 24px; color: var(--color-accent); }
+#guess .wrap { display: grid; grid-template-columns: repeat(3, 1fr); gap: 8px; }
+#guess label { position: relative; flex-direction: column; align-items: center; gap: 4px; padding: 4px 4px 6px; }
+#guess label::before { content: ""; width: 100%; aspect-ratio: 1; border-radius: 6px;
+  background: var(--pictures) 0 0 / 600% 100% var(--background-fill-secondary); }
+#guess label:nth-child(2)::before { background-position-x: 20%; }
+#guess label:nth-child(3)::before { background-position-x: 40%; }
+#guess label:nth-child(4)::before { background-position-x: 60%; }
+#guess label:nth-child(5)::before { background-position-x: 80%; }
+#guess label:nth-child(6)::before { background-position-x: 100%; }
+#guess label span { margin: 0; }
+#guess input { position: absolute; opacity: 0; }
+#guess label:has(:checked) { border-color: var(--color-accent); box-shadow: 0 0 0 1px var(--color-accent); }
+#guess label:has(:focus-visible) { outline: 3px solid var(--color-accent); outline-offset: 2px; }
+#guess-pictures { display: none; }
 .examples .label { font-size: .95rem; }
 .examples .label svg { display: none; }
 .examples .gallery { display: grid; gap: 12px; }
@@ -535,8 +574,6 @@ footer .divider { display: none; }
   #digits .gallery { grid-template-columns: repeat(5, 1fr); }
   #compare .limit_height img { max-height: 56vh !important; }
   #models .form { max-width: none; }
-  #controls #download { order: -2; }
-  #controls #another { order: -1; }
 }
 """
 
@@ -809,6 +846,17 @@ def looks_of(model: Colorizer) -> dict[str, dict]:
     }
 
 
+def as_style(guesses: Image.Image) -> str:
+    """HTML that shows the guesses' pictures on the buttons of the guesses, as CSS has it.
+
+    In the page itself: six small files for every step of a dial would be six requests and six files to delete.
+    """
+    buffer = io.BytesIO()
+    guesses.save(buffer, "JPEG", quality=80)
+    url = f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+    return f"<style>#guess {{ --pictures: url({url}); }}</style>"
+
+
 def paragraph(text: str, role: str = "") -> str:
     return f"<p{f' role={role}' if role else ''}>{html.escape(text)}</p>"
 
@@ -913,7 +961,7 @@ def build_app(studio: Studio | None = None) -> gr.Blocks:
         return {
             state: session,
             dials_of: session.choice,
-            **pictures(session, photo, after),
+            **pictures(session, work, after),
             facts_line: paragraph(session.all_facts, role="status"),
             download: gr.Button(f"Download full size ({photo.output_format})"),
             guess_dial: gr.Radio(value=guess, visible=work.has_distribution),
@@ -986,7 +1034,7 @@ def build_app(studio: Studio | None = None) -> gr.Blocks:
         """What changes on the page with the session's dials or corrections; no network runs."""
         session = with_before(session, work)
         after = work.render(session.dials, session.guess, PREVIEW_SIDE)
-        return {state: session, **pictures(session, work.photo, after)}
+        return {state: session, **pictures(session, work, after)}
 
     def with_before(session: Session, work: Work) -> Session:
         """The session with its gray preview on the disk, from where it may have been deleted; see KEEP_FILES."""
@@ -994,15 +1042,17 @@ def build_app(studio: Studio | None = None) -> gr.Blocks:
             return session
         return dataclasses.replace(session, before=save_preview(work.coloring.gray(PREVIEW_SIDE), "before"))
 
-    def pictures(session: Session, photo: Photo, after: Photo) -> dict:
-        """The two pictures to compare, and the one to click on, with a ring wherever a color was given."""
+    def pictures(session: Session, work: Work, after: Photo) -> dict:
+        """The pictures to compare, to choose from, and to click on, with a ring wherever a color was given."""
         path = marked = save_preview(after, "after")
+        photo = work.photo
         if session.corrections:
             marks = [(at.hint.x / photo.width, at.hint.y / photo.height, at.color) for at in session.corrections]
             marked = save_preview(after, "marked", marks)
         return {
             compare: (session.before, path),
             canvas: marked,
+            guess_pictures: as_style(work.guesses(session.dials)) if work.has_distribution else "",
             undo: gr.Button(interactive=bool(session.corrections)),
             undo_everything: gr.Button(interactive=bool(session.corrections)),
         }
@@ -1256,7 +1306,9 @@ def build_app(studio: Studio | None = None) -> gr.Blocks:
                             buttons=[],
                             min_width=200,
                         )
-            with gr.Column(scale=1, min_width=260, elem_id="controls"):
+            with gr.Column(scale=1, min_width=260):
+                download = gr.Button("Download full size", variant="primary", elem_id="download")
+                another = gr.Button("New photo", elem_id="another")
                 colorfulness_dial = gr.Slider(
                     *COLORFULNESS,
                     step=0.05,
@@ -1288,6 +1340,7 @@ def build_app(studio: Studio | None = None) -> gr.Blocks:
                     elem_id="guess",
                     **looks["guess"],
                 )
+                guess_pictures = gr.HTML(elem_id="guess-pictures", padding=False)
                 reset = gr.Button("Reset dials", size="sm", elem_id="reset")
                 with gr.Accordion("Advanced", open=False, **looks["advanced"]) as advanced:
                     size_dial = gr.Slider(
@@ -1297,8 +1350,6 @@ def build_app(studio: Studio | None = None) -> gr.Blocks:
                         buttons=[],
                         **looks["working_size"],
                     )
-                download = gr.Button("Download full size", variant="primary", elem_id="download")
-                another = gr.Button("New photo", elem_id="another")
                 file = gr.File(visible=False)
 
         photograph_row, digit_row = (
@@ -1324,7 +1375,7 @@ def build_app(studio: Studio | None = None) -> gr.Blocks:
 
         quick_dials = [colorfulness_dial, temperature_dial, balance_dial]  # which need no network
         dials = [*quick_dials, size_dial, menu, dials_of, state]
-        preview = [state, compare, canvas, undo, undo_everything]
+        preview = [state, compare, canvas, guess_pictures, undo, undo_everything]
         changed_parts = [*preview, facts_line]
         result = [*changed_parts, dials_of, download, guess_dial, temperature_dial, balance_dial, result_panel]
         parts = {  # by the names that looks_of gives them

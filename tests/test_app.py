@@ -1,8 +1,11 @@
 """The page without a browser: its API through the real client, its model behind a Hub that misbehaves, its memory."""
 
+import base64
 import importlib.util
+import io
 import json
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -593,6 +596,46 @@ def test_other_guesses(page, jpeg, tmp_path):
         session = outputs(page, "take_guess", "cooler", session)["state"]
     other = outputs(page, "choose", "two_stage", session)
     assert other["guess"]["visible"] is False and other["guess"]["value"] == "first"
+
+
+def test_guesses_are_pictured(page, tmp_path):
+    """As the dials, the corrections and the reference have them; the same pixels as the photo itself would be."""
+    path = tmp_path / "wide.png"
+    Image.fromarray(data.coffee()[:, :, 1]).resize((480, 160)).save(path)  # so that the pictures are 160 pixels high
+
+    def strip(shown: dict) -> np.ndarray:
+        found = re.fullmatch(r"<style>#guess { --pictures: url\(data:image/jpeg;base64,(.*)\); }</style>", shown)
+        return pixels(io.BytesIO(base64.b64decode(found[1]))).astype(float)
+
+    first = outputs(page, "color", str(path), 1.0, 0.4, 0.2, 128, app.MAIN, app.MAIN, None)
+    session = first["state"]
+    pictures = np.split(strip(first["guess-pictures"]), 6, axis=1)
+    assert pictures[0].shape == (160, 160, 3)
+    for i, guess in enumerate((None, *app.GUESSES)):
+        expected = np.asarray(session.pipeline(path, 1.0, 0.4, 128, balance=0.2, guess=guess))[:, 160:320]
+        distances = [np.abs(picture - expected).mean() for picture in pictures]
+        assert np.argmin(distances) == i and distances[i] < 4  # a JPEG
+    for name, *args in (
+        ("turn_dial", 0.0, 0.4, 0.2, session.choice, session),
+        ("correct", "#0000ff", session, click(240, 80)),
+        ("refer", str(path.with_name("cup.png")), 1.0, session),
+        ("color_again", *session.dials, 192, session.choice, session),
+    ):
+        Image.fromarray(data.coffee()).save(path.with_name("cup.png"))
+        changed = strip(outputs(page, name, *args)["guess-pictures"])
+        assert not np.array_equal(changed, np.concatenate(pictures, axis=1))
+        assert (np.ptp(changed, axis=2).max() < 5) == (name == "turn_dial")
+    assert outputs(page, "choose", "two_stage", session)["guess-pictures"] == ""  # which has one guess alone
+
+
+@pytest.mark.parametrize("mode, size", [("L", (1, 1)), ("LA", (3, 2)), ("RGBA", (9, 700)), ("I;16", (900, 4))])
+def test_guesses_of_odd_photos_are_pictured(page, tmp_path, mode, size):
+    path = tmp_path / "odd.png"
+    Image.new(mode, size).save(path)
+    shown = outputs(page, "color", str(path), 1.0, 0.4, 0.2, 128, app.MAIN, app.MAIN, None)["guess-pictures"]
+    strip = Image.open(io.BytesIO(base64.b64decode(shown.partition("base64,")[2].partition(")")[0])))
+    assert strip.size == (960, 160)
+    assert (np.asarray(strip).min() > 250) == mode.endswith("A")  # what is transparent becomes white
 
 
 def test_a_reference_that_is_none_is_told_and_the_one_before_stays(page, jpeg, tmp_path):

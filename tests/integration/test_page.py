@@ -614,6 +614,18 @@ def test_other_guesses(open_page):
     wait_for_result(page)
     wait_until_still(page)
     first, source = pictures(page)[1], shown(page)
+    buttons = page.locator("#guess label")
+    looks = buttons.evaluate_all(
+        """(labels) => labels.map((label) => {
+            const {backgroundImage, backgroundPositionX, width, height} = getComputedStyle(label, '::before');
+            return [backgroundImage, backgroundPositionX, parseFloat(width), parseFloat(height)];
+        })"""
+    )
+    images, places, widths, heights = zip(*looks, strict=True)
+    assert len(set(images)) == 1 and images[0].startswith('url("data:image/jpeg')
+    assert places == ("0px", "20%", "40%", "60%", "80%", "100%")
+    assert widths == heights and min(widths) > 60
+    unchosen = buttons.nth(1).evaluate("(label) => getComputedStyle(label).boxShadow")
     means = {}
     for guess in ("Warmer", "Cooler", "First"):
         page.get_by_role("radio", name=guess).click()
@@ -625,10 +637,19 @@ def test_other_guesses(open_page):
         source, means[guess] = shown(page), pictures(page)[1].mean((0, 1))
     assert means["Warmer"][0] - means["Warmer"][2] > means["Cooler"][0] - means["Cooler"][2] + 5
     assert np.array_equal(pictures(page)[1], first)
+    page.get_by_role("radio", name="First").focus()
+    page.keyboard.press("Tab")
+    page.keyboard.press("Space")
+    assert page.get_by_role("radio", name="Warmer").is_checked()
+    assert buttons.nth(1).evaluate("(label) => getComputedStyle(label).boxShadow") != unchosen
     page.get_by_role("radio", name="Greener").click()
     page.get_by_label("Color the example: coffee").click()
     wait_for_result(page, "600 × 400")
     assert page.get_by_role("radio", name="First").is_checked()  # of another photo
+    page.wait_for_function(
+        "(old) => getComputedStyle(document.querySelector('#guess label'), '::before').backgroundImage != old",
+        arg=images[0],
+    )
 
 
 @pytest.mark.parametrize("size", ["desktop", "phone"])

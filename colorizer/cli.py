@@ -5,6 +5,7 @@ torch and the model are imported only once the arguments are known to be good an
 """
 
 import argparse
+import contextlib
 import dataclasses
 import functools
 import glob
@@ -277,9 +278,10 @@ class Run:
         from colorizer.reference import Reference
 
         args = self.args
-        self.pipe = ColorizationPipeline.from_pretrained(
-            args.model, revision=args.revision, token=args.token, device=args.device
-        )
+        with enough_memory_for("the model"):
+            self.pipe = ColorizationPipeline.from_pretrained(
+                args.model, revision=args.revision, token=args.token, device=args.device
+            )
         model = self.pipe.model
         one_color = None if model.has_distribution else "predicts one color, not a distribution"
         paints = None if model.keeps_lightness else "paints pictures of its own"
@@ -296,7 +298,8 @@ class Run:
             if getattr(args, dial) and why_not:  # a restraint or balance of 0 is what such models have
                 raise ColorizerError(f"--{dial.replace('_', '-')}: {model.source} {why_not}; leave it out")
         self.hints = [Hint.from_rgb(*hint) for hint in args.hint]
-        self.reference = None if args.reference is None else Reference(self.read(args.reference))
+        with enough_memory_for(f"--reference {args.reference}"):
+            self.reference = None if args.reference is None else Reference(self.read(args.reference))
 
     def color(self, jobs: list[Job]) -> None:
         for batch in self.batches(jobs):
@@ -379,7 +382,7 @@ class Run:
         text = " ".join(str(error).split())
         if isinstance(error, ColorizerError):
             pass
-        elif isinstance(error, MemoryError) or re.search(r"out of memory|allocate memory|not enough memory", text):
+        elif is_shortage(error):
             text = "not enough memory for this photo"
         elif isinstance(error, OSError):
             text = error.strerror or text
@@ -390,6 +393,22 @@ class Run:
         tqdm.write(text, file=sys.stderr)
         self.failed += 1
         self.bar.update()
+
+
+def is_shortage(error: Exception) -> bool:
+    """Whether memory was short: Python's own error, or one of torch's that says so."""
+    return isinstance(error, MemoryError) or bool(re.search("(out of|allocate|not enough) memory", str(error)))
+
+
+@contextlib.contextmanager
+def enough_memory_for(what: str) -> Iterator[None]:
+    """Tell in one sentence for what memory was short."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if not is_shortage(error):
+            raise
+        raise ColorizerError(f"there is not enough memory for {what}") from None
 
 
 class Parser(argparse.ArgumentParser):

@@ -428,6 +428,22 @@ def test_failing_photo_does_not_take_its_batch_along(colorize, tmp_path, monkeyp
     assert err == "b.png: not enough memory for this photo\n"
 
 
+@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory: 9 bytes")])
+def test_too_little_memory_for_what_all_photos_need(colorize, tmp_path, monkeypatch, error):
+    picture(tmp_path / "a.png")
+    picture(tmp_path / "cup.png")
+
+    def short_of_memory(*args, **options):
+        raise error
+
+    monkeypatch.setattr("colorizer.reference.rgb_to_lab", short_of_memory)
+    code, _, err = colorize("a.png", "--reference", "cup.png")
+    assert (code, err) == (2, "colorizer: there is not enough memory for --reference cup.png\n")
+    monkeypatch.setattr("colorizer.pipeline.ColorizationPipeline.from_pretrained", short_of_memory)
+    code, _, err = colorize("a.png")
+    assert (code, err) == (2, "colorizer: there is not enough memory for the model\n")
+
+
 def test_full_disk_for_one(colorize, tmp_path, monkeypatch):
     from colorizer import Photo
 

@@ -4,8 +4,9 @@
 
 docs/example.jpg: photographs in gray, and as the bundled model colors them. docs/hints.jpg: one of them in gray,
 colored, colored with three hints, and as it was. docs/reference.jpg: one of two photographs of a scene in gray and
-colored, the other one, the first in its colors, and as it was. docs/upsampling.jpg: the true ab of a photograph at the
-resolution that the network predicts, brought to full size bilinearly and by the guided filter.
+colored, the other one, the first in its colors, and as it was. docs/guesses.jpg: all guesses at two photographs.
+docs/upsampling.jpg: the true ab of a photograph at the resolution that the network predicts, brought to full size
+bilinearly and by the guided filter.
 docs/diagram-*.png: networks of docs/ladder.md, drawn by visualtorch from the models themselves. (The other figures of
 docs/ladder.md come from trained models: python train/reproduce.py --write_docs.)
 """
@@ -16,12 +17,13 @@ from pathlib import Path
 sys.path[0] = str(Path(__file__).resolve().parents[1])  # the repository, so that `train` is found
 
 import torch  # noqa: E402
-from PIL import Image  # noqa: E402
+from PIL import Image, ImageOps  # noqa: E402
 from skimage import data  # noqa: E402
 from torch.nn.functional import interpolate  # noqa: E402
 
 from colorizer import ColorizationPipeline, Hint  # noqa: E402
 from colorizer.color import lab_to_rgb, rgb_to_lab  # noqa: E402
+from colorizer.dials import GUESSES  # noqa: E402
 from colorizer.errors import ColorizerError  # noqa: E402
 from colorizer.models import create_model  # noqa: E402
 from colorizer.pipeline import guide_maps, guided_band  # noqa: E402
@@ -31,6 +33,7 @@ from train.reproduce import VARIANTS  # noqa: E402
 DOCS = Path(__file__).parent
 PHOTOS = ("astronaut", "coffee", "rocket", "chelsea")
 HEIGHT, GAP = 240, 6  # pixels of a row, and between pictures
+SIDE = 180  # pixels of the picture of a guess
 
 
 def example() -> Image.Image:
@@ -64,6 +67,19 @@ def reference() -> Image.Image:
     size = (round(photo.width * HEIGHT / photo.height), HEIGHT)
     pictures = *photos[:2], other, photos[2], photo
     return mosaic([[picture.resize(size, Image.Resampling.LANCZOS) for picture in pictures]])
+
+
+def guesses() -> Image.Image:
+    """A row for each of two photographs: the first guess and all others."""
+    pipe = ColorizationPipeline.from_pretrained()
+    colorings = [pipe.prepare(Image.fromarray(picture)) for picture in (data.coffee(), data.rocket())]
+    size = (SIDE, SIDE)
+    return mosaic(
+        [
+            [ImageOps.fit(coloring.render(guess=guess).to_pil().convert("RGB"), size) for guess in (None, *GUESSES)]
+            for coloring in colorings
+        ]
+    )
 
 
 def upsampling() -> Image.Image:
@@ -108,6 +124,7 @@ if __name__ == "__main__":
     example().save(DOCS / "example.jpg", quality=88)
     hints().save(DOCS / "hints.jpg", quality=88)
     reference().save(DOCS / "reference.jpg", quality=88)
+    guesses().save(DOCS / "guesses.jpg", quality=88)
     try:
         diagrams()
     except ColorizerError as error:

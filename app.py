@@ -2,8 +2,9 @@
 
     python app.py
 
-COLORIZER_MODEL (a Hub id or a folder) and COLORIZER_REVISION name another model than the bundled one. The page starts
-on the bundled weights at once; the named model is fetched in the background and takes over between two requests.
+COLORIZER_MODEL (a Hub id, a folder or a bundled name) and COLORIZER_REVISION name another model than the default. The
+page starts on bundled weights at once; the named model is fetched in the background and takes over between two
+requests.
 Every visitor may choose another of the bundled models for the time of the visit.
 """
 

@@ -1,6 +1,7 @@
 """The command line: `colorizer PATH... [-o DIR]`, `colorizer models`, `colorizer push FOLDER user/repo`.
 
-Exit codes: 0 all done, 1 some photos failed, 2 misuse (one sentence, before any work), 130 interrupted.
+Exit codes: 0 all done, 1 some photos failed or folders could not be read, 2 misuse (one sentence, before any work),
+130 interrupted.
 torch and the model are imported only once the arguments are known to be good and there is something to color.
 """
 

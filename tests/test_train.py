@@ -86,6 +86,21 @@ def test_flags_override_the_file(photos):
     assert private == [None, True, False]  # None: as the account has it
 
 
+@pytest.mark.parametrize(
+    "flags, sentence",
+    [
+        (["--max_train_step", "5"], "The recipe has no key 'max_train_step': did you mean max_train_steps?"),
+        (["--max_train_step=5"], "The recipe has no key 'max_train_step': did you mean max_train_steps?"),
+        (["--augment", "false", "x"], "'x' belongs to no flag."),
+        (["--learning_rate"], "Argument --learning_rate: expected one argument."),
+    ],
+)
+def test_a_mistyped_flag_is_told_in_one_sentence(flags, sentence):
+    with pytest.raises(ColorizerError) as told:
+        parse_recipe(["--recipe", str(SMOKE), "--train_data_dir", "x", *flags])
+    assert str(told.value) == sentence
+
+
 @pytest.mark.parametrize("recipe", RECIPES, ids=lambda path: path.name)
 def test_recipes_are_valid(recipe):
     parsed = parse_recipe(["--recipe", str(recipe), "--train_data_dir", "x"])

@@ -4,9 +4,9 @@
     python train/arena.py --train_data_dir photos/ --data photos-val/ --rows flagship no_skips --seeds 0 1
     python train/arena.py --train_data_dir photos/ --data photos-val/ --recipes my.yaml      # any recipe of yours
 
-Every row sees the same number of views of the same photographs at the same size, in batches of the same size and in an
-order that follows from the seed, by the same schedule; what else its recipe says (network, objectives, optimizer) is
-its own.
+Every row sees the same number of views of the same photographs, at the same size but where size is the question, in
+batches of the same size and in an order that follows from the seed, by the same schedule; what else its recipe says
+(network, objectives, optimizer) is its own.
 A row is one run of train/train.py in a folder of its name below --output_dir, and is then measured there by
 train/evaluate.py. The same command goes on where an earlier one was stopped: what is trained and measured stays as it
 is. In the end come results.json, results.md and arena-*.png of all rows that there are; --also adds those of other

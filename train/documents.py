@@ -1,4 +1,4 @@
-"""Documents drawn by program, in gray: pages, tables, charts, line drawings. What should stay gray when it is colored.
+"""Documents drawn by program, in gray: pages, handwriting, tables, charts, line drawings. All of it should stay gray.
 
 A colorizer that has seen photographs alone takes the white of a page for snow or sky. Shown some of these in training,
 it learns that they have no color.

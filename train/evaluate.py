@@ -9,9 +9,10 @@ Every photograph goes the whole way of the product: reduced to its lightness, co
 back to its own size and to 8 bits. For each data folder there is one row each for gray, for every model and for the
 truth, and with --one_color for that color, with the figures of colorizer/metrics.py: at the default dials, and at
 equal colorfulness (the chroma of the results scaled until the set's mean colorfulness is within 1% of the truth's).
-With --classifier, how many of the photographs it recognizes in gray, recolored and real; with --fid, the distance of
-the sets' features; with --curve, how error and colorfulness go together over the temperature, or over the dial
-colorfulness where there is none.
+For models with a distribution also the cross-entropy of the truth under it, before any dial. With --classifier, how
+many of the photographs it recognizes in gray, recolored and real; with --fid, the distance of the sets' features; with
+--curve, how error and colorfulness go together over the temperature, or over the dial colorfulness where there is
+none.
 
 The output folder gets results.json, results.md and, for each data folder and model, a contact sheet of gray,
 prediction and truth: the best, median and worst photographs by ab RMSE relative to gray's, and some drawn at random.

@@ -28,7 +28,7 @@ class Recipe:
     embedder_weights: str = "none"  # pretrained (timm's), none, or the path of a safetensors file or a model's folder
     freeze_embedder: bool = False  # keep the embedder as it is, in eval mode
     cache_embeddings: bool = False  # of a frozen embedder, when nothing is augmented
-    decoder_weights: str | None = None  # a model's folder: start with its decoder (models/two_stage.py)
+    decoder_weights: str | None = None  # a model: start with its decoder (models/two_stage.py)
     defaults: dict[str, Any] = dataclasses.field(default_factory=dict)  # the dials written to config.json
 
     # The data: one of train_data_dir, dataset_name, train_shards
@@ -150,11 +150,14 @@ SHARES = (
 FIELDS = {field.name: field for field in dataclasses.fields(Recipe)}
 
 
+class Parser(argparse.ArgumentParser):
+    def error(self, message):  # one sentence, without the usage of all keys
+        raise ColorizerError(f"{message[:1].upper()}{message[1:]}.")
+
+
 def parse_recipe(arguments: list[str] | None = None, description: str | None = None) -> Recipe:
     """The recipe that the command line names, with its flags laid over it. ColorizerError for what it cannot be."""
-    parser = argparse.ArgumentParser(
-        description=description, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
-    )
+    parser = Parser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
     parser.add_argument("--recipe", help="a YAML file, such as train/recipes/fusion_compact.yaml")
     for name, field in FIELDS.items():
         # A flag that stands alone is true; lists take several values.
@@ -162,7 +165,11 @@ def parse_recipe(arguments: list[str] | None = None, description: str | None = N
             field.type.removesuffix(" | None"), {}
         )
         parser.add_argument(f"--{name}", help=f"overrides the recipe's ({field.type})", **values)
-    flags = vars(parser.parse_args(arguments))
+    flags, unknown = parser.parse_known_args(arguments)
+    flags = vars(flags)
+    for word in unknown:
+        name = word.partition("=")[0].removeprefix("--")
+        raise _no_key(name) if word.startswith("--") else ColorizerError(f"{word!r} belongs to no flag.")
 
     values = read_recipe(flags.pop("recipe"))
     for name, text in flags.items():
@@ -177,12 +184,16 @@ def make_recipe(values: dict[str, Any]) -> Recipe:
     """A checked recipe of these keys; ColorizerError, in one sentence, for what it cannot be."""
     for name in values:
         if name not in FIELDS:
-            close = difflib.get_close_matches(str(name), FIELDS, n=1)
-            hint = f"did you mean {close[0]}?" if close else f"its keys are {', '.join(FIELDS)}."
-            raise ColorizerError(f"The recipe has no key {name!r}: {hint}")
+            raise _no_key(name)
     recipe = Recipe(**{name: _coerce(name, value) for name, value in values.items()})
     _check(recipe)
     return recipe
+
+
+def _no_key(name: Any) -> ColorizerError:
+    close = difflib.get_close_matches(str(name), FIELDS, n=1)
+    hint = f"did you mean {close[0]}?" if close else f"its keys are {', '.join(FIELDS)}."
+    return ColorizerError(f"The recipe has no key {name!r}: {hint}")
 
 
 def read_recipe(path: str | Path | None) -> dict[str, Any]:

@@ -189,7 +189,10 @@ class Photo:
         return next(suffix for suffix, format in _WRITABLE.items() if format == self.output_format)
 
     def replace(self, pixels: np.ndarray) -> Photo:
-        """The same photo with other pixels: (H, W) or (H, W, 3), uint8 or uint16; alpha follows their depth."""
+        """The same photo with other pixels: (H, W) or (H, W, 3), uint8 or uint16; alpha follows their depth.
+
+        ValueError for another shape or depth.
+        """
         if pixels.shape[:2] != self.pixels.shape[:2] or pixels.shape[2:] not in ((), (3,)):
             raise ValueError(f"pixels of shape {pixels.shape} do not fit a photo of shape {self.pixels.shape}")
         if pixels.dtype not in (np.uint8, np.uint16):

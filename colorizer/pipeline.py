@@ -124,7 +124,8 @@ class ColorizationPipeline:
         model: a Colorizer; it is put in eval mode and moved to the device.
         device: where the network runs; None picks CUDA, then MPS, then the CPU.
 
-    Several threads may use one pipeline at once, except for `to`.
+    Several threads may use one pipeline at once, except for `to`. ColorizerError for a model that colors nothing (a
+    classifier, an autoencoder), and for a device that cannot be used.
     """
 
     def __init__(self, model: Colorizer, device: str | torch.device | None = None):
@@ -560,6 +561,9 @@ class Coloring:
             loses chroma), its alpha and its metadata. Of a model that paints whole pictures (digits, expected white
             on black) the pixels are what it painted, enlarged bilinearly: the photo's own lightness is not kept, and
             without colorfulness they are gray of the painting's lightness.
+
+        ColorizerError for a dial out of its range or one that means nothing for the model, an unknown guess, and a
+        max_side that is no number of pixels.
         """
         pipeline = self._pipeline
         dials = pipeline.dials(

@@ -42,7 +42,10 @@ def model_class(name: str) -> type[Colorizer]:
 
 
 def create_model(name: str, **config) -> Colorizer:
-    """Builds the model registered as `name` with random weights. `config` are its constructor's arguments."""
+    """Builds the model registered as `name` with random weights. `config` are its constructor's arguments.
+
+    ColorizerError for a name that is not registered.
+    """
     return model_class(name)(**config)
 
 

@@ -10,7 +10,6 @@ Every visitor may choose another of the bundled models for the time of the visit
 
 import base64
 import contextlib
-import copy
 import dataclasses
 import functools
 import html
@@ -20,6 +19,7 @@ import re
 import sys
 import threading
 import time
+import traceback
 import uuid
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
@@ -61,6 +61,8 @@ SMALL_PREVIEW = 320  # pixels; what is smaller is shown enlarged, with the edges
 GUESS_SIDE = 160  # pixels of the square picture of each guess
 FIRST = "first"  # of the guesses at the colors: the model's own
 MAIN = "default"  # in the menu: whatever model the page runs unless another is chosen
+FAILED = "This failed on the server, which may be short of memory or disk: try a smaller photo, or again later."
+FORGOTTEN = "The server has forgotten this photo, after a long time or a restart: please give it again."
 # What a visitor should know of a model that is not made for any photo, by its name or its domain.
 NOTES = {
     "alpha": "Has learned one photograph by heart, and colors every other in its colors.",
@@ -190,6 +192,7 @@ class Work:
     has_distribution: bool  # whether the dial for caution and other guesses mean anything
     has_balance: bool
     model_name: str
+    pictured: tuple[Dials, Image.Image] | None = None  # the latest pictures of the guesses, and at which dials
 
     @property
     def photo(self) -> Photo:
@@ -204,18 +207,24 @@ class Work:
 
     def guesses(self, dials: Dials) -> Image.Image:
         """All guesses side by side, a square of GUESS_SIDE pixels of the middle of the photo each."""
-        small, photo = dataclasses.replace(self, coloring=self.small), self.photo
-        longest = min(4, max(photo.width, photo.height) / min(photo.width, photo.height)) * GUESS_SIDE
-        strip = Image.new("RGB", (GUESS_SIDE * (1 + len(GUESSES)), GUESS_SIDE))
-        for i, guess in enumerate((FIRST, *GUESSES)):
-            picture = on_white(small.render(dials, guess, round(longest)))
-            strip.paste(ImageOps.fit(picture, (GUESS_SIDE, GUESS_SIDE)), (i * GUESS_SIDE, 0))
-        return strip
+        if self.pictured is None or self.pictured[0] != dials:
+            small = dataclasses.replace(self, coloring=self.small)
+            strip = Image.new("RGB", (GUESS_SIDE * (1 + len(GUESSES)), GUESS_SIDE))
+            for i, guess in enumerate((FIRST, *GUESSES)):
+                picture = ImageOps.fit(on_white(small.render(dials, guess, self.small_side)), (GUESS_SIDE, GUESS_SIDE))
+                strip.paste(picture, (i * GUESS_SIDE, 0))
+            self.pictured = dials, strip
+        return self.pictured[1]
+
+    @property
+    def small_side(self) -> int:
+        """Pixels of the longer side where the shorter has GUESS_SIDE; of very long formats it has fewer."""
+        sides = self.photo.width, self.photo.height
+        return round(min(4, max(sides) / min(sides)) * GUESS_SIDE)
 
     @functools.cached_property
     def small(self) -> Coloring:
-        """The coloring again, for small pictures: each keeps what it computed for the size that it rendered last."""
-        return copy.copy(self.coloring)
+        return self.coloring.small(self.small_side)
 
 
 class Shelf:
@@ -252,15 +261,16 @@ class Shelf:
             self.items.pop(key, None)
 
     def tidy(self) -> None:
-        """Drop what is too old or too much; the caller holds the lock."""
+        """Drop what is too old or too much."""
         oldest = time.monotonic() - self.seconds
-        for key in [key for key, (used, _) in self.items.items() if used < oldest]:
-            self.drop(key)
-        while len(self.items) > 1 and (
-            len(self.items) > self.works
-            or sum(megapixels(work.photo) for _, work in self.items.values()) > self.megapixels
-        ):
-            self.items.popitem(last=False)
+        with self.lock:
+            for key in [key for key, (used, _) in self.items.items() if used < oldest]:
+                self.drop(key)
+            while len(self.items) > 1 and (
+                len(self.items) > self.works
+                or sum(megapixels(work.photo) for _, work in self.items.values()) > self.megapixels
+            ):
+                self.items.popitem(last=False)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -281,6 +291,7 @@ class Session:
     pipeline: ColorizationPipeline  # that colored it; by now the choice may stand for another
     working_size: int | None
     dials: Dials  # of the picture shown
+    dials_of: str  # see there
     before: str  # path of the gray preview
     corrections: tuple[Correction, ...] = ()  # kept also while a model colors that takes no hints
     reference_given: Reference | None = None  # kept also while a model colors that takes none
@@ -311,6 +322,14 @@ class Session:
         return f"{self.facts}; in the colors of {Path(self.reference.name).name}"
 
 
+def dials_of(choice: str) -> str:
+    """What the dials on the page are set to from here on: the defaults of a choice of model, for one photo.
+
+    New whenever the page sets them. What comes with an older one was turned before that, and is not to be heard.
+    """
+    return f"{choice} {uuid.uuid4().hex}"
+
+
 # ---------------------------------------------------------------------------------------------------- the work
 
 
@@ -319,17 +338,23 @@ def megapixels(photo: Photo) -> float:
 
 
 @contextlib.contextmanager
-def told(path: str):
+def told(path: str = ""):
     """Show a person's mistake on the page as the sentence that it is, and leave no traceback in the log.
 
     The sentence names the photo as its owner knows it, without the server's folder, and no limit that only the
-    page's owner could raise.
+    page's owner could raise. Whatever else fails leaves its traceback, and the page says that something did.
     """
     try:
         yield
+    except gr.Error:
+        raise
     except ColorizerError as error:
         sentence = re.sub(",? or raise the limit", "", str(error).replace(path, Path(path).name))
+        sentence = re.sub(re.escape(get_upload_folder()) + r"[/\\][^/\\]+[/\\]", "", sentence)
         raise gr.Error(html.escape(sentence, quote=False), print_exception=False) from None
+    except Exception as error:  # most likely memory or disk is short; gradio would show it as nothing at all
+        traceback.print_exception(error)
+        raise gr.Error(FAILED, print_exception=False) from None
 
 
 def new_path(name: str) -> Path:
@@ -427,8 +452,16 @@ def delete_old_files(blocks: gr.Blocks, age: float | None) -> None:
     """Delete what visitors left on the disk over `age` seconds ago (None: all of it), with the folders that empties.
 
     gradio's own walks through its lists of files while requests add to them: that is an error in Python, after which
-    no file is ever deleted again. And it leaves a folder for each. It takes that one's place in the module.
+    no file is ever deleted again. And it leaves a folder for each, and what came of an upload that was broken off. It
+    takes that one's place in the module. The shelf is tidied too, which no visitor may do for days.
     """
+    if age is not None:
+        if shelf := getattr(blocks, "shelf", None):
+            shelf.tidy()
+        for part in Path(get_upload_folder()).glob("tmp*"):  # as tempfile names them
+            with contextlib.suppress(OSError):
+                if part.is_file() and time.time() - part.lstat().st_ctime > age:
+                    part.unlink()
     kept = set().union(*(getattr(component, "keep_in_cache", ()) for component in blocks.blocks.values()))
     for files in blocks.temp_file_sets:
         for file in files.copy():  # at once, which no other thread can come between
@@ -443,13 +476,15 @@ def delete_old_files(blocks: gr.Blocks, age: float | None) -> None:
 gradio.route_utils.delete_files_created_by_app = delete_old_files
 
 
-def hand_over_as_it_came(component: gr.Image) -> None:
-    """Make the component pass on the path of the uploaded file, unopened.
+def as_it_came(component: gr.Image | gr.File):
+    """The component, made to pass on the path of the uploaded file, unopened.
 
-    gr.Image opens the file with Pillow first, and answers one that Pillow cannot read with a traceback. Events may
-    send this component a value, but no property and no gr.skip(): at these gradio makes it anew, without the change.
+    gr.Image opens the file with Pillow first, and answers one that Pillow cannot read with a traceback; gr.File leaves
+    an empty file for each. Events may send this component a value, but no property and no gr.skip(): at these gradio
+    makes it anew, without the change.
     """
     component.preprocess = lambda upload: upload.path if upload else None
+    return component
 
 
 # ---------------------------------------------------------------------------------------------------- the looks
@@ -463,6 +498,8 @@ THEME = gr.themes.Default(
 ).set(
     button_primary_background_fill="*primary_700",  # on 600 white is too pale to read
     button_primary_background_fill_hover="*primary_800",
+    button_primary_background_fill_dark="*primary_700",
+    button_primary_background_fill_hover_dark="*primary_800",
     button_primary_text_color="white",
     slider_color="*primary_500",
     body_text_color_subdued="*neutral_600",  # the theme's own is too pale to read
@@ -486,7 +523,7 @@ CSS = """
 #heading #notice:empty { display: none; }
 .dark #heading #notice { color: #fdba74; }
 #accepts p { margin: 4px 0 0; font-size: .9rem; color: var(--body-text-color-subdued); }
-#photo .wrap:has(> .error) { display: none; }
+:is(#photo, #reference, #compare, #canvas) .wrap:has(> .error) { display: none; }
 #model p, #facts p, #how p, #alike p { font-size: .9rem; overflow-wrap: anywhere; }
 #photo { border: 2px dashed var(--border-color-primary); background: var(--background-fill-secondary); }
 #photo:has(button.upload-container:hover), #photo:focus-within { border-color: var(--color-accent) !important; }
@@ -524,7 +561,6 @@ CSS = """
   border: 2px solid #fff; border-radius: 50%; outline: 1px solid #000; pointer-events: none; }
 #lead { align-items: stretch; gap: 12px; margin-top: 4px; }
 #reference { min-height: 160px; background: var(--background-fill-secondary); }
-#reference .wrap:has(> .error) { display: none; }
 #reference h2 { font-size: 1rem; font-weight: 700; color: var(--body-text-color); }
 #reference .icon-wrap { width: 24px; color: var(--color-accent); }
 #guess .wrap { display: grid; grid-template-columns: repeat(3, 1fr); gap: 8px; }
@@ -538,7 +574,7 @@ CSS = """
 #guess label:nth-child(6)::before { background-position-x: 100%; }
 #guess label span { margin: 0; }
 #guess input { position: absolute; opacity: 0; }
-#guess label:has(:checked) { border-color: var(--color-accent); box-shadow: 0 0 0 1px var(--color-accent); }
+#guess label:has(:checked) { outline: 2px solid var(--color-accent); outline-offset: -1px; }
 #guess label:has(:focus-visible) { outline: 3px solid var(--color-accent); outline-offset: 2px; }
 #guess-pictures { display: none; }
 .examples .label { font-size: .95rem; }
@@ -750,6 +786,8 @@ WAIT = """() => {
     document.querySelectorAll('.toast-close').forEach((button) => button.click());
     document.querySelector('#result')?.setAttribute('inert', '');
 }"""
+# At every example that is colored: one that was picked while another was on its way comes after that is shown.
+WAIT_AGAIN = f"(...inputs) => {{ ({WAIT})(); return inputs; }}"
 GO_ON = "() => document.querySelector('#result')?.removeAttribute('inert')"
 # Of photos that are given, one alone is on its way: gradio drops the next without a word.
 GIVEN = WAIT.replace("{", "{ window.isGiven = true;", 1)
@@ -785,6 +823,7 @@ SHOW_RESULT = """() => {
         document.querySelector('#result')?.scrollIntoView({behavior: 'smooth', block: 'nearest'});
     };
     document.querySelector('#result')?.removeAttribute('inert');
+    document.querySelectorAll('#canvas .ring').forEach((ring) => ring.remove());
     const upload = document.querySelector('#photo .source-selection button');  // the first of three
     if (upload && !upload.classList.contains('selected')) setTimeout(() => upload.click());  // or the camera goes on
     show(100);
@@ -908,23 +947,29 @@ def build_app(studio: Studio | None = None) -> gr.Blocks:
         balance,
         working_size,
         choice: str,
-        dials_of: str,
+        set_for: str,
         session: Session | None,
     ) -> dict:
         """Color a photo that was just given; the result takes the place of the one before."""
         if path is None:
             return {photo_input: None}
-        with told(""):
+        with told():
             pipeline = studio.pipeline_of(choice)
         dials, updates = (colorfulness, temperature, balance, working_size), {}
-        if dials_of != choice or (session and session.choice == choice and session.pipeline is not pipeline):
+        is_replaced = session and session.choice == choice and session.pipeline is not pipeline
+        if set_for.partition(" ")[0] != choice or is_replaced:
             # The dials on the page are another model's: the menu has just been turned, or a fetched model has taken
             # over since the last photo.
             dials, updates = dial_defaults(pipeline.model), updates_for(pipeline.model)
         elif not colorfulness:  # the last photo was turned to gray, which nobody wants of the next
             dials = (dial_defaults(pipeline.model)[0], *dials[1:])
             updates = {colorfulness_dial: gr.update(value=dials[0])}
-        return colored(path, *dials, choice, session, pipeline) | updates
+        shown = colored(path, *dials, choice, dials_of(choice), session, pipeline)
+        if session is None and pipeline is not studio.pipeline_of(choice):
+            # A fetched model has taken over meanwhile, and `refresh` has given the page its dials.
+            values = zip((colorfulness_dial, temperature_dial, balance_dial, size_dial), dials, strict=True)
+            updates = updates_for(pipeline.model) | {dial: gr.update(value=value) for dial, value in values}
+        return shown | updates
 
     def colored(
         path: str,
@@ -933,6 +978,7 @@ def build_app(studio: Studio | None = None) -> gr.Blocks:
         balance,
         working_size,
         choice: str,
+        set_for: str,
         session: Session | None,
         pipeline: ColorizationPipeline,
         corrections: tuple[Correction, ...] = (),
@@ -942,7 +988,8 @@ def build_app(studio: Studio | None = None) -> gr.Blocks:
         start = time.perf_counter()
         dials = colorfulness, temperature, balance
         latest = session
-        session = Session(uuid.uuid4().hex, path, choice, pipeline, working_size, dials, "", corrections, guess=guess)
+        key = uuid.uuid4().hex
+        session = Session(key, path, choice, pipeline, working_size, dials, set_for, "", corrections, guess=guess)
         if latest:  # photos of one place come one after the other
             kept = {name: getattr(latest, name) for name in ("reference_given", "reference_shown", "likeness")}
             session = dataclasses.replace(session, **kept)
@@ -950,7 +997,8 @@ def build_app(studio: Studio | None = None) -> gr.Blocks:
             work = prepared(session)
             after = work.render(dials, guess, PREVIEW_SIDE)
             session = with_before(session, work)
-        seconds = time.perf_counter() - start
+            seconds = time.perf_counter() - start
+            shown = pictures(session, work, after)
         if latest:
             shelf.drop(latest.key)
         shelf.put(session.key, work)
@@ -961,8 +1009,8 @@ def build_app(studio: Studio | None = None) -> gr.Blocks:
         session = dataclasses.replace(session, facts=facts)
         return {
             state: session,
-            dials_of: session.choice,
-            **pictures(session, work, after),
+            dials_set_for: set_for,
+            **shown,
             facts_line: paragraph(session.all_facts, role="status"),
             download: gr.Button(f"Download full size ({photo.output_format})"),
             guess_dial: gr.Radio(value=guess, visible=work.has_distribution),
@@ -979,20 +1027,26 @@ def build_app(studio: Studio | None = None) -> gr.Blocks:
     def color_digit(index: int, *args) -> dict:
         return color(digit_files[index], *args)
 
-    def again(colorfulness, temperature, balance, working_size, choice, session: Session, pipeline) -> dict:
+    def again(dials: tuple, choice: str, set_for: str, session: Session, pipeline) -> dict:
         """Color the same photo again, with the colors that were given; the place for a new one stays as it is."""
-        dials = colorfulness, temperature, balance, working_size
-        shown = colored(session.path, *dials, choice, session, pipeline, session.corrections, session.guess)
+        shown = colored(session.path, *dials, choice, set_for, session, pipeline, session.corrections, session.guess)
         return {part: shown[part] for part in result}
 
     def updates_for(model: Colorizer) -> dict:
         return {parts[name]: gr.update(**look) for name, look in looks_of(model).items()}
 
-    def color_again(colorfulness, temperature, balance, working_size, dials_of: str, session: Session | None):
-        """The same photo, seen by the network at another size; nothing if that is another model's by now."""
-        if session is None or session.choice != dials_of or session.working_size == working_size:
+    def known(session: Session | None) -> Session:
+        """The session; an error where there is none, though the page shows a photo."""
+        if session is None:
+            raise gr.Error(FORGOTTEN, print_exception=False)
+        return session
+
+    def color_again(colorfulness, temperature, balance, working_size, set_for: str, session: Session | None):
+        """The same photo, seen by the network at another size; nothing if the dial has been set anew since."""
+        if known(session).dials_of != set_for or session.working_size == working_size:
             return gr.skip()
-        return again(colorfulness, temperature, balance, working_size, dials_of, session, session.pipeline)
+        dials = colorfulness, temperature, balance, working_size
+        return again(dials, session.choice, set_for, session, session.pipeline)
 
     def choose(choice: str, session: Session | None) -> dict:
         """Another model, with its own dials and examples; the photo that is shown is colored by it."""
@@ -1001,12 +1055,13 @@ def build_app(studio: Studio | None = None) -> gr.Blocks:
         if session and not Path(session.path).is_file():
             gr.Warning("The photo is no longer on the server: please choose it again before another model.")
             return {menu: session.choice}
-        with told(""):
+        with told():
             pipeline = studio.pipeline_of(choice)
-        updates = {model_line: paragraph(studio.note(choice)), dials_of: choice}
+        set_for = dials_of(choice)
+        updates = {model_line: paragraph(studio.note(choice)), dials_set_for: set_for}
         if session:
             session = dataclasses.replace(session, guess=FIRST)
-            updates |= again(*dial_defaults(pipeline.model), choice, session, pipeline)
+            updates |= again(dial_defaults(pipeline.model), choice, set_for, session, pipeline)
         return updates | updates_for(pipeline.model)
 
     def shelved(session: Session) -> Work:
@@ -1019,10 +1074,10 @@ def build_app(studio: Studio | None = None) -> gr.Blocks:
     def prepared(session: Session) -> Work:
         return prepare(session.path, session.working_size, session.pipeline, session.hints, **session.lead)
 
-    def turn_dial(colorfulness, temperature, balance, dials_of: str, session: Session | None):
-        """Render the preview again: no network runs. Nothing if the dial was turned for another model meanwhile."""
+    def turn_dial(colorfulness, temperature, balance, set_for: str, session: Session | None):
+        """Render the preview again: no network runs. Nothing if the dial has been set anew since."""
         dials = colorfulness, temperature, balance
-        if session is None or session.choice != dials_of or session.dials == dials:
+        if known(session).dials_of != set_for or session.dials == dials:
             return gr.skip()
         return turned(dials, session)
 
@@ -1060,9 +1115,7 @@ def build_app(studio: Studio | None = None) -> gr.Blocks:
 
     def correct(picked: str, session: Session | None, click: gr.SelectData) -> dict:
         """The color picker's color for the place that was clicked, from where the network spreads it."""
-        if session is None:
-            return gr.skip()
-        with told(session.path):
+        with told(known(session).path):
             work = shelved(session)
             session = with_before(session, work)
             with Image.open(session.before) as before:  # as large as the picture that was clicked
@@ -1078,10 +1131,10 @@ def build_app(studio: Studio | None = None) -> gr.Blocks:
         return corrected(session, (*others, Correction(hint, picked)))
 
     def undo_one(session: Session | None) -> dict:
-        return corrected(session, session.corrections[:-1]) if session and session.corrections else gr.skip()
+        return corrected(session, session.corrections[:-1]) if known(session).corrections else gr.skip()
 
     def undo_all(session: Session | None) -> dict:
-        return corrected(session, ()) if session and session.corrections else gr.skip()
+        return corrected(session, ()) if known(session).corrections else gr.skip()
 
     def corrected(session: Session, corrections: tuple[Correction, ...]) -> dict:
         """The same photo with these corrections in place of those before; the network runs again."""
@@ -1097,28 +1150,27 @@ def build_app(studio: Studio | None = None) -> gr.Blocks:
             shelf.put(session.key, work)
             return rendered(session, work) | {facts_line: paragraph(session.all_facts, role="status")}
 
-    def take_guess(guess: str, session: Session | None) -> dict:
-        """Another guess at the colors; no network runs."""
-        if session is None or session.guess == guess:
+    def take_guess(guess: str, set_for: str, session: Session | None) -> dict:
+        """Another guess at the colors; no network runs. Nothing if the dials have been set anew since."""
+        if known(session).dials_of != set_for or session.guess == guess:
             return gr.skip()
         return turned(session.dials, dataclasses.replace(session, guess=guess))
 
     def refer(path: str | None, likeness: float, session: Session | None) -> dict:
         """The photo in the colors of another one, which is shown small; without one, as the model guesses."""
-        if session is None:
-            return {reference_input: None}  # no gr.skip(), see hand_over_as_it_came
+        known(session)
         other = shown = None
         if path:
             with told(path):
                 photo = Photo.open(path, max_megapixels=MAX_MEGAPIXELS)
                 other, picture = Reference(photo), photo.to_pil()
-            picture.thumbnail((REFERENCE_SIDE, REFERENCE_SIDE))
-            shown = save_preview(Photo.from_pil(picture), "reference")
+                picture.thumbnail((REFERENCE_SIDE, REFERENCE_SIDE))
+                shown = save_preview(Photo.from_pil(picture), "reference")
         given = {"reference_given": other, "reference_shown": shown, "likeness": likeness}
         return recolored(session, **given) | {reference_input: shown}
 
     def turn_likeness(likeness: float, session: Session | None) -> dict:
-        if session is None or session.likeness == likeness:
+        if known(session).likeness == likeness:
             return gr.skip()
         if session.reference is None:
             return {state: dataclasses.replace(session, likeness=likeness)}
@@ -1134,15 +1186,13 @@ def build_app(studio: Studio | None = None) -> gr.Blocks:
         return {reference_input: shown if shown and Path(shown).is_file() else None}
 
     def make_download(
-        colorfulness, temperature, balance, guess: str, likeness: float, dials_of: str, session: Session | None
-    ) -> str | None:
+        colorfulness, temperature, balance, guess: str, likeness: float, set_for: str, session: Session | None
+    ) -> str:
         """The file at full size, made when it is asked for: on a large photo it takes longer than a dial should.
 
         At the dials of the page: the preview that follows the last turn of one may still be under way.
         """
-        if session is None:
-            return None
-        if session.choice == dials_of:
+        if known(session).dials_of == set_for:
             dials = colorfulness, temperature, balance
             session = dataclasses.replace(session, dials=dials, guess=guess, likeness=likeness)
         with told(session.path):
@@ -1154,15 +1204,13 @@ def build_app(studio: Studio | None = None) -> gr.Blocks:
 
     def reset_dials(session: Session | None):
         """The dials as the model that colored the photo has them, and the preview."""
-        if session is None:
-            return gr.skip()
-        model = session.pipeline.model
+        model = known(session).pipeline.model
         *quick, working_size = dial_defaults(model)
-        session = dataclasses.replace(session, guess=FIRST)
+        session = dataclasses.replace(session, guess=FIRST, dials_of=dials_of(session.choice))
         if session.working_size == working_size:
-            shown = turned(tuple(quick), session)
+            shown = turned(tuple(quick), session) | {dials_set_for: session.dials_of}
         else:
-            shown = again(*quick, working_size, session.choice, session, session.pipeline)
+            shown = again((*quick, working_size), session.choice, session.dials_of, session, session.pipeline)
         looks = looks_of(model)
         names = ("colorfulness", "temperature", "balance", "guess", "working_size")
         return shown | {parts[name]: gr.update(**looks[name]) for name in names}
@@ -1228,7 +1276,7 @@ def build_app(studio: Studio | None = None) -> gr.Blocks:
 
     with gr.Blocks(title="Photo colorizer", analytics_enabled=False, delete_cache=(600, KEEP_FILES)) as page:
         state = gr.State(None)
-        dials_of = gr.Textbox(MAIN, visible=False)  # the choice of model that the dials on the page were set for
+        dials_set_for = gr.Textbox(dials_of(MAIN), visible=False)
         timer = gr.Timer(1, active=studio.fetching)
 
         gr.HTML(HEADING, elem_id="heading", padding=False)
@@ -1246,7 +1294,7 @@ def build_app(studio: Studio | None = None) -> gr.Blocks:
                 height=360,
                 elem_id="photo",
             )
-            hand_over_as_it_came(photo_input)
+            as_it_came(photo_input)
             gr.HTML(ACCEPTS, elem_id="accepts", padding=False)
 
         with gr.Column(visible=False, elem_id="result") as result_panel, gr.Row():
@@ -1297,7 +1345,7 @@ def build_app(studio: Studio | None = None) -> gr.Blocks:
                             min_width=200,
                             elem_id="reference",
                         )
-                        hand_over_as_it_came(reference_input)
+                        as_it_came(reference_input)
                         likeness_dial = gr.Slider(
                             *LIKENESS,
                             value=DEFAULT_LIKENESS,
@@ -1375,10 +1423,10 @@ def build_app(studio: Studio | None = None) -> gr.Blocks:
         # ---- who calls what; only the API at the end is public
 
         quick_dials = [colorfulness_dial, temperature_dial, balance_dial]  # which need no network
-        dials = [*quick_dials, size_dial, menu, dials_of, state]
+        dials = [*quick_dials, size_dial, menu, dials_set_for, state]
         preview = [state, compare, canvas, guess_pictures, undo, undo_everything]
         changed_parts = [*preview, facts_line]
-        result = [*changed_parts, dials_of, download, guess_dial, temperature_dial, balance_dial, result_panel]
+        result = [*changed_parts, dials_set_for, download, guess_dial, temperature_dial, balance_dial, result_panel]
         parts = {  # by the names that looks_of gives them
             "colorfulness": colorfulness_dial,
             "temperature": temperature_dial,
@@ -1405,7 +1453,8 @@ def build_app(studio: Studio | None = None) -> gr.Blocks:
             **ONE_AT_A_TIME,
             **private,
         )
-        given.then(js=TAKEN, **private)
+        for ended in (given.success, given.failure):  # gradio's `then` comes after a success alone
+            ended(js=TAKEN, **private)
         picked = [
             row.click(
                 function,
@@ -1413,6 +1462,7 @@ def build_app(studio: Studio | None = None) -> gr.Blocks:
                 new_result,
                 show_progress_on=[photo_input, compare],
                 trigger_mode="always_last",  # an example that is picked while another is colored counts too
+                js=WAIT_AGAIN,
                 **ONE_AT_A_TIME,
                 **private,
             )
@@ -1425,7 +1475,7 @@ def build_app(studio: Studio | None = None) -> gr.Blocks:
         # Not on input: the network would run at every step of a drag, and for the first digit of a size being typed.
         size_dial.release(
             color_again,
-            [*quick_dials, size_dial, dials_of, state],
+            [*quick_dials, size_dial, dials_set_for, state],
             result,
             show_progress_on=compare,
             trigger_mode="always_last",  # what is given while the network runs counts too
@@ -1448,7 +1498,7 @@ def build_app(studio: Studio | None = None) -> gr.Blocks:
         gr.on(
             [event for dial in quick_dials for event in (dial.input, dial.release)],
             turn_dial,
-            [*quick_dials, dials_of, state],
+            [*quick_dials, dials_set_for, state],
             preview,
             show_progress="hidden",
             trigger_mode="always_last",
@@ -1472,7 +1522,8 @@ def build_app(studio: Studio | None = None) -> gr.Blocks:
                 (undo_everything.click, undo_all, state),
             )
         ]
-        correcting.then(js=CORRECTED, **private)  # also where it failed
+        for ended in (correcting.success, correcting.failure):
+            ended(js=CORRECTED, **private)
         gr.on(
             [reference_input.upload, reference_input.clear],
             refer,
@@ -1495,7 +1546,7 @@ def build_app(studio: Studio | None = None) -> gr.Blocks:
         )
         guess_dial.input(
             take_guess,
-            [guess_dial, state],
+            [guess_dial, dials_set_for, state],
             preview,
             show_progress="hidden",
             trigger_mode="always_last",
@@ -1511,16 +1562,19 @@ def build_app(studio: Studio | None = None) -> gr.Blocks:
             **private,
         )
         download.click(js=MAKE, **private)  # before the other, as above
-        made = download.click(
+        # When what was asked for before it is there: it has another line, and would overtake a correction.
+        reached = download.click(lambda: None, show_progress="hidden", **ONE_AT_A_TIME, **private)
+        made = reached.success(
             make_download,
-            [*quick_dials, guess_dial, likeness_dial, dials_of, state],
+            [*quick_dials, guess_dial, likeness_dial, dials_set_for, state],
             file,
             show_progress="hidden",
             **ONE_FILE_AT_A_TIME,
             **private,
         )
         made.success(js=DOWNLOAD, inputs=file, **private)
-        made.failure(js=MADE, **private)
+        for step in (reached, made):
+            step.failure(js=MADE, **private)
         another.click(new_photo, None, [input_panel, photo_input], queue=False, **private).success(
             js=SHOW_TOP, **private
         )
@@ -1535,14 +1589,14 @@ def build_app(studio: Studio | None = None) -> gr.Blocks:
             gr.Button().click(
                 colorize,
                 [
-                    gr.File(label="photo"),
+                    as_it_came(gr.File(label="photo")),
                     gr.Number(label="colorfulness"),
                     gr.Number(label="temperature"),
                     gr.Number(label="working_size", precision=0),
                     gr.Textbox(label="model"),
                     gr.Number(label="balance"),
                     gr.JSON(label="hints"),
-                    gr.File(label="reference"),
+                    as_it_came(gr.File(label="reference")),
                     gr.Number(label="likeness"),
                     gr.Textbox(label="guess"),
                 ],
@@ -1551,6 +1605,9 @@ def build_app(studio: Studio | None = None) -> gr.Blocks:
                 **ONE_AT_A_TIME,
             )
 
+    page.shelf = shelf  # see delete_old_files
+    for row, files in ((photograph_row, photograph_files), (digit_row, digit_files)):
+        row.keep_in_cache = set(files)  # whoever sends such a path back would have it deleted as an upload
     return page.queue(max_size=20, api_open=False)  # nothing that colors gets past the line
 
 
@@ -1562,6 +1619,7 @@ def launch(page: gr.Blocks, **options):
         max_file_size="320mb",  # 50 megapixels of 16-bit TIFF
         footer_links=["api"],
         run_history=False,
+        state_session_capacity=1000,  # visitors, of whom gradio keeps what their page shows; its own is ten times that
         **options,
     )
 

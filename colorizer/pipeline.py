@@ -469,9 +469,9 @@ class Coloring:
         self.prediction: Tensor | None = None
         self._pipeline = pipeline
         self._plane = plane
-        # The latest of what costs most, replaced as a whole so that threads need no lock.
+        # The latest of what costs most (of previews the latest two), replaced as a whole so that threads need no lock.
         self._maps: tuple[tuple, Tensor] | None = None
-        self._preview: tuple[int, Tensor, np.ndarray | None] | None = None
+        self._previews: dict[int, tuple[Tensor, np.ndarray | None]] = {}
 
     @property
     def truth(self) -> Photo | None:
@@ -524,6 +524,22 @@ class Coloring:
         other.reference, other.likeness = self._pipeline._checked_reference(reference, likeness)
         if other.likeness:
             other.led = self._pipeline._led(other)
+        return other
+
+    def small(self, max_side: int) -> Coloring:
+        """The same for previews of at most max_side pixels a side: many of them are rendered faster.
+
+        Its prediction is reduced to the places that such a picture can tell apart, one for FINER x FINER pixels.
+        """
+        longest = max(self.photo.height, self.photo.width)
+        if max_side < longest:
+            self._reduced_to(max_side)  # kept for all that are made of this one
+        other, scale = self._copy(), min(1, max_side / longest) / FINER
+        height, width = (max(1, math.ceil(side * scale)) for side in (self.photo.height, self.photo.width))
+        for name, logits in (("prediction", self.prediction), ("led", self.led)):
+            if logits is not None:
+                size = min(height, logits.shape[-2]), min(width, logits.shape[-1])
+                setattr(other, name, _resize(logits.float(), size))
         return other
 
     def _copy(self) -> Coloring:
@@ -624,9 +640,9 @@ class Coloring:
         return latest[1]
 
     def _reduced_to(self, max_side: int) -> tuple[Tensor, np.ndarray | None]:
-        """Lightness (H, W) and alpha of a reduced copy for previews; the latest are kept."""
-        latest = self._preview
-        if latest is None or latest[0] != max_side:
+        """Lightness (H, W) and alpha of a reduced copy for previews; the latest two are kept."""
+        previews = self._previews
+        if max_side not in previews:
             height, width = self.photo.height, self.photo.width
             scale = max_side / max(height, width)
             size = (max(1, round(height * scale)), max(1, round(width * scale)))
@@ -635,8 +651,9 @@ class Coloring:
                 levels = np.arange(np.iinfo(alpha.dtype).max + 1, dtype=np.float32)
                 alpha = _reduced_plane(lambda top, bottom: _looked_up(levels, alpha[top:bottom]), alpha.shape, size)
                 alpha = alpha[0, 0].round().numpy().astype(self.photo.alpha.dtype)
-            latest = self._preview = (max_side, self._plane.reduced(size)[0, 0], alpha)
-        return latest[1:]
+            latest = list(previews.items())[-1:]
+            previews = self._previews = dict([*latest, (max_side, (self._plane.reduced(size)[0, 0], alpha))])
+        return previews[max_side]
 
     def _hint_map(self) -> Tensor:
         """The hints as the network reads them: a, b and mask (3, h, w) at working size."""

@@ -625,7 +625,8 @@ def test_other_guesses(open_page):
     assert len(set(images)) == 1 and images[0].startswith('url("data:image/jpeg')
     assert places == ("0px", "20%", "40%", "60%", "80%", "100%")
     assert widths == heights and min(widths) > 60
-    unchosen = buttons.nth(1).evaluate("(label) => getComputedStyle(label).boxShadow")
+    outlines = "(labels) => labels.map((label) => getComputedStyle(label).outlineStyle)"
+    assert buttons.evaluate_all(outlines) == ["solid", *["none"] * 5]
     means = {}
     for guess in ("Warmer", "Cooler", "First"):
         page.get_by_role("radio", name=guess).click()
@@ -641,7 +642,7 @@ def test_other_guesses(open_page):
     page.keyboard.press("Tab")
     page.keyboard.press("Space")
     assert page.get_by_role("radio", name="Warmer").is_checked()
-    assert buttons.nth(1).evaluate("(label) => getComputedStyle(label).boxShadow") != unchosen
+    assert buttons.evaluate_all(outlines) == ["none", "solid", *["none"] * 4]
     page.get_by_role("radio", name="Greener").click()
     page.get_by_label("Color the example: coffee").click()
     wait_for_result(page, "600 × 400")
@@ -650,6 +651,58 @@ def test_other_guesses(open_page):
         "(old) => getComputedStyle(document.querySelector('#guess label'), '::before').backgroundImage != old",
         arg=images[0],
     )
+
+
+def test_a_picked_example_keeps_the_one_before_from_being_changed(open_page, monkeypatch):
+    """It waits for the one before, whose picture is shown meanwhile: a click on it would color the next."""
+    prepare = app.ColorizationPipeline.prepare
+    monkeypatch.setattr(
+        app.ColorizationPipeline, "prepare", lambda *args, **kwargs: (time.sleep(2), prepare(*args, **kwargs))[1]
+    )
+    page = open_page()
+    page.get_by_label("Color the example: astronaut").click()
+    page.get_by_label("Color the example: coffee").click()
+    page.get_by_label("Color the example: rocket").click()
+    page.get_by_label("Color the example: coffee").click()
+    wait_for_result(page, "512 × 512")
+    page.wait_for_function("document.querySelector('#result').inert")
+    page.wait_for_timeout(500)
+    assert page.evaluate("document.querySelector('#result').inert") and "512 × 512" in page.inner_text("#facts")
+    wait_for_result(page, "600 × 400")
+    page.wait_for_function("!document.querySelector('#result').inert")
+
+
+def test_a_download_has_the_correction_before_it_and_none_that_failed(open_page, monkeypatch):
+    page = open_page()
+    page.get_by_label("Color the example: astronaut").click()
+    wait_for_result(page)
+    wait_until_still(page)
+    page.get_by_role("button", name="A wrong color?").click()
+    page.wait_for_function("document.querySelector('#canvas img').naturalWidth == 512")
+    with_hints = app.Coloring.with_hints
+
+    def slowly(*args):
+        time.sleep(2)
+        return with_hints(*args)
+
+    def not_at_all(*args):
+        raise MemoryError
+
+    def saved() -> np.ndarray:
+        with page.expect_download() as download:
+            page.get_by_role("button", name="Download full size").click()
+        return np.asarray(Image.open(download.value.path()).convert("RGB")).astype(int)
+
+    automatic = saved()
+    canvas = page.get_by_alt_text("The photo in color, to be clicked")
+    monkeypatch.setattr(app.Coloring, "with_hints", not_at_all)
+    canvas.click(position={"x": 100, "y": 300})
+    wait_for_toast(page, "failed on the server")
+    page.wait_for_function("!document.querySelector('#canvas .ring')")
+    monkeypatch.setattr(app.Coloring, "with_hints", slowly)
+    canvas.click(position={"x": 100, "y": 300})
+    assert np.abs(saved() - automatic).max() > 20
+    assert page.locator("#canvas .ring").count() == 0
 
 
 @pytest.mark.parametrize("size", ["desktop", "phone"])
@@ -926,9 +979,13 @@ def test_a_bad_upload_is_told_and_the_result_stays(open_page, tmp_path, capfd):
     upload(page, bad)
     wait_for_toast(page, "letter.jpg")
     assert shown(page) == before
-    assert page.locator("#compare .slider-wrap img").last.is_visible()
+    covers = page.locator("#compare .wrap:has(> .error)")  # gradio's word for a failure, over the picture
+    assert covers.count() == 1 and not covers.is_visible()
     turn(page, "Colorfulness", 0.5)  # and still answers its dials
     page.get_by_text("Drop a photo here").wait_for()  # the next one can be given at once
+    Image.fromarray(data.coffee()).save(tmp_path / "cup.png")
+    upload(page, tmp_path / "cup.png")
+    wait_for_result(page, "600 × 400")
     assert "Traceback" not in capfd.readouterr().err
 
 

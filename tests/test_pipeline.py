@@ -421,6 +421,36 @@ def test_colorfulness_scales_the_painting_s_chroma():
     assert np.abs(coloring.render(3).pixels.astype(int) - coloring.render().pixels).max() > 20
 
 
+@pytest.mark.parametrize("working_size, max_side", [(64, 60), (256, 60), (256, 30), (64, 4000)])
+def test_small_previews_are_nearly_those_of_the_whole_prediction(tiny, working_size, max_side):
+    coloring = tiny.prepare(Photo.from_pil(Image.fromarray(data.coffee())), working_size)
+    coloring = coloring.with_reference(Image.fromarray(data.chelsea()), 0.7)
+    small = coloring.small(max_side)
+    rows = [math.ceil(min(max_side, 600) / 600 * 400 / 4), coloring.prediction.shape[2]]
+    assert small.prediction.shape[2] == small.led.shape[2] == min(rows)
+    for options in ({}, {"guess": "cooler"}, {"colorfulness": 0}):
+        whole, fast = (one.render(max_side=max_side, **options).pixels.astype(int) for one in (coloring, small))
+        assert whole.shape == fast.shape and np.abs(whole - fast).mean() < 2
+    assert coloring.prediction.shape[2] == rows[1]  # of the original nothing is lost
+
+
+def test_previews_of_two_sizes_are_kept_by_all_that_is_made_of_a_coloring(tiny, monkeypatch):
+    coloring = tiny.prepare(Photo.from_pil(Image.fromarray(data.coffee())), 64)
+    reduced, sizes = LightnessPlane.reduced, []
+    monkeypatch.setattr(LightnessPlane, "reduced", lambda plane, size: sizes.append(size[1]) or reduced(plane, size))
+    coloring.render(max_side=300)
+    coloring.small(60).render(max_side=60)
+    hinted = coloring.with_hints([Hint(3, 3, 40, 40)])
+    for one in (coloring, hinted, hinted.with_reference(Image.fromarray(data.chelsea()))):
+        one.render(max_side=300)
+        one.small(60).render(max_side=60)
+    assert sizes == [300, 60]
+    coloring.render(max_side=200)
+    coloring.render(max_side=60)
+    coloring.render(max_side=300)
+    assert sizes == [300, 60, 200, 300]
+
+
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
 @pytest.mark.parametrize("size", [(1, 1), (5, 90), (28, 28), (97, 131), (300, 40)])
 def test_digits_of_every_size_depth_and_max_side(size, dtype, monkeypatch):

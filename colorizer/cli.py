@@ -144,6 +144,7 @@ def plan(
     inputs = {os.path.realpath(job.source) for job in jobs}  # pathlib's would end at a link to itself
     inputs |= {os.path.realpath(reference)} if reference else set()
     inputs_folded = {folded(path) for path in inputs}
+    inputs_numbered = {numbered(path) for path in inputs} - {None}
     taken = {}
     for job in jobs:
         path, place = os.path.realpath(job.target), place_of(job.target)
@@ -151,7 +152,7 @@ def plan(
             is_input, place = folded(path) in inputs_folded, folded(place)
         else:
             is_input = path in inputs
-        if is_input:
+        if is_input or numbered(path) in inputs_numbered:
             raise ColorizerError(
                 f"{job.source} would be written over the input {job.target}; name another folder with -o"
             )
@@ -167,6 +168,18 @@ def plan(
 def place_of(path: Path) -> str:
     """One text for a file, however its folder is named; a file that is a link is not what it leads to."""
     return os.path.join(os.path.realpath(path.parent), path.name)
+
+
+def numbered(path: str) -> tuple[int, int, str] | None:
+    """The path with its folder's number for its name: a folder that is mounted twice has two names without a link.
+
+    None if there is no such folder. Not the file's own number, which hard links share: they are not written through.
+    """
+    try:
+        folder = os.stat(os.path.dirname(path))
+    except OSError:
+        return None
+    return folder.st_dev, folder.st_ino, os.path.basename(path)
 
 
 def folded(path: str) -> str:
@@ -201,7 +214,7 @@ def find(word: str, output: Path | None, on_closed: Callable[[OSError], None]):
     if not word:  # of a variable that is not set: not the folder that one is in, as pathlib takes it
         raise ColorizerError("one PATH is empty: name a photo, a folder or a pattern")
     path = Path(word)
-    if path.is_dir():
+    if os.path.isdir(path):
         try:
             os.listdir(path)
         except OSError as error:
@@ -217,8 +230,9 @@ def find(word: str, output: Path | None, on_closed: Callable[[OSError], None]):
     else:
         raise ColorizerError(f"{word}: no such file or folder")
 
-    output = output and Path(os.path.realpath(output))
-    excluded = output if output and Path(os.path.realpath(base)) in output.parents else None
+    # By its path as given too: "**" comes through an output folder that is a link to elsewhere.
+    outputs = [(full, Path(full(output))) for full in (os.path.realpath, os.path.abspath)] if output else []
+    excluded = [(full, folder) for full, folder in outputs if Path(full(base)) in folder.parents]
     empty = True
     for picture in sorted(set(candidates)):
         inside = picture.relative_to(base)
@@ -226,9 +240,9 @@ def find(word: str, output: Path | None, on_closed: Callable[[OSError], None]):
             picture.suffix.lower() in SUFFIXES
             and not picture.stem.lower().endswith(".color")
             and not any(part.startswith(".") for part in inside.parts)
-            and excluded not in Path(os.path.realpath(picture)).parents
+            and not any(folder in Path(full(picture)).parents for full, folder in excluded)
             and not is_loop(picture.parent, base)
-            and not picture.is_dir()
+            and not os.path.isdir(picture)
         ):
             yield picture, inside
             empty = False
@@ -238,7 +252,7 @@ def find(word: str, output: Path | None, on_closed: Callable[[OSError], None]):
 
 def below(folder: Path, on_closed: Callable[[OSError], None]) -> Iterator[Path]:
     """All files below a folder, but not behind links to other folders; nothing below what is no folder."""
-    if folder.is_dir():
+    if os.path.isdir(folder):
         for parent, _, names in os.walk(folder, onerror=on_closed):
             yield from (Path(parent, name) for name in names)
 

@@ -26,6 +26,8 @@ from colorizer.dials import BALANCE, COLORFULNESS, RESTRAINT, TEMPERATURE, WORKI
 from colorizer.errors import ColorizerError
 
 if TYPE_CHECKING:
+    from huggingface_hub import HfApi, RepoUrl
+
     from colorizer.models import Colorizer
 
 WEIGHTS = Path(__file__).parent / "weights"
@@ -112,9 +114,9 @@ def push(
     """Uploads a model to the Hub as one commit, after loading it strictly; makes the repository if there is none.
 
     Args:
-        folder_or_model: a folder with config.json and model.safetensors, a bundled name, or a model. A README.md that
-            a person has written goes along as it is. The trainer's, or a short model card where there is none, goes
-            along unless a person has written what is on the Hub.
+        folder_or_model: a folder with config.json and model.safetensors, a bundled name (unless a folder here has it
+            too), or a model. A README.md that a person has written goes along as it is. The trainer's, or a short
+            model card where there is none, goes along unless a person has written what is on the Hub.
         repo_id: 'user/repo'.
         private: whether a new repository is private; None leaves it to the account's setting.
         token: Hub token with write access; None uses the one that `hf auth login` or HF_TOKEN gave.
@@ -138,6 +140,8 @@ def push(
             folder, again = Path(scratch), "the model is as it was"
             return _upload(folder, "The model", repo_id, private, token, revision, commit_message, again, extra_files)
     name = os.fspath(folder_or_model)
+    if name in bundled_models() and _folder(name).is_dir():  # what goes out must not be a guess
+        raise ColorizerError(f"{name} is a bundled model and a folder here: write ./{name} for the folder.")
     folder = WEIGHTS / name if name in bundled_models() else _folder(name)
     if not folder.is_dir():
         raise ColorizerError(f"There is no folder {name} to push.")
@@ -561,15 +565,11 @@ def _upload(
     ]
     operations += [CommitOperationAdd(path_in_repo=Path(file).name, path_or_fileobj=file) for file in extra_files]
     try:
-        url = api.create_repo(repo_id, private=private, exist_ok=True)
-        if private and not api.model_info(repo_id).private:  # it was there before, and stayed as it was
-            raise ColorizerError(f"{repo_id} is there already, and public: make it private on the Hub; {again}.")
-        if revision is not None:
-            api.create_branch(repo_id, branch=revision, exist_ok=True)
+        url = make_repo(api, repo_id, private, revision, again)
         card = _card_to_push(folder)
         if card is None:
             card = model_card(model, repo_id).encode()
-        if not _is_ours(card) or not _has_own_card(repo_id, revision, token):
+        if not _is_ours(card) or not has_own_card(repo_id, revision, token):
             operations.append(CommitOperationAdd(path_in_repo=CARD_FILE, path_or_fileobj=card))
         message = commit_message or f"Upload a {model.name} model"
         api.create_commit(repo_id, operations, commit_message=message, revision=revision)
@@ -581,6 +581,19 @@ def _upload(
         reason = _explain(error, repo_id, revision, token)
         raise ColorizerError(f"{reason}; {again}.") from error
     return str(url) if revision is None else f"{url}/tree/{revision}"
+
+
+def make_repo(api: HfApi, repo_id: str, private: bool | None, revision: str | None, again: str) -> RepoUrl:
+    """Makes the repository and the branch if they are not there, and gives its address.
+
+    Raises ColorizerError if it is to be private and is public; `again` ends the sentence.
+    """
+    url = api.create_repo(repo_id, private=private, exist_ok=True)
+    if private and not api.model_info(url.repo_id).private:  # it was there before, and stayed as it was
+        raise ColorizerError(f"{url.repo_id} is there already, and public: make it private on the Hub; {again}.")
+    if revision is not None:
+        api.create_branch(url.repo_id, branch=revision, exist_ok=True)
+    return url
 
 
 def _card_to_push(folder: Path) -> bytes | None:
@@ -595,7 +608,7 @@ def _is_ours(card: bytes) -> bool:
     return any(mark.encode() in card for mark in (CARD_MARK, RUN_MARK))
 
 
-def _has_own_card(repo_id: str, revision: str | None, token: str | bool | None) -> bool:
+def has_own_card(repo_id: str, revision: str | None, token: str | bool | None) -> bool:
     """Whether a person has written the README.md that is on the Hub, or has taken our mark out of it there."""
     from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import RemoteEntryNotFoundError
@@ -672,7 +685,8 @@ rebuilt = load_model("{repo_id}")(rgb)  # both sRGB (N, 3, H, W) in 0..1
 def _classifier_card(model: Colorizer, repo_id: str, size: str) -> str:
     """model_card of a classifier, which colors nothing and judges those who do."""
     settings = "\n".join(f"| {key} | {value} |" for key, value in model.config.items() if key != "classes")
-    classes = "\n".join(f"- {name}" for name in model.config["classes"])
+    names = [name.encode(errors="replace").decode() for name in model.config["classes"]]  # of folders: may be no text
+    classes = "\n".join(f"- {name}" for name in names)
     return f"""---
 pipeline_tag: image-classification
 library_name: colorizer

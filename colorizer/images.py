@@ -84,6 +84,7 @@ _LOSSY = {
 _FEW_GAMMA, _MOST_GAMMA = 0.2, 2  # what a PNG's gAMA may be; 0.45 is that of sRGB, 1 is linear
 _BAND = 1 << 22  # pixels converted at a time
 MOST_SIDE = 1_000_000  # pixels
+_MOST_TIFF = (1 << 32) - (1 << 20)  # bytes: its offsets have 32 bits, and some tables stand before the pixels
 _MOST_PIXEL_BYTES = 16  # of a picture at the limit of pixels, such as four floats; smaller ones may have more
 
 
@@ -265,7 +266,10 @@ class Photo:
         partial = path.with_name(f".{secrets.token_hex(8)}.partial")
         try:
             try:
-                partial.write_bytes(data)  # permissions by the umask, as for any new file
+                with partial.open("wb") as file:  # permissions by the umask, as for any new file
+                    file.write(data)
+                    file.flush()
+                    os.fsync(file.fileno())  # or a power loss could leave an empty file under the name
                 os.replace(partial, path)
             finally:
                 partial.unlink(missing_ok=True)
@@ -286,6 +290,9 @@ def _stream(source: str | os.PathLike | bytes | BinaryIO) -> Iterator[tuple[str,
         name = os.fspath(source)
         try:
             stream = open(source, "rb")
+            if not stream.seekable():  # /dev/stdin, a named pipe
+                with stream:
+                    stream = io.BytesIO(stream.read())
         except FileNotFoundError as error:
             raise ColorizerError(f"{name} does not exist: check the path") from error
         except IsADirectoryError as error:
@@ -422,6 +429,7 @@ def _read_tiff(name: str, stream: BinaryIO, check: Callable[[int, int], None]) -
                 raise ColorizerError(f"{name} is cut short: use an intact copy")
             row = math.ceil(page.imagewidth * page.samplesperpixel * page.bitspersample / 8)
             page.databytecounts = (row * page.imagelength,)  # of one part nobody needs to be told it
+        _check_parts(name, tiff, page)
         array = page.asarray()
         array = np.moveaxis(array, 0, -1) if page.axes == "SYX" else array
         info = {"icc_profile": page.iccprofile, "xmp": page.tags.valueof(700)}
@@ -446,6 +454,86 @@ def _read_tiff(name: str, stream: BinaryIO, check: Callable[[int, int], None]) -
         multiplied=bool(alphas) and kinds[alphas[0]] == 1,
     )
     return _finish(samples, 3 if kind == "PALETTE" else colors, bool(alphas), "TIFF", exif, info)
+
+
+def _check_parts(name: str, tiff: tifffile.TiffFile, page: tifffile.TiffPage) -> None:
+    """Refuses strips and tiles that are pictures of their own, such as JPEG, and larger than the TIFF says.
+
+    tifffile decodes them at the size that they state themselves, and crops them afterwards.
+    """
+    compression = int(page.compression)
+    if compression not in (tifffile.TIFF.IMAGE_COMPRESSIONS | _MORE_PICTURES) - _SIZED_BY_TAGS:
+        return
+    if compression not in _PART_SIZES:
+        kind = getattr(page.compression, "name", compression)
+        raise ColorizerError(f"{name} is a TIFF of an unusual compression ({kind}): save it with deflate or LZW")
+    offsets, counts, number = page.dataoffsets, page.databytecounts, math.prod(page.chunked)
+    if page.jpegheader is not None:  # of a microscope: a single JPEG, whose pieces tifffile takes for tiles
+        offsets, counts, number = page.tags.valueof(273), page.tags.valueof(279), 1
+        most = page.imagewidth, page.imagelength
+    elif page.is_tiled:
+        most = page.tilewidth, page.tilelength
+    else:  # the last strip may be filled up to whole blocks
+        most = page.imagewidth, min(page.rowsperstrip, page.imagelength) + 15
+    for data, _ in tiff.filehandle.read_segments(offsets, counts, length=number):
+        width, height, channels = _PART_SIZES[compression](data) if data else (0, 0, 0)
+        if width > most[0] or height > most[1] or width * channels > most[0] * page.samplesperpixel:
+            raise ColorizerError(f"{name} is a TIFF with parts larger than it says: save it anew, as TIFF or PNG")
+
+
+# The sizes that parts of a TIFF state: width, height, and channels where a format can have hundreds of them, else 1.
+# They must find what the decoders find, so that what these could read otherwise is refused.
+
+
+def _jpeg_size(data: bytes) -> tuple[int, int, int]:
+    """The largest frame before the first scan. Pillow would not read headers of 12 and 16 bits."""
+    at, size = 2, (0, 0, 0)
+    while data[at : at + 2] != b"\xff\xda":
+        marker, end = data[at + 1], at + 2 + int.from_bytes(data[at + 2 : at + 4], "big")
+        if data[at] != 0xFF or not 0xC0 <= marker < 0xFF or 0xD0 <= marker <= 0xD9:
+            raise ValueError("no JPEG")
+        if marker == 0xC4 and b"\xff" in data[at + 2 : end]:  # imagecodecs' second decoder finds markers in there
+            raise ValueError("no JPEG")
+        if marker < 0xD0 and marker not in (0xC4, 0xC8, 0xCC):
+            height, width, channels = struct.unpack_from(">HHB", data, at + 5)
+            size = tuple(map(max, size, (width, height, channels)))
+        at = end
+    return size
+
+
+def _jpeg_2000_size(data: bytes) -> tuple[int, int, int]:
+    """By the code stream, which may stand in boxes: Pillow takes the boxes' word for it."""
+    at, kind = 0, b"jp2c" if data[:2] == b"\xff\x4f" else b""
+    while kind != b"jp2c":
+        length, kind = struct.unpack_from(">I4s", data, at)
+        head = 16 if length == 1 else 8
+        length = int.from_bytes(data[at + 8 : at + 16], "big") if length == 1 else length
+        if kind != b"jp2c" and length < head:
+            raise ValueError("no JPEG 2000")
+        at += head if kind == b"jp2c" else length
+    if data[at : at + 4] != b"\xff\x4f\xff\x51":
+        raise ValueError("no JPEG 2000")
+    right, bottom, left, top = struct.unpack_from(">4I", data, at + 8)
+    (channels,) = struct.unpack_from(">H", data, at + 40)
+    return right - left, bottom - top, 256 if b"pclr" in data[:at] else channels  # a palette makes more of one
+
+
+def _png_size(data: bytes) -> tuple[int, int, int]:
+    return (*struct.unpack_from(">II", data, 16), 1)
+
+
+def _webp_size(data: bytes) -> tuple[int, int, int]:
+    return (*WebPImagePlugin.WebPImageFile(io.BytesIO(data)).size, 1)
+
+
+_PART_SIZES = {  # by TIFF's numbers of compressions
+    **dict.fromkeys((6, 7, 33007, 34892), _jpeg_size),
+    **dict.fromkeys((33003, 33004, 33005, 34712), _jpeg_2000_size),
+    34933: _png_size,
+    **dict.fromkeys((34927, 50001), _webp_size),
+}
+_MORE_PICTURES = {34887, 34927}  # LERC and an old number of WebP, which tifffile does not list with the others
+_SIZED_BY_TAGS = {48124, 65000, 65001, 65002}  # Jetraw and EER, decoded into an array of the tags' size
 
 
 class _TiffSamples:
@@ -632,11 +720,13 @@ def _srgb_profile() -> bytes:
 
 # Metadata
 
-# How a TIFF's pixels are stored, the orientation, the XMP and the ICC profile: written anew or not at all.
+# How a TIFF's pixels are stored, the orientation, the XMP and the ICC profile: written anew or not at all. IPTC's
+# block, in numbers of 32 bits that Pillow does not write, is left out.
 _STORAGE_TAGS = {
     *range(254, 269), 273, 274, *range(277, 282), 284, *range(286, 294), 297, 301, *range(317, 533),
-    700, 34377, 34675, 37724,
+    700, 33723, 34377, 34675, 37724,
 }  # fmt: skip
+_STORAGE_TEXTS = "ImageJ=", '{"shape": '  # how descriptions begin that ImageJ and tifffile read for the layout
 # Tags of the Exif part: component layout, color space, width, height, interoperability (Adobe RGB), gamma.
 _STALE_EXIF_TAGS = {37121, 37122, 40961, 40962, 40963, 40965, 42240}
 _UNDEFINED_GPS_TAGS = {27, 28}  # processing method and area, which begin with their code; the Exif part has no BYTE
@@ -688,6 +778,8 @@ def _clean_exif(exif: Image.Exif) -> bytes | None:
             continue
         with contextlib.suppress(Exception):
             value = _as_read(None, tag, exif[tag])
+            if tag == ExifTags.Base.ImageDescription and _describes_storage(value):
+                continue
             _check_writable({tag: value})
             clean[tag] = value
     for part in (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo):
@@ -705,6 +797,11 @@ def _clean_exif(exif: Image.Exif) -> bytes | None:
         if kept:
             clean[part] = kept
     return clean.tobytes() if len(clean) else None
+
+
+def _describes_storage(text) -> bool:
+    """Whether a description is one that programs read for how a TIFF's pixels are stored: the copy's are otherwise."""
+    return isinstance(text, str) and (text.startswith(_STORAGE_TEXTS) or "<OME" in text)
 
 
 def _check_writable(tags: dict) -> None:
@@ -733,6 +830,8 @@ def _dpi(exif: Image.Exif, info: dict) -> tuple[float, float] | None:
         dpi = [exif.get(tag) for tag in (ExifTags.Base.XResolution, ExifTags.Base.YResolution)]
         is_known = scale and all(isinstance(value, Real) for value in dpi)
         dpi = [float(value) * scale for value in dpi] if is_known else ()
+    if not np.iterable(dpi) or not all(isinstance(value, Real) for value in dpi):  # what a program has set
+        return None
     dpi = tuple(float(value) for value in dpi)
     return dpi if len(dpi) == 2 and all(0 < value < 1e6 for value in dpi) else None
 
@@ -796,11 +895,17 @@ def _encode_tiff(photo: Photo) -> bytes:
     array = array.astype(array.dtype.newbyteorder("<"), copy=False)
     channels = array.shape[2]
     rows = max(1, _BAND // photo.width // 8)
-    strips = []
+    strips, size = [], len(photo.exif or b"") + len(photo.xmp or b"")
     for top in range(0, photo.height, rows):
         strip = array[top : top + rows].copy()
         strip[:, 1:] -= array[top : top + rows, :-1]
         strips.append(imagecodecs.zlib_encode(strip.tobytes(), level=6))
+        size += len(strips[-1])
+        if size > _MOST_TIFF:
+            raise ColorizerError(
+                f"{photo.name} ({photo.width} x {photo.height}) has more than the 4 GB that a TIFF can hold: save it "
+                "as PNG, or reduce it"
+            )
 
     exif = _with_dpi(photo)
     exif.update(

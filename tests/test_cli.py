@@ -142,6 +142,17 @@ def test_output_folder_inside_the_input(colorize, tmp_path):
     assert files(tmp_path) == ["a.png", "out/a.png"]
 
 
+def test_an_output_folder_in_the_input_that_is_a_link_to_elsewhere(colorize, tmp_path):
+    picture(tmp_path / "in/sub/a.png")
+    (tmp_path / "elsewhere").mkdir()
+    os.symlink(tmp_path / "elsewhere", tmp_path / "in/out")
+    for skipped in (0, 1):
+        for word in ("in", "in/**/*.png", tmp_path / "in/**"):
+            code, out, _ = colorize(word, "-o", "in/out")
+            assert code == 0 and ("1 skipped" in out) == bool(skipped or word != "in")
+    assert files(tmp_path / "elsewhere") == ["sub/a.png"]
+
+
 def test_input_inside_the_output_folder(colorize, tmp_path):
     picture(tmp_path / "photos/sub/a.png")
     assert colorize("photos", "-o", ".")[0] == 0
@@ -238,6 +249,29 @@ def test_a_folder_that_cannot_be_read(colorize, no_model, tmp_path, monkeypatch)
             assert err == f"{Path('in/closed')}: cannot be read (Permission denied); what is in it is left out\n"
         patch.setattr(os, "listdir", scandir)
         misuse(colorize("in/closed"), "colorizer: in/closed: cannot be read (Permission denied)")
+
+
+def test_a_folder_that_can_be_listed_and_not_entered(colorize, tmp_path, monkeypatch):
+    """Its files fail, as those that cannot be read do, and the others go on."""
+    picture(tmp_path / "in/closed/a.png")
+    picture(tmp_path / "in/open/b.png")
+
+    def refusing(real):
+        def act(path, *args, **options):
+            if isinstance(path, (str, os.PathLike)) and "in/closed/" in os.fspath(path):
+                raise PermissionError(errno.EACCES, "Permission denied", os.fspath(path))
+            return real(path, *args, **options)
+
+        return act
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "stat", refusing(os.stat))
+        patch.setattr("builtins.open", refusing(open))
+        for word in ("in", "in/*", "in/**"):
+            code, out, err = colorize(word, "-o", "out", "--overwrite")
+            assert code == 1 and out.startswith("1 colored, 1 failed")
+            assert err == "in/closed/a.png may not be read: check its permissions\n"
+    assert files(tmp_path / "out") == ["open/b.png"]
 
 
 def test_links_that_go_round(colorize, no_model, tmp_path):
@@ -515,6 +549,30 @@ def test_inputs_are_never_overwritten(colorize, no_model, tmp_path):
     assert source.read_bytes() == before
 
 
+def test_inputs_are_never_overwritten_by_the_second_name_of_their_folder(colorize, tmp_path, monkeypatch):
+    """As of one that is mounted twice, which no link tells of. Hard links are not written through."""
+    picture(tmp_path / "in/a.png")
+    shutil.copytree(tmp_path / "in", tmp_path / "again")
+    real = os.stat
+
+    def stat(path, *args, **options):
+        is_name = isinstance(path, (str, os.PathLike))
+        return real(os.fspath(path).replace("/again", "/in") if is_name else path, *args, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "stat", stat)
+        patch.setattr(cli.Run, "load", lambda run: pytest.fail("the model was loaded"))
+        misuse(colorize("in", "-o", "again", "--overwrite"), "in/a.png would be written over the input again/a.png")
+        reference = picture(tmp_path / "in/b.png")
+        picture(tmp_path / "other/b.png")
+        misuse(colorize("other", "-o", "again", "--overwrite", "--reference", reference), "over the input again/b.png")
+    before = (tmp_path / "in/a.png").read_bytes()
+    (tmp_path / "out").mkdir()
+    os.link(tmp_path / "in/a.png", tmp_path / "out/a.png")
+    assert colorize("in/a.png", "-o", "out", "--overwrite")[0] == 0
+    assert (tmp_path / "in/a.png").read_bytes() == before != (tmp_path / "out/a.png").read_bytes()
+
+
 @pytest.mark.parametrize(
     ("args", "words"),
     [
@@ -703,6 +761,10 @@ def test_push(monkeypatch, capsys, tiny_model):
     from colorizer import hub
 
     misuse((cli.main(["push", "no-such-folder", "me/mine"]), *capsys.readouterr()), "no-such-folder")
+    monkeypatch.chdir(tiny_model.parent)
+    monkeypatch.setattr(hub, "bundled_models", lambda: [tiny_model.name])
+    asked = cli.main(["push", tiny_model.name, "me/mine"])
+    misuse((asked, *capsys.readouterr()), f"a folder here: write ./{tiny_model.name} for the folder")
     calls = []
     monkeypatch.setattr(hub, "push", lambda *args, **options: calls.append((*args, options)) or "URL")
     assert cli.main(["push", str(tiny_model), "me/mine", "--private", "--revision", "dev", "--token", "t"]) == 0

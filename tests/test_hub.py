@@ -4,6 +4,7 @@ import json
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -131,6 +132,28 @@ def test_saving_again_gives_the_same_files(saved, tmp_path):
     hub.load_model(saved[1]).save_pretrained(tmp_path)
     for file in ("config.json", "model.safetensors", "README.md"):
         assert (tmp_path / file).read_bytes() == (saved[1] / file).read_bytes()
+
+
+@pytest.mark.parametrize("file", ["model.safetensors", "config.json"])
+def test_a_full_disk_leaves_the_old_model(saved, tmp_path, monkeypatch, file):
+    """Also where one of another architecture was to take its place."""
+    shutil.copytree(saved[1], tmp_path, dirs_exist_ok=True)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+
+    def full(path, *args, **options):
+        if path.name.startswith(file):
+            raise OSError(28, "No space left on device")
+        return real[type(args[0])](path, *args, **options)
+
+    real = {bytes: Path.write_bytes, str: Path.write_text}
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "write_bytes", full)
+        patch.setattr(Path, "write_text", full)
+        with pytest.raises(OSError, match="No space left"):
+            create_model("lab_cnn", width=4).save_pretrained(tmp_path)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+    create_model("lab_cnn", width=4).save_pretrained(tmp_path)
+    assert hub.load_model(tmp_path).name == "lab_cnn"
 
 
 def test_importing_hub_is_cheap():

@@ -648,6 +648,33 @@ def test_a_bigtiff_of_either_byte_order(byteorder):
     assert np.array_equal(Photo.open(data).pixels, scene()[::-1, ::-1])
 
 
+@pytest.mark.parametrize("format", ["TIFF", "JPEG"])
+def test_iptc_is_left_out(format):
+    """In a TIFF its bytes are numbers of 32 bits, of which the first would be written as text."""
+    block = b"\x1c\x02\x05\0\x05attic".ljust(12, b"\0")
+    data = tiff_of(scene(), photometric="rgb", extratags=[(33723, "I", 3, struct.unpack("<3I", block), True)])
+    photo = Photo.open(data)
+    assert photo.exif is None or 33723 not in opened(photo.encode(format)).getexif()
+    with tifffile.TiffFile(io.BytesIO(photo.encode("TIFF"))) as tiff:
+        assert 33723 not in tiff.pages[0].tags
+
+
+@pytest.mark.parametrize("kind", ["imagej", "shaped", "ome", "caption"])
+def test_descriptions_of_the_layout_are_left_out(kind, tmp_path):
+    """The copy's layout is another, and scikit-image would read it by the old one; a person's words stay."""
+    stack, path = np.repeat(scene(1)[None], 3, axis=0), tmp_path / f"in{'.ome' * (kind == 'ome')}.tif"
+    options = {kind: True}
+    if kind == "caption":
+        options = {"metadata": None, "description": "ImageJ and <om are words: {1936}"}
+    tifffile.imwrite(path, stack, photometric="minisblack", **options)
+    photo = Photo.open(path)
+    photo.replace(np.repeat(photo.pixels[..., None], 3, axis=2)).save(tmp_path / "out.tif")
+    np.testing.assert_array_equal(tifffile.imread(tmp_path / "out.tif"), np.repeat(scene(1)[..., None], 3, axis=2))
+    with tifffile.TiffFile(path) as before, tifffile.TiffFile(tmp_path / "out.tif") as after:
+        assert before.pages[0].description
+        assert after.pages[0].description == options.get("description", "")
+
+
 def test_a_resolution_without_a_unit_is_in_inches():
     exif = Image.Exif()
     exif[ExifTags.Base.XResolution] = exif[ExifTags.Base.YResolution] = 300.0
@@ -855,6 +882,15 @@ def test_from_pil_refuses_numbers_without_a_sure_range():
         Photo.from_pil(Image.open(io.BytesIO(file_of(scene(), "JPEG")[:-200])))
 
 
+@pytest.mark.parametrize("dpi", [300, (300,), ("300", "300"), "72", None, (300, None), 1j])
+def test_a_resolution_that_is_not_two_numbers_is_none(dpi):
+    image = Image.fromarray(scene())
+    image.info["dpi"] = dpi
+    assert Photo.from_pil(image).dpi is None
+    image.info["dpi"] = np.array([300, 200])
+    assert Photo.from_pil(image).dpi == (300, 200)
+
+
 def test_replace():
     photo = Photo(scene(1), scene(1), "TIFF", dpi=(10.0, 10.0), name="x.tif")
     deep = photo.replace(scene(3, np.uint16))
@@ -884,6 +920,18 @@ def test_every_kind_of_source(tmp_path):
     with open(reader, "rb") as pipe:
         threading.Thread(target=lambda: (os.write(writer, data), os.close(writer))).start()
         assert Photo.open(pipe).width == WIDTH
+
+
+@pytest.mark.parametrize("format", ["PNG", "TIFF"])
+def test_a_pipe_with_a_name(format, tmp_path):
+    """As /dev/stdin often is one: what is read from it cannot be read again."""
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    writer = threading.Thread(target=path.write_bytes, args=[file_of(scene(), format)], daemon=True)
+    writer.start()
+    photo = Photo.open(path)
+    writer.join()
+    assert photo.name == str(path) and np.array_equal(photo.pixels, scene())
 
 
 def test_the_suffix_may_lie(tmp_path):
@@ -1066,6 +1114,113 @@ def test_a_tiff_with_huge_tiles_is_refused():
         Photo.open(bytes(data))
 
 
+def retagged(data, tags):
+    """A TIFF whose first page has other numbers in these tags."""
+    data = bytearray(data)
+    with tifffile.TiffFile(io.BytesIO(data)) as tiff:
+        for code, value in tags.items():
+            tag = tiff.pages[0].tags[code]
+            struct.pack_into({3: "<H", 4: "<I"}[tag.dtype], data, tag.valueoffset, value)
+    return bytes(data)
+
+
+def tiff_around(part, compression, shape=(16, 16)):
+    """A TIFF of this shape whose one strip is the part."""
+    data = tiff_of(np.zeros(shape, np.uint8), photometric="rgb" if len(shape) == 3 else "minisblack", rowsperstrip=64)
+    return retagged(data, {259: compression, 273: len(data), 279: len(part)}) + part
+
+
+def jpeg_frame(kind, side):
+    return struct.pack(">BBHBHHB3B", 255, kind, 11, 12, side, side, 1, 1, 17, 0)
+
+
+def oversized_parts():
+    """(what it is, the number of its compression, a picture of 600 x 600)"""
+    big = np.zeros((600, 600), np.uint8)
+    boxes = imagecodecs.jpeg2k_encode(big)  # that state the size once more
+    header, stream = boxes.index(b"ihdr") + 4, boxes.index(b"\xff\x4f\xff\x51")
+    small = imagecodecs.jpeg2k_encode(big[:16, :16], codecformat="j2k")
+    lossless = imagecodecs.ljpeg_encode(big.astype(np.uint16), bitspersample=12)
+    scan, table = lossless.index(b"\xff\xda"), lossless[6 : lossless.index(b"\xff\xc3")]
+    hidden = table + jpeg_frame(0xC3, 600)
+    hidden = b"\xff\xd8" + jpeg_frame(0xC5, 16) + b"\xff\xc4" + struct.pack(">H", len(hidden) + 2) + hidden
+    return [
+        ("jpeg", 7, imagecodecs.jpeg_encode(big)),
+        ("old jpeg", 6, imagecodecs.jpeg_encode(big)),
+        ("jpeg of 16 bits", 7, imagecodecs.jpeg_encode(big.astype(np.uint16), lossless=True, bitspersample=16)),
+        ("jpeg with a frame in its table", 7, hidden + lossless[scan:]),
+        ("jpeg with junk", 7, b"\xff\xd8\0" + imagecodecs.jpeg_encode(big)[2:]),
+        ("png", 34933, imagecodecs.png_encode(big)),
+        ("jpeg 2000", 34712, boxes),
+        ("jpeg 2000 alone", 33005, boxes[stream:]),
+        ("jpeg 2000 in small boxes", 34712, boxes[:header] + struct.pack(">II", 16, 16) + boxes[header + 8 :]),
+        ("jpeg 2000 with many channels", 34712, small[:40] + struct.pack(">H", 16384) + small[42:]),
+        ("jpeg xl", 50002, imagecodecs.jpegxl_encode(big)),
+        ("jpeg xr", 34934, imagecodecs.jpegxr_encode(big)),
+        ("lerc", 34887, imagecodecs.lerc_encode(big)),
+        ("webp", 50001, imagecodecs.webp_encode(np.zeros((600, 600, 3), np.uint8))),
+        ("old webp", 34927, imagecodecs.webp_encode(np.zeros((600, 600, 3), np.uint8))),
+    ]
+
+
+@pytest.mark.parametrize("kind, compression, part", oversized_parts(), ids=[kind for kind, *_ in oversized_parts()])
+def test_parts_larger_than_their_tiff_says_are_not_decoded(kind, compression, part, monkeypatch):
+    """Tagged as 16 x 16 pixels, it would be decoded as a whole, and cropped afterwards."""
+    data = tiff_around(part, compression, (16, 16, 3) if "webp" in kind else (16, 16))
+    monkeypatch.setattr(tifffile.TiffPage, "asarray", lambda *args, **kwargs: pytest.fail("decoded"))
+    with pytest.raises(ColorizerError, match="with parts larger than it says|unusual compression|is damaged") as error:
+        Photo.open(data)
+    sentence(error)
+
+
+def test_a_tile_larger_than_its_tiff_says_is_not_decoded(monkeypatch):
+    data = tiff_of(np.zeros((64, 64), np.uint8), tile=(64, 64), compression="png")
+    monkeypatch.setattr(tifffile.TiffPage, "asarray", lambda *args, **kwargs: pytest.fail("decoded"))
+    with pytest.raises(ColorizerError, match="with parts larger than it says: save it anew, as TIFF or PNG"):
+        Photo.open(retagged(data, {256: 16, 257: 16, 322: 16, 323: 16}))
+
+
+@pytest.mark.parametrize("compression", ["jpeg", "png", "jpeg2000", "webp"])
+@pytest.mark.parametrize("layout", [{}, {"rowsperstrip": 20}, {"tile": (32, 48)}], ids=str)
+def test_parts_that_fit_are_read(compression, layout):
+    """The last strip and the tiles at the edges too, which may be filled up."""
+    data = tiff_of(scene(), photometric="rgb", compression=compression, **layout)
+    with tifffile.TiffFile(io.BytesIO(data)) as tiff:
+        np.testing.assert_array_equal(Photo.open(data).pixels, tiff.pages[0].asarray())
+
+
+def test_jpeg_in_tiff_of_other_kinds_is_read():
+    """With its tables in a tag, filled up to whole blocks, and of 16 bits."""
+    data = file_of(scene(), "TIFF", compression="jpeg")
+    with tifffile.TiffFile(io.BytesIO(data)) as tiff:
+        assert tiff.pages[0].jpegtables
+    assert np.abs(Photo.open(data).pixels.astype(int) - scene()).mean() < 4
+    filled = imagecodecs.jpeg_encode(np.pad(scene(1)[:42], ((0, 6), (0, 0)), "edge"), level=100)
+    photo = Photo.open(tiff_around(filled, 7, (42, WIDTH)))
+    assert np.abs(photo.pixels.astype(int) - scene(1)[:42]).mean() < 2
+    deep = tiff_of(scene(1, np.uint16), compression="jpeg", compressionargs={"lossless": True, "bitspersample": 16})
+    np.testing.assert_array_equal(Photo.open(deep).pixels, scene(1, np.uint16))
+
+
+def test_a_jpeg_with_restart_markers_in_a_microscopes_tiff():
+    """tifffile takes its pieces for tiles, and yet decodes it as a whole."""
+    part = file_of(scene(1), "JPEG", quality=95, restart_marker_blocks=4)
+    scan = part.index(b"\xff\xda") + 2
+    starts = [scan + int.from_bytes(part[scan : scan + 2], "big")]
+    starts += [at + 2 for at in range(starts[0], len(part)) if part[at] == 0xFF and 0xD0 <= part[at + 1] <= 0xD7]
+    tags = [(271, "s", 0, "Hamamatsu", True), (65421, "I", 1, 1, True), (65426, "I", len(starts), starts, True)]
+    data = tiff_of(np.zeros((HEIGHT, WIDTH), np.uint8), rowsperstrip=64, extratags=tags)
+    whole = {259: 7, 273: len(data), 279: len(part)}
+    small = whole | {256: 16, 257: 16, 278: 16}
+    mark = [struct.pack("<HHI", code, 4, 1) for code in (65421, 65420)]  # of these files, once they are made
+    data, lie = (retagged(data, tags).replace(*mark) + part for tags in (whole, small))
+    with tifffile.TiffFile(io.BytesIO(data)) as tiff:
+        assert tiff.pages[0].jpegheader
+    assert np.abs(Photo.open(data).pixels.astype(int) - scene(1)).mean() < 1
+    with pytest.raises(ColorizerError, match="with parts larger than it says"):
+        Photo.open(lie)
+
+
 def test_the_limit_is_the_readers_own(monkeypatch):
     """Pillow's global limit plays no part and is not touched, in any thread."""
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
@@ -1169,13 +1324,10 @@ def test_a_failing_save_leaves_the_old_file_whole(step, tmp_path, monkeypatch):
     path = tmp_path / "x.png"
     path.write_bytes(b"old")
 
-    def full(self_or_source, target):
-        if step == "write":
-            with open(self_or_source, "wb") as file:
-                file.write(target[:10])
+    def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(*(("pathlib.Path.write_bytes", full) if step == "write" else ("os.replace", full)))
+    monkeypatch.setattr("os.fsync" if step == "write" else "os.replace", full)
     with pytest.raises(ColorizerError, match="No space left") as error:
         Photo(scene()).save(path)
     assert "x.png" in sentence(error)
@@ -1208,6 +1360,15 @@ def test_a_save_is_renamed_within_its_folder(tmp_path, monkeypatch):
     assert renamed == [(tmp_path, tmp_path / "x.png")] and Photo.open(tmp_path / "x.png").width == WIDTH
 
 
+def test_a_save_is_on_the_disk_before_it_has_its_name(tmp_path, monkeypatch):
+    """Otherwise a power loss could leave an empty file under it."""
+    steps, fsync, replace = [], os.fsync, os.replace
+    monkeypatch.setattr("os.fsync", lambda file: (steps.append(os.fstat(file).st_size), fsync(file)))
+    monkeypatch.setattr("os.replace", lambda *names: (steps.append("renamed"), replace(*names)))
+    Photo(scene()).save(tmp_path / "x.png")
+    assert steps == [(tmp_path / "x.png").stat().st_size, "renamed"]
+
+
 def test_permissions_follow_the_umask(tmp_path):
     old = os.umask(0o027)
     try:
@@ -1215,6 +1376,15 @@ def test_permissions_follow_the_umask(tmp_path):
     finally:
         os.umask(old)
     assert stat.S_IMODE((tmp_path / "x.png").stat().st_mode) == 0o640
+
+
+def test_a_tiff_of_more_than_its_offsets_reach_is_refused(monkeypatch):
+    photo = Photo(scene(), xmp=XMP, name="wall.tif")
+    size = len(photo.encode("TIFF"))
+    monkeypatch.setattr(images, "_MOST_TIFF", size // 2)
+    with pytest.raises(ColorizerError, match="wall.tif .64 x 48. has more than the 4 GB .* save it as PNG") as error:
+        photo.encode("TIFF")
+    sentence(error)
 
 
 def test_long_names(tmp_path):

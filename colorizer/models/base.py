@@ -133,17 +133,46 @@ class Colorizer(nn.Module, PyTorchModelHubMixin):
             )
         return model
 
-    def push_to_hub(self, repo_id: str, *, branch=None, private=None, token=None, **kwargs) -> str:
+    def save_pretrained(
+        self,
+        save_directory: str | Path,
+        *,
+        repo_id: str | None = None,
+        push_to_hub: bool = False,
+        model_card_kwargs: dict | None = None,
+        config: dict | None = None,
+        **push_to_hub_kwargs,
+    ) -> str | None:
+        """The mixin's save_pretrained, which would remove an old config.json before the new model is written: a full
+        disk would leave neither. `config` is not read: the model's own is the one to keep."""
+        folder = Path(save_directory)
+        folder.mkdir(parents=True, exist_ok=True)
+        self._save_pretrained(folder)
+        if not (folder / "README.md").exists():
+            self.generate_model_card(**model_card_kwargs or {}).save(folder / "README.md")
+        if push_to_hub:
+            card = {"model_card_kwargs": model_card_kwargs} if model_card_kwargs else {}
+            return self.push_to_hub(repo_id or folder.name, **card, **push_to_hub_kwargs)
+        return None
+
+    def push_to_hub(
+        self, repo_id: str, *, branch=None, private=None, token=None, ignore_patterns=None, **kwargs
+    ) -> str:
         """The mixin's push_to_hub, with its arguments; it makes the branch, if one is named, and a card of ours.
 
-        `colorizer.hub.push` does the same for a folder too, and tells what went wrong in a sentence.
+        As with `colorizer.hub.push`, which does the same for a folder too and tells what went wrong in a sentence,
+        nothing private goes to a public repository (ColorizerError), and a card that a person has written stays.
         """
-        if branch is not None:
-            api = HfApi(token=token)
-            api.create_repo(repo_id, private=private, exist_ok=True)
-            api.create_branch(repo_id, branch=branch, exist_ok=True)
+        from colorizer.hub import has_own_card, make_repo
+
+        repo_id = make_repo(HfApi(token=token), repo_id, private, branch, "the model is as it was").repo_id
+        ignored = [ignore_patterns] if isinstance(ignore_patterns, str) else list(ignore_patterns or [])
+        if has_own_card(repo_id, branch, token):
+            ignored.append("README.md")
         kwargs.setdefault("model_card_kwargs", {"repo_id": repo_id})
-        return super().push_to_hub(repo_id, branch=branch, private=private, token=token, **kwargs)
+        return super().push_to_hub(
+            repo_id, branch=branch, private=private, token=token, ignore_patterns=ignored, **kwargs
+        )
 
     def generate_model_card(self, repo_id: str | None = None) -> ModelCard:
         """What the mixin's save_pretrained writes to README.md where there is none."""
@@ -166,10 +195,13 @@ class Colorizer(nn.Module, PyTorchModelHubMixin):
             .contiguous()
             for name, tensor in state.items()
         }
-        with written_aside(save_directory / "model.safetensors") as partial:
-            partial.write_bytes(save(tensors, metadata={"format": "pt"}))
-        with written_aside(save_directory / "config.json") as partial:
-            partial.write_text(json.dumps(self.to_config(), indent=2) + "\n")
+        # Both are whole before either is renamed: one of another model would not fit the other.
+        with (
+            written_aside(save_directory / "model.safetensors") as weights,
+            written_aside(save_directory / "config.json") as config,
+        ):
+            weights.write_bytes(save(tensors, metadata={"format": "pt"}))
+            config.write_text(json.dumps(self.to_config(), indent=2) + "\n")
 
 
 class GrayToRgb(Colorizer):
@@ -252,8 +284,6 @@ def _remember_arguments(init):
         bound.apply_defaults()
         init(self, *args, **kwargs)
         self.config = {k: list(v) if isinstance(v, tuple) else v for k, v in list(bound.arguments.items())[1:]}
-        # The mixin writes its own view of the arguments after _save_pretrained; ours is the one to keep.
-        self._hub_mixin_config = None
 
     return wrapper
 

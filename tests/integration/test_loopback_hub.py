@@ -168,6 +168,27 @@ def test_mixin(loopback, folder):
         Colorizer.from_pretrained(REPO, token=TOKEN)  # main has none
 
 
+def test_mixin_is_as_careful_as_push(loopback, folder):
+    """Of what is public, and of a card that a person has written."""
+    model = Colorizer.from_pretrained(folder)
+    loopback.add(REPO, {"README.md": b"# Mine"})
+    with pytest.raises(ColorizerError, match="is there already, and public: make it private on the Hub"):
+        model.push_to_hub(REPO, token=TOKEN, private=True)
+    assert list(loopback.files(REPO)) == ["README.md"]
+    model.push_to_hub(REPO, token=TOKEN, ignore_patterns="*.md5")
+    assert loopback.files(REPO)["README.md"] == b"# Mine" and "model.safetensors" in loopback.files(REPO)
+    loopback.add(REPO, {"README.md": hub.CARD_MARK.encode()})
+    model.push_to_hub(REPO, token=TOKEN)
+    assert f'from_pretrained("{REPO}")' in loopback.files(REPO)["README.md"].decode()
+
+
+def test_mixin_saves_and_pushes(loopback, folder, tmp_path):
+    model = Colorizer.from_pretrained(folder)
+    model.save_pretrained(tmp_path / "saved", push_to_hub=True, repo_id=REPO, token=TOKEN)
+    assert (tmp_path / "saved/config.json").read_bytes() == loopback.files(REPO)["config.json"]
+    assert f'from_pretrained("{REPO}")' in loopback.files(REPO)["README.md"].decode()
+
+
 # ------------------------------------------------------------------------------------------------------ tokens
 
 

@@ -200,6 +200,12 @@ def test_only_what_followed_the_protocol_is_told(photos, tmp_path, capsys):
     assert "another protocol" in entries["no_hints"]["reason"] and not judged
     assert "| no_hints | no view carries hints | not run: what is in its folder" in table
 
+    for given, status in ((5, "not run"), (arena.training_checksum(arguments)(), "trained")):
+        saved = runs.read_json(tmp_path / "regression" / runs.RUN_FILE)
+        runs.write_json(tmp_path / "regression" / runs.RUN_FILE, saved | {"pictures": given})
+        entry = told()[0]["regression"]
+        assert entry["status"] == status and ("on other photographs" in entry.get("reason", "")) == (given == 5)
+
     source, measured = str(tmp_path / "regression/model"), tmp_path / "regression/evaluation"
     figures = {"rmse_to_gray": -0.1, "colorfulness_to_truth": 0.5, "gain": None}
     labels = dict.fromkeys(("gray", "one color", "/elsewhere/model"), figures)
@@ -256,9 +262,14 @@ def test_what_was_measured_on_other_photographs_is_measured_again(photos, tiny_f
 
 
 def test_a_table_without_figures_reads_no_photographs(photos, tmp_path, monkeypatch):
-    for reader in ("pictures_of", "mean_color"):
+    arguments = arguments_of(photos, tmp_path)
+    settings = arena.settings_of(BY_NAME["no_skips"], 0, arguments)  # of before its photographs were noted down
+    runs.make_folder(tmp_path / "no_skips")
+    runs.write_json(tmp_path / "no_skips" / runs.RUN_FILE, runs.describe(runs.resolve("fusion_compact", settings)))
+    for reader in ("pictures_of", "mean_color", "checksum"):
         monkeypatch.setattr(arena, reader, lambda *_: pytest.fail("photographs were read"), raising=False)
-    assert arena.collect(arguments_of(photos, tmp_path), {})["rows"][arena.BUNDLED]["status"] == "bundled"
+    rows = arena.collect(arguments, {})["rows"]
+    assert rows[arena.BUNDLED]["status"] == "bundled" and rows["no_skips"]["status"] == "begun"
 
 
 def test_rows_of_other_machines_are_added_where_there_is_none_here(photos, tmp_path):

@@ -1,6 +1,8 @@
 """The trainer's parts: recipes, pictures, views, objectives, trained weights. Whole runs: tests/integration."""
 
+import contextlib
 import dataclasses
+import errno
 import functools
 import io
 import itertools
@@ -22,23 +24,26 @@ import torch
 import yaml
 from accelerate import Accelerator
 from PIL import Image
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from skimage import data
 from torch import nn
 
 from colorizer.color import AbBins, lab_to_rgb, rgb_to_lab
 from colorizer.errors import ColorizerError
+from colorizer.hub import MAX_NAMES, load_model
 from colorizer.models import create_model
 from colorizer.pipeline import stretched
 from tests.conftest import TINY
 from train import views
 from train.card import write_card
-from train.data import NO_LABEL, Stream, batches_of, load_data, load_photographs, read_picture, some
+from train.checkpoints import list_checkpoints
+from train.data import NO_LABEL, Pictures, Stream, batches_of, load_data, load_photographs, read_picture, some
 from train.documents import draw_documents
 from train.losses import Objective, PatchCritic, RebalancedCrossEntropy, bin_prior, critic_loss
 from train.optimizers import make_optimizer
 from train.recipe import make_recipe, parse_recipe
-from train.train import Training
+from train.train import LONGEST_NAME, Progress, Training, check_loadable, make_accelerator
 from train.trainee import Trainee, batch_norms, calibrate, synchronized
 from train.views import (
     age,
@@ -99,6 +104,14 @@ def test_a_mistyped_flag_is_told_in_one_sentence(flags, sentence):
     with pytest.raises(ColorizerError) as told:
         parse_recipe(["--recipe", str(SMOKE), "--train_data_dir", "x", *flags])
     assert str(told.value) == sentence
+
+
+def test_a_flag_of_epochs_goes_before_the_files_steps(photos):
+    recipe = recipe_of(photos, num_train_epochs=3)
+    assert recipe.num_train_epochs == 3 and recipe.max_train_steps is None
+    assert recipe_of(photos, num_train_epochs=3, max_train_steps=8).max_train_steps == 8
+    assert recipe_of(photos, num_train_epochs="null").max_train_steps == 6
+    assert recipe_of(photos).max_train_steps == 6
 
 
 @pytest.mark.parametrize("recipe", RECIPES, ids=lambda path: path.name)
@@ -250,6 +263,37 @@ def test_split_is_seeded_and_leaks_no_copies(photos, tmp_path, accelerator):
     assert names(load_data(recipe_of(tmp_path, seed=1), accelerator)[1]) != names(validation)
 
 
+def held_out_of(hashes, share, seed=0, most=1000):
+    """The numbers of the pictures, of these hashes, that a split holds out."""
+    count = len(hashes)
+    fields = {"aspects": np.ones(count), "hashes": np.array(hashes, np.uint64), "labels": np.zeros(count, int)}
+    training, held_out = Pictures([], None, list(range(count)), None, classes=[], **fields).split(share, seed, most)
+    assert sorted(training.kept + held_out.kept) == list(range(count))
+    return held_out.kept
+
+
+def test_a_large_group_of_copies_is_passed_over():
+    """It neither ends the choice of the others nor is all that is held out."""
+    hashes = [0] * 60 + list(range(1, 41))
+    for seed in range(20):
+        held_out = held_out_of(hashes, 0.1, seed)
+        assert len(held_out) == 10 and min(held_out) >= 60
+    assert held_out_of([0] * 60 + [1, 1, 1], 0.02) == [60, 61, 62]  # nothing is as small as one picture
+    assert len(held_out_of([0, 0, 1, 1, 2, 2], 0.5)) == 2  # of three pictures
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_without_a_group_that_is_too_large_the_split_is_that_of_before(seed):
+    """So that a run of before is gone on with: the first groups in random order, as many as fit exactly."""
+    singles = np.random.default_rng(7).permutation(100)
+    _, group = np.unique(singles, return_inverse=True)
+    first = np.random.default_rng(seed).permutation(100)[:20]
+    assert held_out_of(singles, 0.2, seed) == np.flatnonzero(np.isin(group, first)).tolist()
+    first = np.random.default_rng(seed).permutation(50)[:10]
+    pairs = np.repeat(np.arange(50), 2)
+    assert held_out_of(pairs, 0.2, seed) == np.flatnonzero(np.isin(pairs, first)).tolist()
+
+
 def test_validation_folder_of_its_own(photos, tmp_path, accelerator):
     """Copies of its pictures are taken out of the training ones."""
     for i in range(4):
@@ -362,6 +406,19 @@ def test_names_that_are_no_utf8(photos, tmp_path, source):
     flags["objectives"] = "{rebalanced_cross_entropy: 1}"
     Training(parse_recipe([part for key, value in flags.items() for part in (f"--{key}", str(value))])).fit()
     assert (tmp_path / "run/checkpoint-1").is_dir()
+
+
+def test_folders_whose_names_are_no_utf8(photos, tmp_path):
+    """Classes are named by folders, and a card names those of the data."""
+    root = os.fsencode(tmp_path) + b"/donn\xe9es"
+    for name, to in {b"coffee": b"caf\xe9", b"chelsea": b"chat"}.items():
+        shutil.copytree(os.fsencode(photos) + b"/skimage/" + name, root + b"/" + to)
+    model = "{name: classifier, network: test_resnet, size: 32}"
+    changes = {"output_dir": tmp_path / "run", "model": model, "hint_share": 0, "max_train_steps": 1}
+    train(recipe_of(os.fsdecode(root), **changes))
+    assert "- caf?\n" in (tmp_path / "run/checkpoint-1/README.md").read_text(encoding="utf-8")
+    assert " of donn?es; " in (tmp_path / "run/model/README.md").read_text(encoding="utf-8")
+    assert load_model(tmp_path / "run/model").config["classes"] == ["caf\udce9", "chat"]
 
 
 def test_a_stream_leaves_what_it_is_validated_on_out(photos, shards, tmp_path):
@@ -1101,6 +1158,24 @@ def test_going_back_leaves_the_other_branch(photos, tmp_path):
     assert f"| {lines[-1]['validation_ab_rmse']:.4g} |" in (tmp_path / "model/README.md").read_text()
 
 
+def test_the_sheet_that_is_pushed_is_of_this_attempt(photos, tmp_path, monkeypatch):
+    pushed = []
+    monkeypatch.setattr("train.train.push", lambda folder, *_, extra_files, **__: pushed.append(extra_files))
+    train(recipe_of(photos, output_dir=tmp_path))
+    earlier = {"resume_from_checkpoint": tmp_path / "checkpoint-3", "validation_steps": 5, "max_train_steps": 5}
+    training = Training(recipe_of(photos, output_dir=tmp_path, **earlier))
+    training.recipe.push_samples = True
+    training.push(tmp_path / "checkpoint-3")
+    training.recipe.push_to_hub = True
+    training.fit()
+    assert (tmp_path / "samples/step-000006.png").is_file()  # of the attempt that was left
+    assert pushed == [[], [tmp_path / "samples/step-000005.png"]]
+    training = Training(recipe_of(photos, output_dir=tmp_path, resume_from_checkpoint="latest"))
+    training.recipe.push_samples = True
+    training.push(tmp_path / "checkpoint-5")
+    assert pushed[-1] == pushed[1]  # which the checkpoint knows
+
+
 def test_an_embedder_whose_maps_need_larger_pictures_trains(photos, tmp_path):
     model = "{name: fusion, embedder: inception_v3, embedding: maps, width: 4, decoder_widths: [16, 12, 8]}"
     lines = train(recipe_of(photos, output_dir=tmp_path, model=model, max_train_steps=1))
@@ -1126,8 +1201,10 @@ def test_going_back_to_the_branch_that_was_left(photos, tmp_path):
     train(recipe_of(photos, **earlier, resume_from_checkpoint=tmp_path / "checkpoint-3"))
     lines = train(recipe_of(photos, **earlier, resume_from_checkpoint=tmp_path / "abandoned-checkpoint-6"))
     assert [line["step"] for line in lines if "loss" in line] == [1, 2, 3, 4, 5, 6, 7, 8]
-    # The other branch's eighth step is set aside in its turn, and this one's stands in its place.
-    assert {"abandoned-checkpoint-6", "abandoned-checkpoint-8", "checkpoint-8"} <= set(os.listdir(tmp_path))
+    # All of the other branch is set aside in its turn, and this one's eighth step stands in the place of its own.
+    assert [path.name for path in list_checkpoints(tmp_path)] == ["checkpoint-8"]
+    aside = {"abandoned-checkpoint-4", "abandoned-checkpoint-6", "abandoned-checkpoint-6.old-1"}
+    assert aside | {"abandoned-checkpoint-8"} <= set(os.listdir(tmp_path))
 
 
 def test_a_checkpoint_from_elsewhere_wants_a_folder_of_its_own(photos, tmp_path):
@@ -1222,6 +1299,96 @@ def test_weights_that_are_no_numbers_take_no_checkpoints_place(photos, tmp_path,
     assert [path.name for path in tmp_path.glob("checkpoint-*")] == ["checkpoint-3"]
 
 
+@pytest.mark.parametrize(
+    "ruined, words",
+    [("statistics", "A batch-norm statistic at step 4 is no number"), ("loss", "The loss at step 4 is no number")],
+)
+def test_nothing_that_a_run_could_not_go_on_from_is_saved(photos, tmp_path, monkeypatch, ruined, words):
+    """Neither statistics nor a sum of losses that stay no number whatever comes after."""
+    changes = {"checkpointing_steps": 1, "checkpoints_total_limit": 1, "logging_steps": 6, "validation_steps": 6}
+    training = Training(recipe_of(photos, output_dir=tmp_path, ema_decay=0, **changes))
+    take_step = training.take_step
+
+    def ruin(*arguments):
+        values = take_step(*arguments)
+        if training.progress.step == 3:  # the fourth
+            if ruined == "loss":
+                return values | {"loss": torch.tensor(math.nan)}
+            next(batch_norms(training.bare)).running_var[0] = math.inf
+        return values
+
+    monkeypatch.setattr(training, "take_step", ruin)
+    with pytest.raises(ColorizerError, match=f"{words}: .*checkpoint-3 is the latest"):
+        training.fit()
+    assert [path.name for path in tmp_path.glob("checkpoint-*")] == ["checkpoint-3"]
+
+
+def test_statistics_that_are_measured_anew_end_no_run(photos, tmp_path, monkeypatch):
+    training = Training(recipe_of(photos, output_dir=tmp_path, ema_decay=0.9))
+    update = training.update
+
+    def ruin(adversary):
+        values = update(adversary)
+        next(batch_norms(training.bare)).running_var[0] = math.inf
+        return values
+
+    monkeypatch.setattr(training, "update", ruin)
+    training.fit()
+    assert load_model(tmp_path / "model")
+
+
+@pytest.mark.parametrize("overflowed", [[3], range(6)])
+def test_a_step_that_fp16_leaves_out_is_left_out_of_the_means(photos, tmp_path, monkeypatch, overflowed):
+    """The scaler takes no step where the loss is no number; only where none is one, the run has failed."""
+    training = Training(recipe_of(photos, output_dir=tmp_path, logging_steps=6))
+    training.recipe.mixed_precision = "fp16"  # in words alone: a CPU has none
+    take_step, losses = training.take_step, []
+
+    def overflow(*arguments):
+        values = take_step(*arguments)
+        if training.progress.step in overflowed:
+            return values | {"loss": torch.tensor(math.inf)}
+        losses.append(values["loss"].item())
+        return values
+
+    monkeypatch.setattr(training, "take_step", overflow)
+    with contextlib.nullcontext() if len(overflowed) == 1 else pytest.raises(ColorizerError, match="The loss at step"):
+        training.fit()
+        line = json.loads((tmp_path / "metrics.jsonl").read_text().splitlines()[0])
+        assert line["step"] == 6 and line["loss"] == pytest.approx(sum(losses) / 5)
+
+
+def test_means_are_of_the_steps_that_each_process_counts(monkeypatch):
+    progress, other = Progress(), ({"loss": 6.0, "labels": 1.0}, {"loss": 2, "labels": 1})
+    for loss in (1.0, 2.0, 3.0):
+        progress.add({"loss": torch.tensor(loss)})
+    monkeypatch.setattr("train.train.gather_object", lambda own: [*own, other])
+    assert progress.means() == {"loss": 12 / 5, "labels": 1.0}
+
+
+@pytest.mark.parametrize(
+    "error, told",
+    [
+        (OSError(errno.ENOSPC, "No space left on device"), "No space left on device): make room"),
+        (SafetensorError("I/O error: No space left on device (os error 28)"), "(os error 28)): make room"),
+        (RuntimeError("unexpected pos 576 vs 534"), "(unexpected pos 576 vs 534): make room"),
+        (PermissionError(errno.EACCES, "Permission denied"), "Permission denied): mend that"),
+        (KeyError("classes"), "(KeyError: 'classes'): mend that"),
+    ],
+)
+def test_room_is_asked_for_where_the_disk_is_full(photos, tmp_path, monkeypatch, error, told):
+    training = Training(recipe_of(photos, output_dir=tmp_path, max_train_steps=1))
+
+    def fail(folder):
+        raise error
+
+    monkeypatch.setattr(training, "write_model", fail)
+    with pytest.raises(ColorizerError) as sentence:
+        training.fit()
+    before, after = told.split(": m")
+    assert f"{before}; there is no earlier one: m{after}, and go on with" in str(sentence.value)
+
+
 def test_a_run_of_several_processes_does_not_go_on_as_one(photos, tmp_path):
     """DDP's names of the weights are others."""
     recipe = recipe_of(photos, output_dir=tmp_path, max_train_steps=1, checkpointing_steps=1)
@@ -1293,6 +1460,16 @@ def test_without_classes_the_labels_are_left_out(photos, tmp_path, capsys):
     lines = train(recipe_of(photos, output_dir=tmp_path, min_class_size=100))
     assert "the objective labels is left out" in capsys.readouterr().out
     assert "labels" not in lines[0] and "rebalanced_cross_entropy" in lines[0]
+
+
+@pytest.mark.parametrize("steps, told", [(20, True), (21, False)])
+def test_a_warm_up_of_the_whole_run_is_told(photos, tmp_path, capsys, steps, told):
+    Training(recipe_of(photos, output_dir=tmp_path, lr_warmup_steps=20, max_train_steps=steps))
+    sentence = (
+        "the 20 lr_warmup_steps are no fewer than the 20 steps of the run, so the learning rate never comes near "
+        "0.001: give some 2\n"
+    )
+    assert (sentence in capsys.readouterr().out) is told
 
 
 def test_training_lowers_the_loss(photos, tmp_path):
@@ -1369,6 +1546,25 @@ def test_a_card_names_datasets_of_the_hub_alone(photos, tmp_path, monkeypatch, n
     assert f" of {shown}; " in text and (listed or name not in text)
 
 
+def test_a_card_tells_on_which_folder_the_model_was_measured(photos, tmp_path):
+    """Of a dataset of the Hub nothing was held out where a folder was given."""
+    (tmp_path / "held").mkdir()
+    for i in range(4):
+        shutil.copy(photos / f"skimage/coffee/{i}.png", tmp_path / "held")
+    changes = {"validation_data_dir": tmp_path / "held", "max_train_steps": 1}
+    training = Training(recipe_of(photos, output_dir=tmp_path / "run", **changes))
+    training.fit()
+    training.recipe.dataset_name, training.recipe.train_data_dir = "user/photos", []
+    write_card(tmp_path / "README.md", training)
+    text = (tmp_path / "README.md").read_text()
+    front_matter = yaml.safe_load(text.split("---")[1])
+    (results,) = front_matter["model-index"][0]["results"]
+    assert results["dataset"] == {"name": "held", "type": "imagefolder"}
+    assert front_matter["datasets"] == ["user/photos"]
+    assert "and so were copies of the 4 pictures of held that the model was validated on." in text
+    assert "were held out" not in text and str(tmp_path) not in text
+
+
 def test_a_card_says_nothing_of_the_machine(photos, tmp_path, monkeypatch):
     training = Training(recipe_of(photos, output_dir=tmp_path / "run", max_train_steps=1))
     training.fit()
@@ -1443,6 +1639,14 @@ def test_a_dry_run_tries_the_critic_too(photos, tmp_path, monkeypatch):
     assert tried == [(32, None)] * 2 + [(64, None)] * 2 + [(64, "judges")] * 2
 
 
+def test_a_variable_of_the_launcher_divides_no_gradient(photos, tmp_path, monkeypatch):
+    monkeypatch.setenv("ACCELERATE_GRADIENT_ACCUMULATION_STEPS", "4")
+    accelerator = make_accelerator(recipe_of(photos, gradient_accumulation_steps=2), tmp_path)
+    weight = torch.ones(1, requires_grad=True)
+    accelerator.backward(3 * weight.sum())
+    assert weight.grad.item() == 3
+
+
 @pytest.mark.parametrize("flag, name", [("DEEPSPEED", "DeepSpeed"), ("MEGATRON_LM", "Megatron-LM")])
 def test_launchers_that_it_does_not_run_under(photos, tmp_path, monkeypatch, flag, name):
     monkeypatch.setenv(f"ACCELERATE_USE_{flag}", "true")
@@ -1481,6 +1685,42 @@ def test_a_classifier_is_trained_by_the_same_trainer(photos, tmp_path):
     model = Training(recipe_of(photos, output_dir=tmp_path / "b", pretrained_model_name_or_path=tmp_path / "model",
                                model="null", hint_share=0)).model  # fmt: skip
     assert model.config["classes"] == ["skimage/astronaut", "skimage/chelsea", "skimage/coffee"]
+
+
+def test_a_model_that_could_not_be_loaded_is_not_trained(photos, tmp_path, monkeypatch):
+    """Neither more classes nor longer names nor larger files than load_model takes."""
+    long = tmp_path / "photos" / ("s" * 120) / ("c" * 81)
+    shutil.copytree(photos / "skimage/coffee", long)
+    shutil.copytree(photos / "skimage/chelsea", tmp_path / "photos/chelsea")
+    changes = {"output_dir": tmp_path / "run", "model": "{name: classifier, network: test_resnet, size: 32}"}
+    changes |= {"hint_share": 0}
+    with pytest.raises(ColorizerError, match="class 's{40}'... has a name of 202 characters, and 200 are the most"):
+        Training(recipe_of(tmp_path / "photos", **changes))
+    monkeypatch.setattr("train.train.MAX_NAMES", 2)
+    with pytest.raises(ColorizerError, match="There are 3 classes, and a model has 2 at most: raise min_class_size"):
+        Training(recipe_of(photos, **changes))
+    monkeypatch.setattr("train.train.FILES", {"model.safetensors": 20_000})
+    with pytest.raises(ColorizerError, match="weights would take [0-9.]+ MB, and 0 MB are the most that load_model"):
+        Training(recipe_of(photos, output_dir=tmp_path / "run"))
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("more", [0, 1])
+def test_what_the_trainer_takes_is_what_load_model_takes(tmp_path, monkeypatch, more):
+    """To the last name, its last letter and the last byte but for the file's header."""
+    small = {"network": "test_resnet", "size": 32}
+    for classes in ([f"n{i}" for i in range(MAX_NAMES + more)], ["n" * (LONGEST_NAME + more), "m"]):
+        model = create_model("classifier", classes=classes, **small)
+        model.save_pretrained(tmp_path)
+        for check in (lambda model=model: check_loadable(model), lambda: load_model(tmp_path)):
+            with pytest.raises(ColorizerError) if more else contextlib.nullcontext():
+                check()
+    content = (tmp_path / "model.safetensors").read_bytes()
+    size = len(content) - 8 - int.from_bytes(content[:8], "little")
+    model = create_model("classifier", classes=["n", "m"], **small)
+    monkeypatch.setattr("train.train.FILES", {"model.safetensors": size - more})
+    with pytest.raises(ColorizerError) if more else contextlib.nullcontext():
+        check_loadable(model)
 
 
 @pytest.fixture(scope="module")
@@ -1553,6 +1793,11 @@ def test_resumed_equals_left_alone_for_all_kinds(photos, shards, small_network, 
             {"model": "{name: color_autoencoder, widths: [8], latent: 4}", "objectives": "{mse: 1}", "aging": "0.5"}
             | {"hint_share": 0},
             "colors no photographs",
+        ),
+        (
+            {"model": "{name: cifar_autoencoder, widths: [8], latent: 4}", "objectives": "{mse: 1}", "levels": "true"}
+            | {"hint_share": 0, "defaults": "{temperature: null}", "resolutions": "{0: 32}"},
+            "colors thumbnails, whose levels the pipeline leaves as they are: leave out levels",
         ),
         ({"push_to_hub": "true", "hub_model_id": "user/repo"}, "needs a token"),
     ],

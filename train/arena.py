@@ -461,6 +461,11 @@ def pictures_of(arguments: argparse.Namespace) -> dict[str, Any]:
     }
 
 
+def training_checksum(arguments: argparse.Namespace) -> Callable[[], int]:
+    """Gives the checksum of the training pictures, which are read once, and only if it is asked for."""
+    return functools.cache(lambda: checksum(list_items(arguments.train_data_dir)))
+
+
 def measurement(source: str, pictures: dict[str, Any], working_size: int | None) -> dict[str, Any]:
     """What must be the same for figures to be of this model, these `pictures_of` and this way of measuring."""
     return {"model": digest(load_model(source)), "working_size": working_size, **pictures}
@@ -515,14 +520,19 @@ def seeds_of(row: Row, output: Path, failed: Iterable[str] = ()) -> list[int]:
 
 
 def collect(
-    arguments: argparse.Namespace, outcomes: dict[str, str], pictures: Callable[[], dict[str, Any]] | None = None
+    arguments: argparse.Namespace,
+    outcomes: dict[str, str],
+    pictures: Callable[[], dict[str, Any]] | None = None,
+    trained_on: Callable[[], int] | None = None,
 ) -> dict[str, Any]:
     """The content of results.json: the protocol, and what every run that followed it reached.
 
-    `outcomes` says of runs that failed now why. `pictures` gives `pictures_of`, where that was asked for before.
+    `outcomes` says of runs that failed now why. `pictures` gives `pictures_of` and `trained_on` the checksum of the
+    training pictures, where they were asked for before.
     """
     output = Path(arguments.output_dir)
     pictures = pictures or functools.cache(functools.partial(pictures_of, arguments))
+    trained_on = trained_on or training_checksum(arguments)
     results = {"command": protocol_command(arguments), **{name: getattr(arguments, name) for name in PROTOCOL}}
     results |= {"sets": {}, "rows": {}}
 
@@ -562,6 +572,8 @@ def collect(
                 entry |= {"status": "failed", "reason": outcomes[folder.name]}
             elif saved and not follows(saved, settings_of(row, seed, arguments)):
                 entry |= {"reason": "what is in its folder was trained by another protocol"}
+            elif saved and "pictures" in saved and saved["pictures"] != trained_on():  # older runs do not say it
+                entry |= {"reason": "what is in its folder was trained on other photographs"}
             elif saved and not (folder / "model/config.json").is_file():
                 entry |= {"status": "begun"}
             elif saved:
@@ -654,7 +666,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     runs = [] if arguments.report_only else [(row, seed) for row in rows for seed in arguments.seeds]
     outcomes: dict[str, str] = {}
     pictures = functools.cache(functools.partial(pictures_of, arguments))  # all are read once, and only if asked for
-    trained_on = functools.cache(lambda: checksum(list_items(arguments.train_data_dir)))
+    trained_on = training_checksum(arguments)
     try:
         for number, (row, seed) in enumerate(runs, 1):
             folder = folder_of(row, seed, arguments)
@@ -676,7 +688,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("stopped; the same command goes on from there", flush=True)
         return 128 + stop.args[0]
 
-    results = collect(arguments, outcomes, pictures)
+    results = collect(arguments, outcomes, pictures, trained_on)
     for path in arguments.also:
         add_others(results, path)
     write_json(output / "results.json", results)

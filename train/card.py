@@ -87,17 +87,22 @@ def write_card(path: Path, run: Training) -> None:
     colors = model.kind == "colorizer"
     held_out = _has_held_out(recipe)
     task = "image-classification" if run.is_classifier else "image-to-image"
+    is_of_the_hub = _is_of_the_hub(recipe.dataset_name)
+    measured_type = recipe.dataset_name if is_of_the_hub and not recipe.validation_data_dir else "imagefolder"
+    measured_on = _folders(recipe.validation_data_dir) or (
+        "pictures held out from the training data" if held_out else "the training pictures"
+    )
     data = ModelCardData(
         model_name=name,
         pipeline_tag=task,
         tags=["image-colorization"] if colors else [],
         library_name="colorizer",
-        datasets=[recipe.dataset_name] if _is_of_the_hub(recipe.dataset_name) else None,
+        datasets=[recipe.dataset_name] if is_of_the_hub else None,
         eval_results=[
             EvalResult(
                 task_type=task,
-                dataset_type=recipe.dataset_name if _is_of_the_hub(recipe.dataset_name) else "imagefolder",
-                dataset_name="pictures held out from the training data" if held_out else "the training pictures",
+                dataset_type=measured_type,
+                dataset_name=measured_on,
                 metric_type=key,
                 metric_name=key.replace("_", " "),
                 metric_value=round(value, 4),
@@ -134,7 +139,7 @@ def write_card(path: Path, run: Training) -> None:
         versions=", ".join(f"{library} {importlib.metadata.version(library)}" for library in LIBRARIES),
         recipe=yaml.safe_dump(settings, sort_keys=False),
     )
-    path.write_text(card.content)
+    path.write_bytes(card.content.encode(errors="replace"))  # folders may have names that are no text
 
 
 def _for_others(value: Any) -> Any:
@@ -155,9 +160,14 @@ def _has_held_out(recipe: Recipe) -> bool:
     return bool(recipe.validation_share or recipe.validation_data_dir)
 
 
+def _folders(places: list[str]) -> str:
+    """The names of folders, without where they are."""
+    return ", ".join(Path(place).absolute().name for place in places)
+
+
 def _data(run: Training) -> str:
     recipe = run.recipe
-    folders = ", ".join(Path(place).name for place in recipe.train_data_dir)
+    folders = _folders(recipe.train_data_dir)
     dataset = recipe.dataset_name
     if dataset and not _is_of_the_hub(dataset):
         dataset = Path(dataset).name  # the folders above are of a person's machine
@@ -165,8 +175,12 @@ def _data(run: Training) -> str:
     if run.is_stream:
         return f"Streamed from {source}."
     classes = f" in {len(run.training.classes)} classes" if run.training.classes else ""
+    held_out = f"{len(run.validation):,} were held out" if _has_held_out(recipe) else "none was held out"
+    if recipe.validation_data_dir:
+        validation = f"the {len(run.validation):,} pictures of {_folders(recipe.validation_data_dir)}"
+        held_out = f"so were copies of {validation} that the model was validated on"
     return (
         f"{len(run.training):,} pictures{classes} of {source}; pictures less colorful than "
         f"{recipe.min_colorfulness:g} (Hasler and Suesstrunk) or smaller than {recipe.min_side} pixels were left out, "
-        "and " + ("none was held out." if not _has_held_out(recipe) else f"{len(run.validation):,} were held out.")
+        f"and {held_out}."
     )

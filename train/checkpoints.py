@@ -7,6 +7,7 @@ checkpoint-500/state/   what a run needs to go on exactly: weights, optimizer, a
 from __future__ import annotations
 
 import dataclasses
+import errno
 import hashlib
 import itertools
 import shutil
@@ -24,6 +25,10 @@ from train.recipe import Recipe, read_recipe
 
 STATE = "state"
 RUN_FILE = "run.yaml"  # the recipe, and what else must be the same to go on exactly
+
+FULL_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+# What a full disk reads like where it is no OSError: safetensors tells the number in its text, and torch none at all.
+FULL_DISK_WORDS = [f"(os error {number})" for number in FULL_DISK] + ["unexpected pos", "failed writing", "iostream"]
 
 # What must not change when a run goes on: the state would not fit, or would mean something else.
 FIXED = ("model", "pretrained_model_name_or_path", "freeze_embedder", "optimizer", "objectives", "ema_decay")
@@ -109,16 +114,18 @@ def check_same_run(folder: Path, run: dict, is_sharded: bool) -> list[str]:
     return told
 
 
-def set_aside_later(output: Path, step: int) -> list[Path]:
-    """Renames a run's checkpoints later than the step that it goes on from, so that none is taken for its own.
+def set_aside_others(output: Path, folder: Path, step: int) -> list[Path]:
+    """Renames the checkpoints of a run that goes on from `folder`, at `step`, that none of another attempt is its own.
 
-    Returns their new places.
+    These are all from that step on; where `folder` itself was set aside, those before it too, since they are of the
+    attempt that took its place. Returns their new places.
     """
-    moved = []
-    for later in list_checkpoints(output):
-        if _step_of(later) > step:
-            aside = later.with_name(f"abandoned-{later.name}")
-            moved.append(later.rename(old_name(aside) if aside.exists() else aside))
+    moved, others = [], {checkpoint.resolve(): checkpoint for checkpoint in list_checkpoints(output)}
+    is_left = others.pop(folder.resolve(), None) is None
+    for other in others.values():
+        if is_left or _step_of(other) >= step:
+            aside = other.with_name(f"abandoned-{other.name}")
+            moved.append(other.rename(old_name(aside) if aside.exists() else aside))
     return moved
 
 
@@ -139,12 +146,12 @@ def save_checkpoint(
     step: int,
     run: dict,
     write_model: Callable[[Path], None],
-) -> str | None:
+) -> tuple[str, bool] | None:
     """Writes checkpoint-<step> aside, and renames it when every process has written its part.
 
     `write_model` puts config.json and model.safetensors into a folder; it is called by the main process. Returns None,
-    or why the checkpoint could not be written (a full disk, most of the time): then nothing of it is left, and the
-    older ones are as they were. To be called by all processes.
+    or why the checkpoint could not be written, and whether that is a full disk (most of the time): then nothing of it
+    is left, and the older ones are as they were. To be called by all processes.
     """
     folder, partial = output / f"checkpoint-{step}", output / f"checkpoint-{step}.partial"
     if accelerator.is_main_process:
@@ -160,7 +167,7 @@ def save_checkpoint(
     except (Exception, CheckpointException) as error:  # OSError, and what torch and safetensors make of one
         if isinstance(error, CheckpointException):  # of sharded weights: what went wrong in each process
             error, _ = next(iter(error.failures.values()))
-        problem = " ".join(str(error).split()) or type(error).__name__
+        problem = _told(error)
     problems = [p for p in gather_object([problem]) if p]
     if accelerator.is_main_process:
         if problems:
@@ -172,6 +179,16 @@ def save_checkpoint(
                     shutil.rmtree(old, ignore_errors=True)
     accelerator.wait_for_everyone()
     return problems[0] if problems else None
+
+
+def _told(error: BaseException) -> tuple[str, bool]:
+    """What an error says, and whether the disk is full. Of one that is not of a file its kind says the half of it."""
+    text, kind = " ".join(str(error).split()), type(error).__name__
+    if isinstance(error, OSError):
+        return text or kind, error.errno in FULL_DISK
+    if any(words in text for words in FULL_DISK_WORDS):
+        return text, True
+    return (f"{kind}: {text}" if text else kind), False
 
 
 def replace_folder(new: Path, old: Path) -> None:

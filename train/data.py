@@ -154,10 +154,11 @@ class Pictures(Dataset):
         return Pictures(self.items, self.rgb, kept, self.decode, classes=self.classes, **fields)
 
     def split(self, share: float, seed: int, most: int) -> tuple[Pictures, Pictures]:
-        """A seeded split into the pictures to train on and `share` of them, one to `most`, to validate on.
+        """A seeded split into the pictures to train on and `share` of them, at most `most`, to validate on.
 
-        Copies of a picture (the same difference hash) stay together, so that none leaks. A share of 0 validates on
-        the pictures that are trained on: what overfits on purpose is judged so.
+        Copies of a picture (the same difference hash) stay together, so that none leaks: where no such groups add up
+        to so many there are fewer, and where all are larger it is the smallest one. A share of 0 validates on the
+        pictures that are trained on: what overfits on purpose is judged so.
         """
         if share == 0:
             return self, self.subset(some(len(self), most, seed))
@@ -168,11 +169,15 @@ class Pictures(Dataset):
                 "pictures and fewer than two differ."
             )
         wanted = min(max(1, round(share * len(self))), most)
-        # Whole groups in random order, until there are enough.
+        # Whole groups in random order, without those that are more than what is left to take.
         order = np.random.default_rng(seed).permutation(group.max() + 1)
-        sizes = np.bincount(group)[order]
-        groups = max(1, np.searchsorted(sizes.cumsum(), wanted, side="right"))
-        held_out = np.isin(group, order[:groups])
+        sizes = np.bincount(group)
+        taken, left = [], wanted
+        for number in order:
+            if sizes[number] <= left:
+                taken.append(number)
+                left -= sizes[number]
+        held_out = np.isin(group, taken or order[sizes[order].argmin()])
         return self.subset(np.flatnonzero(~held_out)), self.subset(np.flatnonzero(held_out))
 
 

@@ -177,6 +177,8 @@ def parse_recipe(arguments: list[str] | None = None, description: str | None = N
             kind = FIELDS[name].type
             is_text = kind in ("str", "list[str]") or (kind == "str | None" and text != "null")
             values[name] = text if is_text else _parse(name, text)
+    if flags["num_train_epochs"] is not None and flags["max_train_steps"] is None and values["num_train_epochs"]:
+        values["max_train_steps"] = None  # the file's would go before the flag
     return make_recipe(values)
 
 

@@ -7,7 +7,6 @@ train/reproduce.py (the ladder) and train/arena.py (experiments) are built on th
 from __future__ import annotations
 
 import contextlib
-import errno
 import hashlib
 import json
 import os
@@ -29,7 +28,7 @@ import yaml
 
 from colorizer.errors import ColorizerError
 from colorizer.models.base import written_aside
-from train.checkpoints import FREE, as_plain, list_checkpoints, old_name
+from train.checkpoints import FREE, FULL_DISK, as_plain, list_checkpoints, old_name
 from train.recipe import FIELDS, Recipe, make_recipe, read_recipe
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -206,7 +205,7 @@ def run_script(name: str, main: Callable[[], int | None]) -> None:
     except ColorizerError as error:
         print(f"{name}: {error}", file=sys.stderr)
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        if error.errno not in FULL_DISK:
             raise
         what = error.filename or "A file"
         print(f"{name}: {what} cannot be written ({error.strerror}): make room.", file=sys.stderr)

@@ -18,7 +18,6 @@ import contextlib  # noqa: E402
 import copy  # noqa: E402
 import dataclasses  # noqa: E402
 import datetime  # noqa: E402
-import errno  # noqa: E402
 import importlib.util  # noqa: E402
 import itertools  # noqa: E402
 import json  # noqa: E402
@@ -36,6 +35,7 @@ import yaml  # noqa: E402
 from accelerate import Accelerator, InitProcessGroupKwargs  # noqa: E402
 from accelerate.utils import (  # noqa: E402
     DataLoaderConfiguration,
+    GradientAccumulationPlugin,
     ProjectConfiguration,
     gather_object,
     parse_flag_from_env,
@@ -50,12 +50,13 @@ from tqdm import tqdm  # noqa: E402
 from colorizer import metrics  # noqa: E402
 from colorizer.color import lab_to_rgb  # noqa: E402
 from colorizer.errors import ColorizerError  # noqa: E402
-from colorizer.hub import check_defaults, check_token, load_model, push  # noqa: E402
+from colorizer.hub import FILES, MAX_NAMES, WEIGHTS_FILE, check_defaults, check_token, load_model, push  # noqa: E402
 from colorizer.models import Colorizer, create_model  # noqa: E402
 from colorizer.models.mnist import paint, painting_accuracy  # noqa: E402
 from colorizer.pipeline import stretched  # noqa: E402
 from train.card import write_card  # noqa: E402
 from train.checkpoints import (  # noqa: E402
+    FULL_DISK,
     STATE,
     as_plain,
     check_same_run,
@@ -65,7 +66,7 @@ from train.checkpoints import (  # noqa: E402
     list_checkpoints,
     replace_folder,
     save_checkpoint,
-    set_aside_later,
+    set_aside_others,
 )
 from train.data import NO_LABEL, ReadingError, Stream, batches_of, load_data, training_loader  # noqa: E402
 from train.losses import Objective, PatchCritic, bin_prior, critic_loss, squared_error  # noqa: E402
@@ -85,6 +86,7 @@ from train.trainee import (  # noqa: E402
     AutoencoderTrainee,
     ClassifierTrainee,
     Trainee,
+    batch_norms,
     calibrate,
     checkpoint_gradients,
     synchronized,
@@ -95,6 +97,7 @@ from train.weights import load_decoder_weights, load_embedder_weights  # noqa: E
 SAMPLE_EPOCH = 2**31  # no epoch of the training: seeds the views of what is looked at beside it
 SHEET_PICTURES = 12
 CALIBRATED = 1152  # pictures by which an average's batch norm is measured
+LONGEST_NAME = 200  # characters of a class's name that load_model takes
 GPU_SIGNAL_PASSES = 10  # between looks at whether any process was told to stop; each look waits for the GPU
 
 
@@ -106,6 +109,7 @@ class Progress:
         self.sums: dict[str, Tensor | float] = {}  # of each value, and over how many steps
         self.counts: dict[str, int] = {}
         self.logged_step, self.logged_seconds = 0, 0.0
+        self.validated_step = 0  # of the latest validation, whose sample sheet has its name
 
     def add(self, values: dict[str, Tensor]) -> None:
         for name, value in values.items():
@@ -113,9 +117,14 @@ class Progress:
             self.counts[name] = self.counts.get(name, 0) + 1
 
     def share_sums(self) -> None:
-        """Puts the mean over the processes in each sum's place, in all of them: only one process's are saved."""
-        gathered = gather_object([{name: float(value) for name, value in self.sums.items()}])
-        self.sums = {name: math.fsum(sums[name] for sums in gathered) / len(gathered) for name in self.sums}
+        """Puts the mean over the processes in each sum's place, in all of them: only one process's are saved.
+
+        With fp16 one process may have left out a step that another has not, so the counts are shared too.
+        """
+        gathered = gather_object([({name: float(value) for name, value in self.sums.items()}, self.counts)])
+        names = list(dict.fromkeys(name for sums, _ in gathered for name in sums))
+        self.sums = {name: math.fsum(sums.get(name, 0.0) for sums, _ in gathered) / len(gathered) for name in names}
+        self.counts = {name: sum(counts.get(name, 0) for _, counts in gathered) / len(gathered) for name in names}
 
     def means(self) -> dict[str, float]:
         """The mean of each value since the last call, over all processes."""
@@ -170,6 +179,12 @@ class Training:
             if getattr(recipe, name) is None:
                 setattr(recipe, name, self.steps_per_epoch)
         self.max_steps = recipe.max_train_steps or max(1, round(recipe.num_train_epochs * self.steps_per_epoch))
+        if recipe.lr_warmup_steps >= self.max_steps:
+            accelerator.print(
+                f"the {recipe.lr_warmup_steps:,} lr_warmup_steps are no fewer than the {self.max_steps:,} steps of "
+                f"the run, so the learning rate never comes near {recipe.learning_rate:g}: give some "
+                f"{self.max_steps // 10:,}"
+            )
         self.resolution = max(recipe.resolutions.values())  # that the model is validated at
         self.progress = Progress()
 
@@ -226,6 +241,7 @@ class Training:
         if (model.defaults["temperature"] is None) == model.has_distribution:
             wanted = "a number" if model.has_distribution else "null"
             raise ColorizerError(f"The recipe's default temperature must be {wanted} for this model.")
+        check_loadable(model)
         model.source = None
         return model
 
@@ -237,6 +253,11 @@ class Training:
         for key in ("aging", "documents", "levels"):
             if getattr(recipe, key) and (self.reads_color or self.paints_digits):
                 raise ColorizerError(f"A {colorizer.name} model colors no photographs: leave out {key}.")
+        if recipe.levels and colorizer.domain != "photos":
+            raise ColorizerError(
+                f"A {colorizer.name} model colors {colorizer.domain}, whose levels the pipeline leaves as they are: "
+                "leave out levels."
+            )
         if self.is_classifier:
             weights = {"labels": 1.0}
             if recipe.hint_share or recipe.freeze_embedder:
@@ -384,8 +405,8 @@ class Training:
         check_same_sharding(folder, folder / STATE, self.is_sharded)
         self.load_state(folder)
         if self.accelerator.is_main_process:
-            for aside in set_aside_later(self.output, self.progress.step):
-                print(f"a later checkpoint than that is now {aside.name}")
+            for aside in set_aside_others(self.output, folder, self.progress.step):
+                print(f"a checkpoint of another attempt is now {aside.name}")
         self.accelerator.print(f"resumed from {folder} at step {self.progress.step}")
         for change in changed:
             self.accelerator.print(f"changed since: {change}")
@@ -438,7 +459,9 @@ class Training:
         steps = self.steps()
         while progress.step < self.max_steps:
             values = next(steps)
-            progress.add(values)
+            # Without a number for a loss the scaler of fp16 has left out the step, and so do the means.
+            if recipe.mixed_precision != "fp16" or math.isfinite(values["loss"]):
+                progress.add(values)
             progress.step += 1
             self.validated = None
             now = time.perf_counter()
@@ -680,7 +703,7 @@ class Training:
         """A line of metrics: means since the last one, over all processes."""
         progress = self.progress
         line = progress.means()
-        self.check_finite("The loss", math.isfinite(line["loss"]))
+        self.check_finite("The loss", math.isfinite(line.get("loss", math.nan)))  # none: all were left out
         line["lr"] = self.optimizer.param_groups[0]["lr"]
         steps, seconds = progress.step - progress.logged_step, progress.seconds - progress.logged_seconds
         line["images/s"] = self.step_pictures * steps / seconds
@@ -752,6 +775,7 @@ class Training:
     def validate(self) -> dict[str, float]:
         """Measures the model on the held-out pictures, which the processes share, and draws the sample sheet."""
         rank, world = self.accelerator.process_index, self.accelerator.num_processes
+        self.progress.validated_step = self.progress.step
         if world > 1 and not self.averaged:  # averages have their own
             share_statistics(self.bare)
         model = self.finished_model()
@@ -815,6 +839,11 @@ class Training:
         truth = self.truth_of(training_views(batch, None, self.resolution), batch["label"])
         return truth, model(truth["rgb"] if self.reads_color else self.shown(truth["lightness"])).float()
 
+    @property
+    def sheet(self) -> Path:
+        """Where the sample sheet of the latest validation is: of this run, and of no attempt that was left."""
+        return self.output / "samples" / f"step-{self.progress.validated_step:06d}.png"
+
     def draw_samples(self, model: Colorizer) -> None:
         """Rows of gray, prediction and truth of the same held-out pictures, as samples/step-<step>.png."""
         shown = range(min(SHEET_PICTURES, len(self.validation)))
@@ -828,8 +857,8 @@ class Training:
             rows.insert(0, lab_to_rgb(gray))
         pixels = torch.cat([torch.cat(list(row), dim=-1) for row in rows], dim=-2)
         sheet = (pixels * 255).round().byte().permute(1, 2, 0).cpu().numpy()
-        (self.output / "samples").mkdir(exist_ok=True)
-        Image.fromarray(sheet).save(self.output / "samples" / f"step-{self.progress.step:06d}.png")
+        self.sheet.parent.mkdir(exist_ok=True)
+        Image.fromarray(sheet).save(self.sheet)
         for tracker in self.accelerator.trackers:
             if tracker.name == "tensorboard":
                 tracker.writer.add_image("samples", sheet, self.progress.step, dataformats="HWC")
@@ -901,17 +930,23 @@ class Training:
         weights = [weight.to_local() if self.is_sharded else weight for weight in self.trainee.parameters()]
         # Told before it takes the place of a checkpoint that can be gone on from.
         self.check_finite("A weight", all(weight.isfinite().all() for weight in weights))
+        if not self.averaged or self.recipe.freeze_norm_from < 1:  # averages are measured anew, until it is frozen
+            statistics = [buffer for norm in batch_norms(self.bare) for buffer in norm.buffers()]
+            self.check_finite("A batch-norm statistic", all(buffer.isfinite().all() for buffer in statistics))
         self.progress.share_sums()
+        self.check_finite("The loss", math.isfinite(self.progress.sums.get("loss", 0.0)))
         if self.is_sharded:
             self.finished_model()  # only the main process writes it, and all must gather it
         problem = save_checkpoint(self.accelerator, self.output, self.progress.step, self.describe(), self.write_model)
         if problem:
+            reason, is_full = problem
             older = list_checkpoints(self.output)
-            sentence = f"The checkpoint at step {self.progress.step} could not be written ({problem}); " + (
+            sentence = f"The checkpoint at step {self.progress.step} could not be written ({reason}); " + (
                 f"{older[-1]} is the latest that there is" if older else "there is no earlier one"
             )
             if must:
-                raise ColorizerError(f"{sentence}: make room, and go on with --resume_from_checkpoint latest.")
+                mend = "make room" if is_full else "mend that"
+                raise ColorizerError(f"{sentence}: {mend}, and go on with --resume_from_checkpoint latest.")
             self.accelerator.print(f"{sentence}, and the training goes on.")
         else:
             self.checkpoint = self.output / f"checkpoint-{self.progress.step}"
@@ -949,7 +984,7 @@ class Training:
     def push(self, folder: Path, revision: str | None = None) -> None:
         """To the Hub. What goes wrong there is told and ends nothing: everything is on the disk."""
         recipe = self.recipe
-        sheets = sorted((self.output / "samples").glob("*.png"))[-1:] if recipe.push_samples else []
+        sheets = [self.sheet] if recipe.push_samples and self.sheet.is_file() else []
         try:
             url = push(
                 folder, recipe.hub_model_id, private=recipe.hub_private_repo, revision=revision, extra_files=sheets
@@ -1013,6 +1048,8 @@ def make_accelerator(recipe: Recipe, output: Path) -> Accelerator:
             raise ColorizerError(f"The trainer does not run under {name}: launch it with --multi_gpu, or by FSDP2.")
     accelerator = Accelerator(
         mixed_precision=recipe.mixed_precision,
+        # The trainer divides by its own parts; without a plugin, a variable of the environment would once more.
+        gradient_accumulation_plugin=GradientAccumulationPlugin(num_steps=1),
         # Its default sampler cannot be resumed exactly.
         dataloader_config=DataLoaderConfiguration(use_seedable_sampler=True, data_seed=recipe.seed),
         step_scheduler_with_optimizer=False,
@@ -1042,6 +1079,31 @@ def check_beside(output: Path, data: list[str]) -> None:
     for folder in data:
         if Path(os.path.realpath(folder)) in (own := Path(os.path.realpath(output)), *own.parents):
             raise ColorizerError(f"output_dir {output} is in {folder}, whose pictures are read: name one beside it.")
+
+
+def check_loadable(model: Colorizer) -> None:
+    """Refuses, before hours are spent, a model of which load_model would refuse the folder (colorizer/hub.py)."""
+    classes = model.config.get("classes", [])
+    if len(classes) > MAX_NAMES:
+        raise ColorizerError(
+            f"There are {len(classes):,} classes, and a model has {MAX_NAMES:,} at most: raise min_class_size or join "
+            "folders."
+        )
+    for name in classes:
+        if len(name) > LONGEST_NAME:
+            raise ColorizerError(
+                f"The class {name[:40]!r}... has a name of {len(name)} characters, and {LONGEST_NAME} are the most: "
+                "rename its folder."
+            )
+    size = 0
+    for name, tensor in model.state_dict().items():  # as save_pretrained writes it
+        is_halved = tensor.is_floating_point() and not name.endswith(("running_mean", "running_var"))
+        size += tensor.numel() * (2 if is_halved else tensor.element_size())
+    if size > (limit := FILES[WEIGHTS_FILE]):
+        raise ColorizerError(
+            f"The model's weights would take {size / 1e6:,.1f} MB, and {limit / 1e6:,.0f} MB are the most that "
+            "load_model takes: choose a smaller network."
+        )
 
 
 def _even(count: int, most: int) -> int:
@@ -1096,7 +1158,7 @@ if __name__ == "__main__":
             print(f"train.py: {error}", file=sys.stderr)
         sys.exit(2)
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        if error.errno not in FULL_DISK:
             raise
         print(
             f"train.py: {error.filename or 'A file'} cannot be written ({error.strerror}): make room.", file=sys.stderr

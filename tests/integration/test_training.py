@@ -209,7 +209,7 @@ def test_a_full_disk_loses_nothing(photos, tmp_path):
     output, _ = process.communicate()
     assert process.returncode != 0
     assert "The checkpoint at step 6 could not be written" in output and "the training goes on" in output
-    assert "train.py: The checkpoint at step 9 could not be written" in output
+    assert "train.py: The checkpoint at step 9 could not be written" in output and ": make room, and" in output
     assert max(losses(tmp_path)) == 9
     assert {path: path.read_bytes() for path in before} == before
     assert not list(tmp_path.glob("*.partial")) and [p.name for p in tmp_path.glob("checkpoint-*")] == ["checkpoint-3"]

@@ -17,6 +17,7 @@ import io
 import os
 import re
 import sys
+import tempfile
 import threading
 import time
 import traceback
@@ -291,7 +292,7 @@ class Session:
     pipeline: ColorizationPipeline  # that colored it; by now the choice may stand for another
     working_size: int | None
     dials: Dials  # of the picture shown
-    dials_of: str  # see there
+    dials_of: str  # their mark, see the function
     before: str  # path of the gray preview
     corrections: tuple[Correction, ...] = ()  # kept also while a model colors that takes no hints
     reference_given: Reference | None = None  # kept also while a model colors that takes none
@@ -323,9 +324,10 @@ class Session:
 
 
 def dials_of(choice: str) -> str:
-    """What the dials on the page are set to from here on: the defaults of a choice of model, for one photo.
+    """A mark of the dials as the page sets them for a choice of model; it begins with that choice.
 
-    New whenever the page sets them. What comes with an older one was turned before that, and is not to be heard.
+    It is new with every photo, model and reset. What comes with an older one was turned before that, and is not to be
+    heard.
     """
     return f"{choice} {uuid.uuid4().hex}"
 
@@ -453,12 +455,14 @@ def delete_old_files(blocks: gr.Blocks, age: float | None) -> None:
 
     gradio's own walks through its lists of files while requests add to them: that is an error in Python, after which
     no file is ever deleted again. And it leaves a folder for each, and what came of an upload that was broken off. It
-    takes that one's place in the module. The shelf is tidied too, which no visitor may do for days.
+    takes that one's place in the module. The shelf is tidied too: visitors do that, and for days there may be none.
     """
     if age is not None:
         if shelf := getattr(blocks, "shelf", None):
             shelf.tidy()
-        for part in Path(get_upload_folder()).glob("tmp*"):  # as tempfile names them
+        uploads = Path(get_upload_folder())
+        is_shared = uploads.resolve() == Path(tempfile.gettempdir()).resolve()
+        for part in () if is_shared else uploads.glob("tmp*"):  # as tempfile names them
             with contextlib.suppress(OSError):
                 if part.is_file() and time.time() - part.lstat().st_ctime > age:
                     part.unlink()
@@ -787,8 +791,11 @@ WAIT = """() => {
     document.querySelector('#result')?.setAttribute('inert', '');
 }"""
 # At every example that is colored: one that was picked while another was on its way comes after that is shown.
-WAIT_AGAIN = f"(...inputs) => {{ ({WAIT})(); return inputs; }}"
-GO_ON = "() => document.querySelector('#result')?.removeAttribute('inert')"
+WAIT_AGAIN = f"(...inputs) => {{ ({WAIT})(); window.underWay = (window.underWay ?? 0) + 1; return inputs; }}"
+GO_ON = """() => {
+    window.underWay -= 1;
+    if (!window.underWay) document.querySelector('#result')?.removeAttribute('inert');
+}"""
 # Of photos that are given, one alone is on its way: gradio drops the next without a word.
 GIVEN = WAIT.replace("{", "{ window.isGiven = true;", 1)
 TAKEN = "() => { window.isGiven = false; }"
@@ -822,12 +829,12 @@ SHOW_RESULT = """() => {
         moveByKeys(document.querySelector('#result .slider-wrap'), document.querySelector('#result .outer'));
         document.querySelector('#result')?.scrollIntoView({behavior: 'smooth', block: 'nearest'});
     };
-    document.querySelector('#result')?.removeAttribute('inert');
+    (GO_ON)();
     document.querySelectorAll('#canvas .ring').forEach((ring) => ring.remove());
     const upload = document.querySelector('#photo .source-selection button');  // the first of three
     if (upload && !upload.classList.contains('selected')) setTimeout(() => upload.click());  // or the camera goes on
     show(100);
-}"""
+}""".replace("GO_ON", GO_ON)
 # A photo that was colored anew may be above what the window shows.
 SHOW_CHOICE = """() => {
     document.querySelector('#result .slider-wrap')?.scrollIntoView({behavior: 'smooth', block: 'nearest'});
@@ -838,7 +845,6 @@ MAKE = "() => document.querySelector('#download').setAttribute('aria-busy', 'tru
 MADE = "() => document.querySelector('#download').removeAttribute('aria-busy')"
 DOWNLOAD = """(file) => {
     document.querySelector('#download').removeAttribute('aria-busy');
-    if (!file) return;
     const link = document.createElement('a');
     link.href = file.url;
     link.download = file.orig_name;
@@ -968,7 +974,9 @@ def build_app(studio: Studio | None = None) -> gr.Blocks:
         if session is None and pipeline is not studio.pipeline_of(choice):
             # A fetched model has taken over meanwhile, and `refresh` has given the page its dials.
             values = zip((colorfulness_dial, temperature_dial, balance_dial, size_dial), dials, strict=True)
-            updates = updates_for(pipeline.model) | {dial: gr.update(value=value) for dial, value in values}
+            updates = updates_for(pipeline.model)
+            for dial, value in values:
+                updates[dial] = updates[dial] | {"value": value}
         return shown | updates
 
     def colored(
@@ -1450,6 +1458,7 @@ def build_app(studio: Studio | None = None) -> gr.Blocks:
             [photo_input, *dials],
             new_result,
             show_progress_on=[photo_input, compare],
+            js=WAIT_AGAIN,
             **ONE_AT_A_TIME,
             **private,
         )

@@ -179,7 +179,7 @@ def numbered(path: str) -> tuple[int, int, str] | None:
         folder = os.stat(os.path.dirname(path))
     except OSError:
         return None
-    return folder.st_dev, folder.st_ino, os.path.basename(path)
+    return (folder.st_dev, folder.st_ino, os.path.basename(path)) if folder.st_ino else None  # 0: it has no number
 
 
 def folded(path: str) -> str:
@@ -420,7 +420,7 @@ def enough_memory_for(what: str) -> Iterator[None]:
     """Tell in one sentence for what memory was short."""
     try:
         yield
-    except (MemoryError, RuntimeError) as error:
+    except (MemoryError, RuntimeError, OSError) as error:
         if not is_shortage(error):
             raise
         raise ColorizerError(f"there is not enough memory for {what}") from None

@@ -40,6 +40,7 @@ FILES = {CONFIG_FILE: 1_000_000, WEIGHTS_FILE: 2_000_000_000}  # what a model is
 MAX_HEADER = 16_000_000  # bytes of the safetensors header; ours have some 100 kB
 MAX_NUMBER = 4096  # of a constructor's argument: channels, pixels
 MAX_ITEMS, MAX_NAMES = 64, 1000  # of an argument that is a list, and of one of names alone: classes
+LONGEST_NAME = 200  # characters of an argument that is a text, such as a class
 HUB_TIMEOUT = 10.0  # seconds to wait for the Hub before the cache is used
 MOST_COMMITS = 3  # that are fetched one after the other where a repository changes meanwhile
 
@@ -140,9 +141,10 @@ def push(
             folder, again = Path(scratch), "the model is as it was"
             return _upload(folder, "The model", repo_id, private, token, revision, commit_message, again, extra_files)
     name = os.fspath(folder_or_model)
-    if name in bundled_models() and _folder(name).is_dir():  # what goes out must not be a guess
+    is_bundled = isinstance(folder_or_model, str) and name in bundled_models()  # a Path is a folder
+    if is_bundled and _folder(name).is_dir():  # what goes out must not be a guess
         raise ColorizerError(f"{name} is a bundled model and a folder here: write ./{name} for the folder.")
-    folder = WEIGHTS / name if name in bundled_models() else _folder(name)
+    folder = WEIGHTS / name if is_bundled else _folder(name)
     if not folder.is_dir():
         raise ColorizerError(f"There is no folder {name} to push.")
     flags = (["--private"] if private else []) + ([] if revision is None else ["--revision", revision])
@@ -254,7 +256,7 @@ def _read_config(path: Path, where: str) -> tuple[type[Colorizer], dict, dict]:
 def _is_plain(value) -> bool:
     """Whether a JSON value is one that a constructor may be given: a scalar, within reason."""
     if isinstance(value, str):
-        return len(value) <= 200
+        return len(value) <= LONGEST_NAME
     if isinstance(value, (int, float)) and not isinstance(value, bool):
         return abs(value) <= MAX_NUMBER  # which NaN is not
     return value is None or isinstance(value, bool)

@@ -486,13 +486,16 @@ def _check_parts(name: str, tiff: tifffile.TiffFile, page: tifffile.TiffPage) ->
 
 
 def _jpeg_size(data: bytes) -> tuple[int, int, int]:
-    """The largest frame before the first scan. Pillow would not read headers of 12 and 16 bits."""
+    """The largest frame before the first scan. Pillow would not read headers of 12 and 16 bits.
+
+    Bytes that fill up before a marker are refused: decoders differ in what they make of them.
+    """
     at, size = 2, (0, 0, 0)
     while data[at : at + 2] != b"\xff\xda":
         marker, end = data[at + 1], at + 2 + int.from_bytes(data[at + 2 : at + 4], "big")
         if data[at] != 0xFF or not 0xC0 <= marker < 0xFF or 0xD0 <= marker <= 0xD9:
             raise ValueError("no JPEG")
-        if marker == 0xC4 and b"\xff" in data[at + 2 : end]:  # imagecodecs' second decoder finds markers in there
+        if marker == 0xC4 and b"\xff" in data[at + 4 : end]:  # imagecodecs' second decoder finds markers in there
             raise ValueError("no JPEG")
         if marker < 0xD0 and marker not in (0xC4, 0xC8, 0xCC):
             height, width, channels = struct.unpack_from(">HHB", data, at + 5)

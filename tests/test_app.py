@@ -693,8 +693,9 @@ def test_examples_outlive_the_cleaning_of_old_files():
     assert outputs(page, "color_photograph", 0, 1.0, 0.4, 0.2, 256, app.MAIN, app.MAIN, None)["state"]
 
 
-def test_examples_outlive_a_visitor_who_sends_their_paths(monkeypatch):
+def test_examples_outlive_a_visitor_who_sends_their_paths(monkeypatch, tmp_path):
     """gradio takes such a file for an upload, which is deleted when it is old."""
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))  # the clock is wrong for all other files
     page = app.build_app()
     rows = [block for block in page.blocks.values() if block.elem_id in ("photographs", "digits")]
     files = [Path(file) for row in rows for file in row.keep_in_cache]
@@ -758,7 +759,8 @@ def test_shelf_is_bounded_in_number():
     assert list(shelf.items) == ["b", "c"]
 
 
-def test_shelf_is_bounded_in_time(monkeypatch):
+def test_shelf_is_bounded_in_time(monkeypatch, tmp_path):
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
     now = [100.0]
     monkeypatch.setattr(app.time, "monotonic", lambda: now[0])
     shelf = app.Shelf(seconds=60)
@@ -828,6 +830,27 @@ def test_a_page_sends_its_dials_no_value_that_they_have():
     studio.pipeline.model.defaults = studio.pipeline.model.defaults | {"colorfulness": 0.5, "working_size": 128}
     assert sent() == {"Colorfulness": 0.5, "Working size": 128}
     assert sent("fusion_compact") == {}  # the dials are those of what was chosen
+
+
+def test_a_model_that_takes_over_while_the_first_photo_is_colored(tiny_model, jpeg, monkeypatch):
+    """The page has its dials by then, and the photo is of the one before."""
+    studio = app.Studio()
+    page, before, prepare = app.build_app(studio), studio.pipeline.model, app.ColorizationPipeline.prepare
+    regression = create_model("fusion", **tiny_model.config | {"head": "regression"})
+    regression.defaults = regression.defaults | {"working_size": 1000}
+
+    def take_over(*args, **options):
+        studio.pipeline = app.ColorizationPipeline(regression, "cpu")
+        return prepare(*args, **options)
+
+    monkeypatch.setattr(app.ColorizationPipeline, "prepare", take_over)
+    shown = events(page)["color"](str(jpeg), 1.1, 0.4, 0.2, 192, app.MAIN, app.MAIN, None)
+    dials = {part.label: update for part, update in shown.items() if isinstance(part, app.gr.Slider)}
+    assert [dials[name]["value"] for name in ("Colorfulness", "Caution", "Balance", "Working size")] == [
+        1.1, 0.4, 0.2, 192,
+    ]  # fmt: skip
+    assert dials["Caution"]["visible"] is True and dials["Working size"]["maximum"] == app.size_range(before)[1]
+    assert "by fusion_compact (bundled)" in next(iter(v for p, v in shown.items() if p.elem_id == "facts"))
 
 
 def test_the_next_photo_has_the_dials_of_the_model_that_took_over(tiny_model, jpeg, monkeypatch):

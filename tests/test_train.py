@@ -1199,12 +1199,16 @@ def test_going_back_to_the_branch_that_was_left(photos, tmp_path):
     train(recipe_of(photos, output_dir=tmp_path))
     earlier = {"output_dir": tmp_path, "checkpointing_steps": 2, "max_train_steps": 8}
     train(recipe_of(photos, **earlier, resume_from_checkpoint=tmp_path / "checkpoint-3"))
-    lines = train(recipe_of(photos, **earlier, resume_from_checkpoint=tmp_path / "abandoned-checkpoint-6"))
+    left = recipe_of(photos, **earlier, resume_from_checkpoint=tmp_path / "abandoned-checkpoint-6")
+    training = Training(left)
+    assert [path.name for path in list_checkpoints(tmp_path)] == ["checkpoint-6"]  # to be gone on with, as the latest
+    training.fit()
+    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines if "loss" in line] == [1, 2, 3, 4, 5, 6, 7, 8]
-    # All of the other branch is set aside in its turn, and this one's eighth step stands in the place of its own.
-    assert [path.name for path in list_checkpoints(tmp_path)] == ["checkpoint-8"]
-    aside = {"abandoned-checkpoint-4", "abandoned-checkpoint-6", "abandoned-checkpoint-6.old-1"}
-    assert aside | {"abandoned-checkpoint-8"} <= set(os.listdir(tmp_path))
+    # All of the other branch is set aside in its turn, and this one has its names.
+    assert [path.name for path in list_checkpoints(tmp_path)] == ["checkpoint-6", "checkpoint-8"]
+    aside = {"abandoned-checkpoint-4", "abandoned-checkpoint-6.old-1", "abandoned-checkpoint-8"}
+    assert aside <= set(os.listdir(tmp_path))
 
 
 def test_a_checkpoint_from_elsewhere_wants_a_folder_of_its_own(photos, tmp_path):
@@ -1466,8 +1470,8 @@ def test_without_classes_the_labels_are_left_out(photos, tmp_path, capsys):
 def test_a_warm_up_of_the_whole_run_is_told(photos, tmp_path, capsys, steps, told):
     Training(recipe_of(photos, output_dir=tmp_path, lr_warmup_steps=20, max_train_steps=steps))
     sentence = (
-        "the 20 lr_warmup_steps are no fewer than the 20 steps of the run, so the learning rate never comes near "
-        "0.001: give some 2\n"
+        "the 20 lr_warmup_steps are no fewer than the 20 steps of the run, so the learning rate comes near "
+        "0.001 in the end at best: give some 2\n"
     )
     assert (sentence in capsys.readouterr().out) is told
 

@@ -96,8 +96,9 @@ def check_same_run(folder: Path, run: dict, is_sharded: bool) -> list[str]:
     if saved["pictures"] != run["pictures"]:
         # Others would be held out, and some that were trained on among them.
         raise ColorizerError(
-            f"{folder} was trained on other pictures ({saved['pictures']}; now {run['pictures']}): give it the same, "
-            f"or begin a new run with its weights by --pretrained_model_name_or_path {folder}."
+            f"{folder} was trained on other pictures, or they were split otherwise by an earlier version "
+            f"({saved['pictures']}; now {run['pictures']}): give it the same, or begin a new run with its weights by "
+            f"--pretrained_model_name_or_path {folder}."
         )
     changed = [key for key in now if key not in FREE and before.get(key) != now[key]]
     told = [f"{key} {before.get(key)!r} -> {now[key]!r}" for key in changed]
@@ -115,10 +116,10 @@ def check_same_run(folder: Path, run: dict, is_sharded: bool) -> list[str]:
 
 
 def set_aside_others(output: Path, folder: Path, step: int) -> list[Path]:
-    """Renames the checkpoints of a run that goes on from `folder`, at `step`, that none of another attempt is its own.
+    """Renames a run's checkpoints that are not of the attempt that goes on from `folder`, at `step`.
 
-    These are all from that step on; where `folder` itself was set aside, those before it too, since they are of the
-    attempt that took its place. Returns their new places.
+    These are all from that step on. Where `folder` itself was set aside, it gets its name back, and those before it
+    are renamed too: some are of the attempt that took its place. Returns their new places.
     """
     moved, others = [], {checkpoint.resolve(): checkpoint for checkpoint in list_checkpoints(output)}
     is_left = others.pop(folder.resolve(), None) is None
@@ -126,6 +127,8 @@ def set_aside_others(output: Path, folder: Path, step: int) -> list[Path]:
         if is_left or _step_of(other) >= step:
             aside = other.with_name(f"abandoned-{other.name}")
             moved.append(other.rename(old_name(aside) if aside.exists() else aside))
+    if is_left and folder.resolve().parent == output.resolve():
+        folder.rename(output / f"checkpoint-{step}")
     return moved
 
 

@@ -50,7 +50,7 @@ from tqdm import tqdm  # noqa: E402
 from colorizer import metrics  # noqa: E402
 from colorizer.color import lab_to_rgb  # noqa: E402
 from colorizer.errors import ColorizerError  # noqa: E402
-from colorizer.hub import FILES, MAX_NAMES, WEIGHTS_FILE, check_defaults, check_token, load_model, push  # noqa: E402
+from colorizer.hub import FILES, LONGEST_NAME, MAX_NAMES, WEIGHTS_FILE, check_defaults, check_token, load_model, push  # noqa: E402
 from colorizer.models import Colorizer, create_model  # noqa: E402
 from colorizer.models.mnist import paint, painting_accuracy  # noqa: E402
 from colorizer.pipeline import stretched  # noqa: E402
@@ -97,7 +97,6 @@ from train.weights import load_decoder_weights, load_embedder_weights  # noqa: E
 SAMPLE_EPOCH = 2**31  # no epoch of the training: seeds the views of what is looked at beside it
 SHEET_PICTURES = 12
 CALIBRATED = 1152  # pictures by which an average's batch norm is measured
-LONGEST_NAME = 200  # characters of a class's name that load_model takes
 GPU_SIGNAL_PASSES = 10  # between looks at whether any process was told to stop; each look waits for the GPU
 
 
@@ -182,8 +181,8 @@ class Training:
         if recipe.lr_warmup_steps >= self.max_steps:
             accelerator.print(
                 f"the {recipe.lr_warmup_steps:,} lr_warmup_steps are no fewer than the {self.max_steps:,} steps of "
-                f"the run, so the learning rate never comes near {recipe.learning_rate:g}: give some "
-                f"{self.max_steps // 10:,}"
+                f"the run, so the learning rate comes near {recipe.learning_rate:g} in the end at best: give some "
+                f"{max(1, self.max_steps // 10):,}"
             )
         self.resolution = max(recipe.resolutions.values())  # that the model is validated at
         self.progress = Progress()
@@ -404,9 +403,12 @@ class Training:
         changed = check_same_run(folder, self.describe(), self.is_sharded)
         check_same_sharding(folder, folder / STATE, self.is_sharded)
         self.load_state(folder)
+        self.accelerator.wait_for_everyone()  # with reading: it may get its name back
         if self.accelerator.is_main_process:
             for aside in set_aside_others(self.output, folder, self.progress.step):
                 print(f"a checkpoint of another attempt is now {aside.name}")
+        if folder.resolve().parent == self.output.resolve():
+            self.checkpoint = self.output / f"checkpoint-{self.progress.step}"
         self.accelerator.print(f"resumed from {folder} at step {self.progress.step}")
         for change in changed:
             self.accelerator.print(f"changed since: {change}")

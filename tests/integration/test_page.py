@@ -653,7 +653,7 @@ def test_other_guesses(open_page):
     )
 
 
-def test_a_picked_example_keeps_the_one_before_from_being_changed(open_page, monkeypatch):
+def test_what_is_on_its_way_keeps_the_one_before_from_being_changed(open_page, jpeg, monkeypatch):
     """It waits for the one before, whose picture is shown meanwhile: a click on it would color the next."""
     prepare = app.ColorizationPipeline.prepare
     monkeypatch.setattr(
@@ -670,6 +670,14 @@ def test_a_picked_example_keeps_the_one_before_from_being_changed(open_page, mon
     assert page.evaluate("document.querySelector('#result').inert") and "512 × 512" in page.inner_text("#facts")
     wait_for_result(page, "600 × 400")
     page.wait_for_function("!document.querySelector('#result').inert")
+    ask_for_new_photo(page)  # and one that is given keeps an example's from being changed, which comes before it
+    page.get_by_label("Color the example: rocket").click()
+    upload(page, jpeg)
+    wait_for_result(page, "640 × 427")
+    page.wait_for_timeout(500)
+    assert page.evaluate("document.querySelector('#result').inert") and "640 × 427" in page.inner_text("#facts")
+    wait_for_result(page, "2400 × 1600")
+    page.wait_for_function("!document.querySelector('#result').inert")
 
 
 def test_a_download_has_the_correction_before_it_and_none_that_failed(open_page, monkeypatch):
@@ -678,6 +686,7 @@ def test_a_download_has_the_correction_before_it_and_none_that_failed(open_page,
     wait_for_result(page)
     wait_until_still(page)
     page.get_by_role("button", name="A wrong color?").click()
+    page.get_by_alt_text("The photo in color, to be clicked").wait_for()
     page.wait_for_function("document.querySelector('#canvas img').naturalWidth == 512")
     with_hints = app.Coloring.with_hints
 
@@ -945,6 +954,8 @@ def test_the_page_scrolls_over_the_pictures(open_page, size):
     assert page.locator("#compare img").first.evaluate(transform) in whole
     if size == "desktop":  # and enlarges them where they have all of the window
         page.get_by_label("Fullscreen").click()
+        page.wait_for_function("document.querySelector('#compare .fullscreen, #compare.fullscreen')")
+        wait_until_still(page)
         page.mouse.move(600, 400)
         page.mouse.wheel(0, -200)
         page.wait_for_function(f"!{list(whole)}.includes(({transform})(document.querySelector('#compare img')))")

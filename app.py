@@ -790,8 +790,12 @@ WAIT = """() => {
     document.querySelectorAll('.toast-close').forEach((button) => button.click());
     document.querySelector('#result')?.setAttribute('inert', '');
 }"""
-# At every example that is colored: one that was picked while another was on its way comes after that is shown.
-WAIT_AGAIN = f"(...inputs) => {{ ({WAIT})(); window.underWay = (window.underWay ?? 0) + 1; return inputs; }}"
+# At every photo that is colored: one that was picked while another was on its way comes after that is shown.
+UNDER_WAY = """(...inputs) => {
+    window.underWay = (window.underWay ?? 0) + 1;
+    document.querySelector('#result')?.setAttribute('inert', '');
+    return inputs;
+}"""
 GO_ON = """() => {
     window.underWay -= 1;
     if (!window.underWay) document.querySelector('#result')?.removeAttribute('inert');
@@ -1458,7 +1462,7 @@ def build_app(studio: Studio | None = None) -> gr.Blocks:
             [photo_input, *dials],
             new_result,
             show_progress_on=[photo_input, compare],
-            js=WAIT_AGAIN,
+            js=UNDER_WAY,
             **ONE_AT_A_TIME,
             **private,
         )
@@ -1471,7 +1475,7 @@ def build_app(studio: Studio | None = None) -> gr.Blocks:
                 new_result,
                 show_progress_on=[photo_input, compare],
                 trigger_mode="always_last",  # an example that is picked while another is colored counts too
-                js=WAIT_AGAIN,
+                js=UNDER_WAY,
                 **ONE_AT_A_TIME,
                 **private,
             )

@@ -8,6 +8,7 @@ requests.
 Every visitor may choose another of the bundled models for the time of the visit.
 """
 
+import atexit
 import base64
 import contextlib
 import dataclasses
@@ -16,14 +17,16 @@ import html
 import io
 import os
 import re
+import shutil
 import sys
 import tempfile
 import threading
 import time
 import traceback
 import uuid
+import zipfile
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # gradio and the Hub's client read these when they are imported:
@@ -39,6 +42,7 @@ except ImportError:
 
 import gradio as gr
 import gradio.route_utils
+from gradio.data_classes import ListFiles
 from gradio.utils import get_upload_folder
 from PIL import Image, ImageDraw, ImageOps
 from skimage import data
@@ -54,12 +58,15 @@ PREVIEW_SIDE = 2048
 # The ends of the page's dials; that for the working size reaches further where a model's default lies outside.
 COLORFULNESS, TEMPERATURE, BALANCE, WORKING_SIZE = (0, 2), (0.1, 1), (0, 1), (128, 512)
 MAX_WORKING_SIZE, MAX_HINTS = 1024, 100  # through the API; more would keep everyone else waiting
+MAX_PHOTOS = 100  # of one visitor
 KEEP_FILES = 60 * 60  # seconds that uploads, previews and downloads stay on the server's disk
+UNKNOWN_KINDS = (".heic", ".heif", ".hif", ".avif", ".tif", ".tiff")  # which browsers may not know for pictures
 EXAMPLES = ("astronaut", "camera", "chelsea", "coffee", "rocket")
 REFERENCE_SIDE = 480  # pixels of the longer side, as it is shown
 SMALL_PREVIEW = 320  # pixels; what is smaller is shown enlarged, with the edges of its pixels
 
-GUESS_SIDE = 160  # pixels of the square picture of each guess
+SQUARE = 160  # pixels of the side of a guess's picture, and of a photo's among the visitor's others
+DOWNLOAD_ALL = "Download all (ZIP)"
 FIRST = "first"  # of the guesses at the colors: the model's own
 MAIN = "default"  # in the menu: whatever model the page runs unless another is chosen
 FAILED = "This failed on the server, which may be short of memory or disk: try a smaller photo, or again later."
@@ -207,21 +214,24 @@ class Work:
         return self.coloring.render(colorfulness, temperature, max_side, balance, guess=guess)
 
     def guesses(self, dials: Dials) -> Image.Image:
-        """All guesses side by side, a square of GUESS_SIDE pixels of the middle of the photo each."""
+        """All guesses side by side, a square each."""
         if self.pictured is None or self.pictured[0] != dials:
-            small = dataclasses.replace(self, coloring=self.small)
-            strip = Image.new("RGB", (GUESS_SIDE * (1 + len(GUESSES)), GUESS_SIDE))
+            strip = Image.new("RGB", (SQUARE * (1 + len(GUESSES)), SQUARE))
             for i, guess in enumerate((FIRST, *GUESSES)):
-                picture = ImageOps.fit(on_white(small.render(dials, guess, self.small_side)), (GUESS_SIDE, GUESS_SIDE))
-                strip.paste(picture, (i * GUESS_SIDE, 0))
+                strip.paste(self.square(dials, guess), (i * SQUARE, 0))
             self.pictured = dials, strip
         return self.pictured[1]
 
+    def square(self, dials: Dials, guess: str) -> Image.Image:
+        """The middle of the photo, SQUARE pixels wide and high."""
+        small = dataclasses.replace(self, coloring=self.small).render(dials, guess, self.small_side)
+        return ImageOps.fit(on_white(small), (SQUARE, SQUARE))
+
     @property
     def small_side(self) -> int:
-        """Pixels of the longer side where the shorter has GUESS_SIDE; of very long formats it has fewer."""
+        """Pixels of the longer side where the shorter has those of a square; of very long formats it has fewer."""
         sides = self.photo.width, self.photo.height
-        return round(min(4, max(sides) / min(sides)) * GUESS_SIDE)
+        return round(min(4, max(sides) / min(sides)) * SQUARE)
 
     @functools.cached_property
     def small(self) -> Coloring:
@@ -300,6 +310,7 @@ class Session:
     likeness: float = DEFAULT_LIKENESS
     guess: str = FIRST
     facts: str = ""  # of the photo and its coloring
+    square: str = ""  # path of its small picture, among the visitor's other photos
 
     @property
     def hints(self) -> tuple[Hint, ...]:
@@ -321,6 +332,71 @@ class Session:
         if not (self.reference and self.likeness):
             return self.facts
         return f"{self.facts}; in the colors of {Path(self.reference.name).name}"
+
+
+# What photos can share, and the properties that tell whether the network has to run again for it.
+STYLE = (
+    *("choice", "pipeline", "working_size", "dials", "guess"),
+    *("reference_given", "reference_shown", "likeness"),
+)
+SEEN_BY_THE_NETWORK = ("pipeline", "working_size", "lead")
+
+
+@dataclasses.dataclass(frozen=True)
+class Album:
+    """The photos that a visitor has given, each as it was left when another one was shown."""
+
+    sessions: tuple[Session, ...] = ()
+    waiting: tuple[Session, ...] = ()  # to be colored, or colored anew, one after the other
+    asked: int = 0  # how many have waited since there was nothing to do
+    refused: tuple[str, ...] = ()  # sentences
+
+    @property
+    def everything(self) -> tuple[Session, ...]:
+        """Every photo once, those at the end that have not been colored yet."""
+        colored = {session.path for session in self.sessions}
+        return (*self.sessions, *(session for session in self.waiting if session.path not in colored))
+
+    def with_session(self, session: Session) -> "Album":
+        """With the photo as it is now, in its place or, if it is new, at the end."""
+        places = {other.path: other for other in self.sessions} | {session.path: session}
+        return dataclasses.replace(self, sessions=tuple(places.values())[-MAX_PHOTOS:])
+
+    def with_waiting(self, sessions: Sequence[Session], done: int = 0, refused: Sequence[str] = ()) -> "Album":
+        """With more to do; `done` have been done already of those that were asked for, some of them refused."""
+        album = self if self.waiting else dataclasses.replace(self, asked=0, refused=())
+        return dataclasses.replace(
+            album,
+            waiting=(*album.waiting, *sessions),
+            asked=album.asked + done + len(sessions),
+            refused=(*album.refused, *refused),
+        )
+
+    @property
+    def news(self) -> str:
+        """HTML that says how far it is."""
+        text = f"{len(self.sessions)} photo{'s' if len(self.sessions) > 1 else ''}"
+        if self.waiting:
+            text = f"Coloring {self.asked - len(self.waiting) + 1} of {self.asked} …"
+        role = "" if self.waiting else "status"  # not said aloud a hundred times
+        return paragraph(text, role) + (f"<p>{summary(self.refused)}</p>" if self.refused else "")
+
+
+NO_PHOTOS = Album()
+
+
+@dataclasses.dataclass(frozen=True)
+class Parcel:
+    """A ZIP file of a visitor's photos in the making: a photo at a time, so that others are served in between."""
+
+    path: str
+    sessions: tuple[Session, ...]
+    names: tuple[str, ...] = ()  # of what is in it
+    refused: tuple[str, ...] = ()  # sentences
+
+    @property
+    def done(self) -> int:
+        return len(self.names) + len(self.refused)
 
 
 def dials_of(choice: str) -> str:
@@ -359,11 +435,33 @@ def told(path: str = ""):
         raise gr.Error(FAILED, print_exception=False) from None
 
 
+def summary(sentences: Iterable[str]) -> str:
+    """HTML of what went wrong with several photos."""
+    sentences = list(dict.fromkeys(sentences))
+    more = [f"… and {len(sentences) - 5} more."] if len(sentences) > 5 else []
+    return "<br>".join(sentences[:5] + more)
+
+
 def new_path(name: str) -> Path:
     """A path for a new file where gradio keeps its own: served from there, and deleted after KEEP_FILES."""
     folder = Path(get_upload_folder()) / uuid.uuid4().hex
     folder.mkdir(parents=True)
+    FOLDERS.add(folder)
     return folder / name
+
+
+FOLDERS: set[Path] = set()  # of new_path; gradio itself forgets what a part shows once it has made that part anew
+
+
+@atexit.register
+def delete_folders(age: float | None = None) -> None:
+    """Delete the folders of new_path that are over `age` seconds old (None: all of them)."""
+    for folder in FOLDERS.copy():
+        with contextlib.suppress(OSError):
+            if age is None or time.time() - folder.lstat().st_ctime > age:
+                shutil.rmtree(folder)
+        if not folder.exists():
+            FOLDERS.discard(folder)
 
 
 def hints_of(rows: list | None) -> list[Hint]:
@@ -408,6 +506,15 @@ def save_full_size(photo: Photo, source: str) -> str:
     path = new_path(f"{Path(source).stem}.color{photo.suffix}")
     photo.save(path)
     return str(path)
+
+
+def unused(name: str, names: Sequence[str]) -> str:
+    """The name, or with a number where there is one of that name already."""
+    path, number = Path(name), 1
+    while name in names:
+        number += 1
+        name = path.stem.removesuffix(".color") + f" ({number}).color{path.suffix}"
+    return name
 
 
 def write_examples(pictures: dict[str, Image.Image]) -> list[str]:
@@ -458,6 +565,7 @@ def delete_old_files(blocks: gr.Blocks, age: float | None) -> None:
     takes that one's place in the module. The shelf is tidied too: visitors do that, and for days there may be none.
     """
     if age is not None:
+        delete_folders(age)
         if shelf := getattr(blocks, "shelf", None):
             shelf.tidy()
         uploads = Path(get_upload_folder())
@@ -480,15 +588,18 @@ def delete_old_files(blocks: gr.Blocks, age: float | None) -> None:
 gradio.route_utils.delete_files_created_by_app = delete_old_files
 
 
-def as_it_came(component: gr.Image | gr.File):
-    """The component, made to pass on the path of the uploaded file, unopened.
+def as_it_came(component: gr.Image | gr.File | gr.UploadButton, upload) -> str | list[str] | None:
+    """What events are given of an upload: the path of the file, or the paths of several, unopened.
 
     gr.Image opens the file with Pillow first, and answers one that Pillow cannot read with a traceback; gr.File leaves
-    an empty file for each. Events may send this component a value, but no property and no gr.skip(): at these gradio
-    makes it anew, without the change.
+    an empty file for each. In the classes' place, as above.
     """
-    component.preprocess = lambda upload: upload.path if upload else None
-    return component
+    if isinstance(upload, ListFiles):
+        return [file.path for file in upload]
+    return upload.path if upload else None
+
+
+gr.Image.preprocess = gr.File.preprocess = gr.UploadButton.preprocess = as_it_came
 
 
 # ---------------------------------------------------------------------------------------------------- the looks
@@ -516,19 +627,34 @@ THEME = gr.themes.Default(
 CSS = """
 .gradio-container { width: 100% !important; max-width: 1180px !important; margin: 0 auto !important; }
 .gradio-container > .main.fillable { padding: 16px clamp(16px, 4vw, 32px) !important; }
-.gradio-container :is(#heading, #model, #facts, #accepts, #how, #alike) .html-container { padding: 0; }
+.gradio-container :is(#heading, #model, #facts, #accepts, #how, #alike, #album-line) .html-container { padding: 0; }
 #heading { margin: 6px 0; }
 #heading h1 { font-size: 2.1rem; line-height: 1.15; font-weight: 700; margin: 0 0 .25rem; letter-spacing: -.01em; }
 #heading h1 span { background: linear-gradient(90deg, #e8590c, #d6336c 40%, #7048e8 75%, #1c7ed6);
   -webkit-background-clip: text; background-clip: text; color: transparent; }
-#heading p, #model p, #facts p, #how p, #alike p { margin: 0; color: var(--body-text-color-subdued); }
+#heading p, #model p, #facts p, #how p, #alike p, #album-line p { margin: 0; color: var(--body-text-color-subdued); }
 #heading p { font-size: 1.1rem; }
 #heading #notice { margin-top: 8px; font-size: 1rem; font-weight: 700; color: #c2410c; }
 #heading #notice:empty { display: none; }
 .dark #heading #notice { color: #fdba74; }
-#accepts p { margin: 4px 0 0; font-size: .9rem; color: var(--body-text-color-subdued); }
-:is(#photo, #reference, #compare, #canvas) .wrap:has(> .error) { display: none; }
-#model p, #facts p, #how p, #alike p { font-size: .9rem; overflow-wrap: anywhere; }
+#several { align-items: center; gap: 8px 16px; }
+#several #accepts { flex: 1 1 260px; }
+#several button { flex: none; min-height: 40px; font-size: .9rem; }
+#album { gap: 6px; }
+#strip { padding: 0; border: 0; background: none; }
+#strip .grid-wrap { padding: 3px; overflow-x: auto; min-height: 0; }
+#strip .grid-container { display: flex; gap: 8px; }
+#strip .gallery-item { flex: none; width: 84px; }
+#strip .thumbnail-item { width: 84px; height: 84px; }
+#strip .thumbnail-item.selected { outline: 3px solid var(--color-accent); outline-offset: -1px; }
+#strip .thumbnail-item:focus-visible { outline: 3px solid var(--color-accent); outline-offset: -1px; }
+#all { align-items: center; gap: 8px; }
+#all #album-line { flex: 1 1 240px; }
+#all > button { flex: none; min-height: 40px; }
+#result[inert], #all[inert] { opacity: .5; }
+#accepts p { margin: 0; font-size: .9rem; color: var(--body-text-color-subdued); }
+:is(#photo, #reference, #compare, #canvas, #album) .wrap:has(> .error) { display: none; }
+#model p, #facts p, #how p, #alike p, #album-line p { font-size: .9rem; overflow-wrap: anywhere; }
 #photo { border: 2px dashed var(--border-color-primary); background: var(--background-fill-secondary); }
 #photo:has(button.upload-container:hover), #photo:focus-within { border-color: var(--color-accent) !important; }
 #photo h2 { font-size: 1.5rem; font-weight: 700; color: var(--body-text-color); }
@@ -544,7 +670,6 @@ CSS = """
 #compare .slider-wrap::after { content: "After"; right: 10px; }
 #compare button[disabled] { display: none; }
 #compare button { min-width: 40px; min-height: 40px; }
-#result[inert] { opacity: .5; }
 #result input[type=range]:focus-visible { outline: 3px solid var(--color-accent); outline-offset: 4px; }
 #download[aria-busy=true] { opacity: .7; pointer-events: none; }
 #download[aria-busy=true]::after { content: " …"; }
@@ -678,9 +803,8 @@ AT_START = f"""() => {{
         const options = {{bubbles: true, view: window, clientX, clientY}};
         (type == 'touchstart' ? part : window).dispatchEvent(new MouseEvent(asMouse[type], options));
     }}, {{passive: true}});
-    const notice = (text, isKept = false) => {{  // until the next photo, or the one after it
+    const notice = (text) => {{  // until the next photo
         document.querySelector('#notice').textContent = text;
-        document.querySelector('#notice').toggleAttribute('data-kept', isKept);
     }};
 
     // A photo can be dropped and pasted anywhere. Some systems tell the browser no kind for some of these files, and
@@ -691,16 +815,17 @@ AT_START = f"""() => {{
         return file.type || !kind ? file : new File([file], file.name, {{type: 'image/' + kind}});
     }};
     const give = (files, tries = 20) => {{
-        const input = document.querySelector('#photo input[type=file]');
+        const place = files.length > 1 ? '#several' : '#photo';
+        const input = document.querySelector(place + ' input[type=file]');
         if (window.isGiven || !(input || tries)) return notice('Another photo is on its way: give this one again.');
         if (!input) {{  // the clipboard is in its place, or a file that is being uploaded
             if (tries == 20) document.querySelector('#photo .source-selection button')?.click();
             return setTimeout(give, 100, files, tries - 1);
         }}
-        notice(files.length > 1 ? `One photo at a time: this is ${{files[0].name}}.` : '', true);
-        const one = new DataTransfer();
-        one.items.add(typed(files[0]));
-        input.files = one.files;
+        notice('');
+        const transfer = new DataTransfer();
+        for (const file of files) transfer.items.add(typed(file));
+        input.files = transfer.files;
         input.dispatchEvent(new Event('change', {{bubbles: true}}));
     }};
     document.addEventListener('change', (event) => {{
@@ -710,8 +835,10 @@ AT_START = f"""() => {{
             one.items.add(typed(other));
             event.target.files = one.files;
         }}
-        const files = event.target.matches?.('#photo input[type=file]') ? [...event.target.files] : [];
-        if (!files.length || !window.isGiven && typed(files[0]) === files[0]) return;
+        const isPlace = event.target.matches?.(':is(#photo, #several) input[type=file]');
+        const files = isPlace ? [...event.target.files] : [];
+        if (files.length > 1) notice(`${{files.length}} photos: the first is shown when all have arrived.`);
+        if (!files.length || !window.isGiven && files.every((file) => typed(file) === file)) return;
         event.stopImmediatePropagation();
         give(files);
     }}, true);
@@ -784,21 +911,20 @@ AT_START = f"""() => {{
 }}"""
 # While another photo is on its way, what belongs to the one that is shown must not be taken for its.
 WAIT = """() => {
-    const notice = document.querySelector('#notice');
-    if (notice.hasAttribute('data-kept')) notice.removeAttribute('data-kept');
-    else notice.textContent = '';
+    document.querySelector('#notice').textContent = '';
     document.querySelectorAll('.toast-close').forEach((button) => button.click());
-    document.querySelector('#result')?.setAttribute('inert', '');
+    document.querySelectorAll('#result, #all').forEach((part) => part.setAttribute('inert', ''));
 }"""
 # At every photo that is colored: one that was picked while another was on its way comes after that is shown.
 UNDER_WAY = """(...inputs) => {
     window.underWay = (window.underWay ?? 0) + 1;
-    document.querySelector('#result')?.setAttribute('inert', '');
+    document.querySelectorAll('#result, #all').forEach((part) => part.setAttribute('inert', ''));
     return inputs;
 }"""
 GO_ON = """() => {
     window.underWay -= 1;
-    if (!window.underWay) document.querySelector('#result')?.removeAttribute('inert');
+    if (window.underWay) return;
+    document.querySelectorAll('#result, #all').forEach((part) => part.removeAttribute('inert'));
 }"""
 # Of photos that are given, one alone is on its way: gradio drops the next without a word.
 GIVEN = WAIT.replace("{", "{ window.isGiven = true;", 1)
@@ -831,7 +957,8 @@ SHOW_RESULT = """() => {
         if (images.length < 2 && tries) return setTimeout(show, 100, tries - 1);
         images.forEach((image, i) => image.alt = i ? 'The photo in color' : 'The photo in gray');
         moveByKeys(document.querySelector('#result .slider-wrap'), document.querySelector('#result .outer'));
-        document.querySelector('#result')?.scrollIntoView({behavior: 'smooth', block: 'nearest'});
+        const place = document.querySelector('#album') ?? document.querySelector('#result');
+        place?.scrollIntoView({behavior: 'smooth', block: 'nearest'});
     };
     (GO_ON)();
     document.querySelectorAll('#canvas .ring').forEach((ring) => ring.remove());
@@ -848,7 +975,6 @@ SHOW_TOP = "() => window.scrollTo({top: 0, behavior: 'smooth'})"
 MAKE = "() => document.querySelector('#download').setAttribute('aria-busy', 'true')"
 MADE = "() => document.querySelector('#download').removeAttribute('aria-busy')"
 DOWNLOAD = """(file) => {
-    document.querySelector('#download').removeAttribute('aria-busy');
     const link = document.createElement('a');
     link.href = file.url;
     link.download = file.orig_name;
@@ -856,6 +982,22 @@ DOWNLOAD = """(file) => {
     link.click();
     link.remove();
 }"""
+# What takes long goes on a step at a time, and others are served in between. A step that did not begin, since the line
+# was full or the network away, is tried again a little later.
+NEXT = """(left) => {
+    window.failedSteps = 0;
+    if (left) document.querySelector('#next').click();
+}"""
+NEXT_LATER = """() => {
+    window.failedSteps = (window.failedSteps ?? 0) + 1;
+    if (window.failedSteps < 10) setTimeout(() => document.querySelector('#next').click(), 5000 * window.failedSteps);
+}"""
+PACK_NEXT = """(left, file) => {
+    window.failedPacks = 0;
+    if (left) document.querySelector('#pack-next').click();
+    else if (file) (DOWNLOAD)(file);
+}""".replace("DOWNLOAD", DOWNLOAD)
+PACK_LATER = NEXT_LATER.replace("failedSteps", "failedPacks").replace("#next", "#pack-next")
 
 
 def dial_defaults(model: Colorizer) -> tuple[float, float, float, int]:
@@ -937,7 +1079,7 @@ def build_app(studio: Studio | None = None) -> gr.Blocks:
         if not path:
             raise ColorizerError("There is no photo: give one.")
         if not Path(path).is_file():
-            raise ColorizerError("This photo is no longer on the server: please choose it again.")
+            raise ColorizerError(f"{Path(path).name} is no longer on the server: please choose it again.")
         if working_size is None:
             working_size = min(pipeline.model.defaults["working_size"], MAX_WORKING_SIZE)
         if working_size > MAX_WORKING_SIZE:
@@ -959,6 +1101,7 @@ def build_app(studio: Studio | None = None) -> gr.Blocks:
         choice: str,
         set_for: str,
         session: Session | None,
+        album: Album = NO_PHOTOS,
     ) -> dict:
         """Color a photo that was just given; the result takes the place of the one before."""
         if path is None:
@@ -966,6 +1109,8 @@ def build_app(studio: Studio | None = None) -> gr.Blocks:
         with told():
             pipeline = studio.pipeline_of(choice)
         dials, updates = (colorfulness, temperature, balance, working_size), {}
+        if session:
+            before = as_left(colorfulness, temperature, balance, session.guess, session.likeness, set_for, session)
         is_replaced = session and session.choice == choice and session.pipeline is not pipeline
         if set_for.partition(" ")[0] != choice or is_replaced:
             # The dials on the page are another model's: the menu has just been turned, or a fetched model has taken
@@ -981,7 +1126,158 @@ def build_app(studio: Studio | None = None) -> gr.Blocks:
             updates = updates_for(pipeline.model)
             for dial, value in values:
                 updates[dial] = updates[dial] | {"value": value}
-        return shown | updates
+        latest = pictured(shown[state])
+        if not album.waiting:
+            album = dataclasses.replace(album, refused=())  # of those before
+        if session:
+            album = album.with_session(before)
+        return shown | {state: latest} | shown_album(album.with_session(latest), latest) | updates
+
+    def pictured(session: Session, work: Work | None = None) -> Session:
+        """The session with a small picture of the photo as it is now; with the one before if it left the shelf."""
+        work = work or shelf.get(session.key)
+        if work is None:
+            return session
+        with told(session.path):
+            path = new_path("square.jpg")
+            work.square(session.dials, session.guess).save(path, quality=85)
+        return dataclasses.replace(session, square=str(path))
+
+    def as_left(*dials_and_session) -> Session:
+        """The session as it is left for another photo, at the dials of the page; see on_the_page."""
+        session = pictured(on_the_page(*dials_and_session))
+        if session.likeness != dials_and_session[-1].likeness:
+            session = dataclasses.replace(session, key=uuid.uuid4().hex)  # what is on the shelf was led otherwise
+        return session
+
+    def shown_album(album: Album, session: Session | None) -> dict:
+        """What the page shows of a visitor's photos, less those whose files have been deleted; see KEEP_FILES."""
+        there = tuple(at for at in album.sessions if Path(at.square).is_file() and Path(at.path).is_file())
+        album = dataclasses.replace(album, sessions=there)
+        paths = [at.path for at in album.sessions]
+        return {
+            album_state: album,
+            album_panel: gr.Column(visible=len(album.everything) > 1 or bool(album.refused)),
+            strip: gr.update(
+                value=[at.square for at in album.sessions],
+                selected_index=paths.index(session.path) if session and session.path in paths else None,
+            ),
+            album_line: album.news,
+            left_to_color: len(album.waiting),
+        }
+
+    def color_several(paths: list[str] | None, *args) -> dict:
+        """Color and show the first of several photos that were just given; the others wait, see color_next.
+
+        The other arguments are those of `color`.
+        """
+        if not paths:
+            return gr.skip()
+        album, paths, refused = args[-1], list(dict.fromkeys(paths)), {}
+        if len({*paths, *(at.path for at in album.everything)}) > MAX_PHOTOS:
+            sentence = f"At most {MAX_PHOTOS} photos at a time: these are {len(paths)}"
+            if album.everything:
+                sentence += f", and {len(album.everything)} are here already: reload the page first"
+            raise gr.Error(f"{sentence}.", print_exception=False)
+        for path in paths:
+            try:
+                shown = color(path, *args)
+                break
+            except gr.Error as error:
+                refused[path] = error.message
+        else:
+            raise gr.Error(summary(refused.values()), print_exception=False)
+        session, album = shown[state], shown[album_state]
+        blank = dataclasses.replace(session, before="", facts="", square="")
+        there = {at.path for at in album.everything}
+        rest = [path for path in paths if path not in refused and path not in there]
+        waiting = [dataclasses.replace(blank, path=path, key=uuid.uuid4().hex) for path in rest]
+        return shown | shown_album(album.with_waiting(waiting, 1 + len(refused), refused.values()), session)
+
+    def color_next(session: Session | None, album: Album) -> dict:
+        """Color the next of the photos that wait, for its small picture alone; the rest is done when it is shown.
+
+        Not put on the shelf, from which a hundred of them would push what others are at work on.
+        """
+        if not album.waiting:
+            return shown_album(album, session)
+        first, *waiting = album.waiting
+        first = next((at for at in album.sessions if at.path == first.path), first)
+        album = dataclasses.replace(album, waiting=tuple(waiting))
+        if first.path != known(session).path:
+            try:
+                with told(first.path):
+                    start = time.perf_counter()
+                    work = shelf.get(first.key) or prepared(first)
+                    facts = first.facts or facts_of(work, time.perf_counter() - start)
+                    album = album.with_session(pictured(dataclasses.replace(first, facts=facts), work))
+            except gr.Error as error:
+                album = dataclasses.replace(album, refused=(*album.refused, error.message))
+        return shown_album(album, session)
+
+    def show(
+        colorfulness,
+        temperature,
+        balance,
+        guess: str,
+        likeness: float,
+        set_for: str,
+        latest: Session | None,
+        album: Album,
+        click: gr.SelectData,
+    ) -> dict:
+        """Another of the visitor's photos, as it was left."""
+        latest = known(latest)
+        if click.index >= len(album.sessions) or album.sessions[click.index].path == latest.path:
+            return gr.skip()
+        session = album.sessions[click.index]
+        session = dataclasses.replace(session, dials_of=dials_of(session.choice))
+        with told(session.path):
+            start = time.perf_counter()
+            work = shelved(session)
+            facts = session.facts or facts_of(work, time.perf_counter() - start)
+            session = dataclasses.replace(session, facts=facts)
+            shown = rendered(session, work)
+        album = album.with_session(as_left(colorfulness, temperature, balance, guess, likeness, set_for, latest))
+        shelf.drop(latest.key)
+        values = dict(zip(("colorfulness", "temperature", "balance"), session.dials, strict=True))
+        values |= {"guess": session.guess, "working_size": session.working_size}
+        updates = updates_for(session.pipeline.model)
+        for name, value in values.items():
+            updates[parts[name]] = updates[parts[name]] | {"value": value}
+        return {
+            **updates,
+            **shown,
+            **labels(session, work),
+            **shown_album(album, session),
+            input_panel: gr.Column(visible="hidden"),
+            likeness_dial: session.likeness,
+            reference_input: put_back(session)[reference_input],
+            menu: session.choice,
+            model_line: paragraph(studio.note(session.choice)),
+        }
+
+    def style_all(*dials_session_and_album) -> dict:
+        """Give the visitor's other photos the model, the dials and the reference of the one that is shown."""
+        *dials_and_session, album = dials_session_and_album
+        known(dials_and_session[-1])
+        session = as_left(*dials_and_session)
+        style = {name: getattr(session, name) for name in STYLE}
+
+        def styled(other: Session) -> Session:
+            if other.path == session.path:
+                return other
+            alike = dataclasses.replace(other, **style)
+            if any(getattr(alike, name) != getattr(other, name) for name in SEEN_BY_THE_NETWORK):
+                alike = dataclasses.replace(alike, key=uuid.uuid4().hex, facts="")
+            return alike
+
+        before = album.with_session(session).sessions
+        sessions, waiting = tuple(map(styled, before)), tuple(map(styled, album.waiting))
+        album = dataclasses.replace(album, sessions=sessions, waiting=waiting)
+        busy = {at.path for at in waiting}
+        changed = [at for at, other in zip(sessions, before, strict=True) if at != other and at.path not in busy]
+        return shown_album(album.with_waiting(changed), session)
 
     def colored(
         path: str,
@@ -1010,27 +1306,36 @@ def build_app(studio: Studio | None = None) -> gr.Blocks:
             after = work.render(dials, guess, PREVIEW_SIDE)
             session = with_before(session, work)
             seconds = time.perf_counter() - start
+            session = dataclasses.replace(session, facts=facts_of(work, seconds))
             shown = pictures(session, work, after)
         if latest:
             shelf.drop(latest.key)
+            if latest.path == path:
+                session = dataclasses.replace(session, square=latest.square)
         shelf.put(session.key, work)
-        photo = work.photo
-        facts = f"{photo.width} × {photo.height} pixels, colored in {seconds:.1f} s by {work.model_name}"
-        if work.coloring.truth:
-            facts += "; the colors that it came with were set aside"
-        session = dataclasses.replace(session, facts=facts)
         return {
             state: session,
-            dials_set_for: set_for,
             **shown,
-            facts_line: paragraph(session.all_facts, role="status"),
-            download: gr.Button(f"Download full size ({photo.output_format})"),
+            **labels(session, work),
             guess_dial: gr.Radio(value=guess, visible=work.has_distribution),
             temperature_dial: gr.Slider(visible=work.has_distribution),
             balance_dial: gr.Slider(visible=work.has_balance),
             input_panel: gr.Column(visible="hidden"),  # and not absent: a photo may be dropped on the result
             result_panel: gr.Column(visible=True),
             photo_input: None,
+        }
+
+    def facts_of(work: Work, seconds: float) -> str:
+        photo = work.photo
+        facts = f"{photo.width} × {photo.height} pixels, colored in {seconds:.1f} s by {work.model_name}"
+        return facts + "; the colors that it came with were set aside" if work.coloring.truth else facts
+
+    def labels(session: Session, work: Work) -> dict:
+        """What the page says of the photo that it shows."""
+        return {
+            dials_set_for: session.dials_of,
+            facts_line: paragraph(session.all_facts, role="status"),
+            download: gr.Button(f"Download full size ({work.photo.output_format})"),
         }
 
     def color_photograph(index: int, *args) -> dict:
@@ -1192,27 +1497,87 @@ def build_app(studio: Studio | None = None) -> gr.Blocks:
         """The same photo led to another reference, or by another likeness; the network looks at that alone."""
         return changed(session, lambda coloring, session: coloring.with_reference(**session.lead), **changes)
 
+    def mark(session: Session | None, album: Album) -> dict:
+        """Mark the photo that is shown, among the small ones, after another could not be."""
+        paths = [at.path for at in album.sessions]
+        return gr.update(selected_index=paths.index(session.path)) if session and session.path in paths else gr.skip()
+
     def put_back(session: Session | None) -> dict:
         """The reference that there was, after one that is none."""
         shown = session.reference_shown if session else None
         return {reference_input: shown if shown and Path(shown).is_file() else None}
 
-    def make_download(
+    def on_the_page(
         colorfulness, temperature, balance, guess: str, likeness: float, set_for: str, session: Session | None
-    ) -> str:
-        """The file at full size, made when it is asked for: on a large photo it takes longer than a dial should.
+    ) -> Session:
+        """The session at the page's dials: the preview that follows the last turn of one may still be under way."""
+        if known(session).dials_of != set_for:
+            return session
+        dials = colorfulness, temperature, balance
+        return dataclasses.replace(session, dials=dials, guess=guess, likeness=likeness)
 
-        At the dials of the page: the preview that follows the last turn of one may still be under way.
-        """
-        if known(session).dials_of == set_for:
-            dials = colorfulness, temperature, balance
-            session = dataclasses.replace(session, dials=dials, guess=guess, likeness=likeness)
+    def full_size(session: Session) -> str:
         with told(session.path):
             # Not put back on the shelf if it has left it: by now the page may show other work on the photo.
             work = shelf.get(session.key) or prepared(session)
             if session.reference and work.coloring.likeness != session.likeness:
                 work = dataclasses.replace(work, coloring=work.coloring.with_reference(**session.lead))
             return save_full_size(work.render(session.dials, session.guess), session.path)
+
+    def make_download(*dials_and_session) -> str:
+        """The file at full size, made when it is asked for: on a large photo it takes longer than a dial should."""
+        return full_size(on_the_page(*dials_and_session))
+
+    def pack(*dials_session_album_and_parcel) -> dict:
+        """Begin a ZIP file of all photos as they were left, or go on with the one that was begun; see pack_next."""
+        *dials_and_session, album, parcel = dials_session_album_and_parcel
+        if parcel and Path(parcel.path).is_file():
+            return packed(parcel)
+        sessions = album.with_session(on_the_page(*dials_and_session)).everything
+        with told():
+            handle, path = tempfile.mkstemp(suffix=".zip", dir=get_upload_folder())  # see delete_old_files
+            os.close(handle)
+        return packed(Parcel(path, sessions))
+
+    def packed(parcel: Parcel) -> dict:
+        return {
+            parcel_state: parcel,
+            left_to_pack: len(parcel.sessions) - parcel.done,
+            download_all: gr.Button(f"Packing {parcel.done + 1} of {len(parcel.sessions)} …"),
+            zip_file: None,
+        }
+
+    def pack_next(parcel: Parcel) -> dict:
+        """Put the next photo into the ZIP file; with the last one it is what the page downloads.
+
+        Raises nothing: the page tries a step again that failed, since the line was full.
+        """
+        session, path = parcel.sessions[parcel.done], None
+        try:
+            path = Path(full_size(session))
+        except gr.Error as error:
+            parcel = dataclasses.replace(parcel, refused=(*parcel.refused, error.message))
+        else:
+            name = unused(path.name, parcel.names)
+            try:
+                with told(), zipfile.ZipFile(parcel.path, "a") as archive:
+                    archive.write(path, name)
+            except gr.Error as error:  # the disk is full, perhaps: the others would do no better
+                parcel = dataclasses.replace(parcel, sessions=(), names=(), refused=(error.message,))
+            else:
+                parcel = dataclasses.replace(parcel, names=(*parcel.names, name))
+            shutil.rmtree(path.parent, ignore_errors=True)
+        if parcel.done < len(parcel.sessions):
+            return packed(parcel)
+        if parcel.refused:
+            gr.Warning(summary(parcel.refused))
+        if parcel.names:
+            path = new_path("colored.zip")
+            os.replace(parcel.path, path)
+        else:
+            Path(parcel.path).unlink(missing_ok=True)
+        done = {parcel_state: None, left_to_pack: 0, download_all: gr.Button(DOWNLOAD_ALL)}
+        return done | {zip_file: str(path) if parcel.names else None}
 
     def reset_dials(session: Session | None):
         """The dials as the model that colored the photo has them, and the preview."""
@@ -1288,7 +1653,11 @@ def build_app(studio: Studio | None = None) -> gr.Blocks:
 
     with gr.Blocks(title="Photo colorizer", analytics_enabled=False, delete_cache=(600, KEEP_FILES)) as page:
         state = gr.State(None)
+        album_state = gr.State(NO_PHOTOS)
+        parcel_state = gr.State(None)
         dials_set_for = gr.Textbox(dials_of(MAIN), visible=False)
+        left_to_color, left_to_pack = gr.Number(0, visible=False), gr.Number(0, visible=False)
+        next_step, pack_step = (gr.Button(visible="hidden", elem_id=name) for name in ("next", "pack-next"))
         timer = gr.Timer(1, active=studio.fetching)
 
         gr.HTML(HEADING, elem_id="heading", padding=False)
@@ -1306,8 +1675,26 @@ def build_app(studio: Studio | None = None) -> gr.Blocks:
                 height=360,
                 elem_id="photo",
             )
-            as_it_came(photo_input)
-            gr.HTML(ACCEPTS, elem_id="accepts", padding=False)
+            with gr.Row(elem_id="several"):  # since the button's own place for files has no name
+                gr.HTML(ACCEPTS, elem_id="accepts", padding=False)
+                several = gr.UploadButton(
+                    "Several photos at once", file_count="multiple", file_types=["image", *UNKNOWN_KINDS], size="sm"
+                )
+
+        with gr.Column(visible=False, elem_id="album") as album_panel:
+            strip = gr.Gallery(
+                show_label=False,
+                interactive=False,
+                allow_preview=False,
+                object_fit="cover",
+                height="auto",
+                buttons=[],
+                elem_id="strip",
+            )
+            with gr.Row(elem_id="all"):
+                album_line = gr.HTML(elem_id="album-line", padding=False)
+                all_alike = gr.Button("These dials for all", size="sm", elem_id="all-alike")
+                download_all = gr.Button(DOWNLOAD_ALL, size="sm", elem_id="download-all")
 
         with gr.Column(visible=False, elem_id="result") as result_panel, gr.Row():
             with gr.Column(scale=3, min_width=320):
@@ -1357,7 +1744,6 @@ def build_app(studio: Studio | None = None) -> gr.Blocks:
                             min_width=200,
                             elem_id="reference",
                         )
-                        as_it_came(reference_input)
                         likeness_dial = gr.Slider(
                             *LIKENESS,
                             value=DEFAULT_LIKENESS,
@@ -1411,7 +1797,7 @@ def build_app(studio: Studio | None = None) -> gr.Blocks:
                         buttons=[],
                         **looks["working_size"],
                     )
-                file = gr.File(visible=False)
+                file, zip_file = gr.File(visible=False), gr.File(visible=False)
 
         photograph_row, digit_row = (
             gr.Dataset(
@@ -1435,7 +1821,7 @@ def build_app(studio: Studio | None = None) -> gr.Blocks:
         # ---- who calls what; only the API at the end is public
 
         quick_dials = [colorfulness_dial, temperature_dial, balance_dial]  # which need no network
-        dials = [*quick_dials, size_dial, menu, dials_set_for, state]
+        dials = [*quick_dials, size_dial, menu, dials_set_for, state, album_state]
         preview = [state, compare, canvas, guess_pictures, undo, undo_everything]
         changed_parts = [*preview, facts_line]
         result = [*changed_parts, dials_set_for, download, guess_dial, temperature_dial, balance_dial, result_panel]
@@ -1451,7 +1837,9 @@ def build_app(studio: Studio | None = None) -> gr.Blocks:
             "photographs": photograph_row,
             "digits": digit_row,
         }
-        new_result = [*dict.fromkeys([*result, input_panel, photo_input, *parts.values()])]
+        album_parts = [album_state, album_panel, strip, album_line, left_to_color]
+        new_result = [*dict.fromkeys([*result, input_panel, photo_input, *parts.values(), *album_parts])]
+        shown_and_album = [*quick_dials, guess_dial, likeness_dial, dials_set_for, state, album_state]
         private = {"api_visibility": "private"}
 
         # Before the others, which it would wait for.
@@ -1466,8 +1854,31 @@ def build_app(studio: Studio | None = None) -> gr.Blocks:
             **ONE_AT_A_TIME,
             **private,
         )
-        for ended in (given.success, given.failure):  # gradio's `then` comes after a success alone
-            ended(js=TAKEN, **private)
+        several.upload(js=GIVEN, **private)
+        several_given = several.upload(
+            color_several,
+            [several, *dials],
+            new_result,
+            show_progress_on=[photo_input, compare],
+            trigger_mode="multiple",  # more may come while the first of these is colored
+            js=UNDER_WAY,
+            **ONE_AT_A_TIME,
+            **private,
+        )
+        for taken in (given, several_given):
+            for ended in (taken.success, taken.failure):  # gradio's `then` comes after a success alone
+                ended(js=TAKEN, **private)
+        shown_again = strip.select(
+            show,
+            shown_and_album,
+            [*dict.fromkeys([*new_result, likeness_dial, reference_input, menu, model_line])],
+            show_progress_on=compare,
+            trigger_mode="multiple",  # with always_last the second click would come as the first again
+            js=UNDER_WAY,
+            **ONE_AT_A_TIME,
+            **private,
+        )
+        shown_again.failure(mark, [state, album_state], strip, queue=False, **private)
         picked = [
             row.click(
                 function,
@@ -1482,9 +1893,19 @@ def build_app(studio: Studio | None = None) -> gr.Blocks:
             for row, function in ((photograph_row, color_photograph), (digit_row, color_digit))
         ]
         given.failure(lambda: None, None, photo_input, queue=False, **private)
-        for done in (given, *picked):
+        for done in (given, several_given, shown_again, *picked):
             done.success(js=SHOW_RESULT, **private)
             done.failure(js=GO_ON, **private)
+
+        all_styled = all_alike.click(
+            style_all, shown_and_album, album_parts, show_progress="hidden", **ONE_AT_A_TIME, **private
+        )
+        step = next_step.click(
+            color_next, [state, album_state], album_parts, show_progress="hidden", **ONE_AT_A_TIME, **private
+        )
+        for done in (given, several_given, shown_again, *picked, all_styled, step):  # any of them mends a broken chain
+            done.success(js=NEXT, inputs=left_to_color, **private)
+        step.failure(js=NEXT_LATER, **private)
         # Not on input: the network would run at every step of a drag, and for the first digit of a size being typed.
         size_dial.release(
             color_again,
@@ -1586,8 +2007,29 @@ def build_app(studio: Studio | None = None) -> gr.Blocks:
             **private,
         )
         made.success(js=DOWNLOAD, inputs=file, **private)
-        for step in (reached, made):
-            step.failure(js=MADE, **private)
+        made.success(js=MADE, **private)
+        for part in (reached, made):
+            part.failure(js=MADE, **private)
+        reached_all = download_all.click(lambda: None, show_progress="hidden", **ONE_AT_A_TIME, **private)
+        begun = reached_all.success(
+            pack,
+            [*shown_and_album, parcel_state],
+            [parcel_state, left_to_pack, download_all, zip_file],
+            show_progress="hidden",
+            **ONE_FILE_AT_A_TIME,
+            **private,
+        )
+        packed_one = pack_step.click(
+            pack_next,
+            parcel_state,
+            [parcel_state, left_to_pack, download_all, zip_file],
+            show_progress="hidden",
+            **ONE_FILE_AT_A_TIME,
+            **private,
+        )
+        for part in (begun, packed_one):
+            part.success(js=PACK_NEXT, inputs=[left_to_pack, zip_file], **private)
+        packed_one.failure(js=PACK_LATER, **private)
         another.click(new_photo, None, [input_panel, photo_input], queue=False, **private).success(
             js=SHOW_TOP, **private
         )
@@ -1602,14 +2044,14 @@ def build_app(studio: Studio | None = None) -> gr.Blocks:
             gr.Button().click(
                 colorize,
                 [
-                    as_it_came(gr.File(label="photo")),
+                    gr.File(label="photo"),
                     gr.Number(label="colorfulness"),
                     gr.Number(label="temperature"),
                     gr.Number(label="working_size", precision=0),
                     gr.Textbox(label="model"),
                     gr.Number(label="balance"),
                     gr.JSON(label="hints"),
-                    as_it_came(gr.File(label="reference")),
+                    gr.File(label="reference"),
                     gr.Number(label="likeness"),
                     gr.Textbox(label="guess"),
                 ],

@@ -14,6 +14,7 @@ import time
 import types
 import urllib.error
 import urllib.request
+import zipfile
 from pathlib import Path
 
 import gradio.route_utils
@@ -104,7 +105,7 @@ def outputs(page, name: str, *args) -> dict:
     named = {}
     for component, value in result.items():
         key = component.elem_id or type(component).__name__.lower()
-        named[key] = value
+        named["visitors" if isinstance(value, app.Album) else key] = value
     return named
 
 
@@ -125,7 +126,7 @@ def wait_until(condition, seconds: float = 60) -> None:
 
 RUN_THE_MODEL = {"color", "color_photograph", "color_digit", "color_again", "choose", "turn_dial", "reset_dials"}
 RUN_THE_MODEL |= {"make_download", "colorize", "correct", "undo_one", "undo_all", "refer", "turn_likeness"}
-RUN_THE_MODEL |= {"take_guess"}
+RUN_THE_MODEL |= {"take_guess", "color_several", "color_next", "show", "style_all", "pack", "pack_next"}
 
 
 def test_nothing_gets_past_the_line(server, jpeg):
@@ -145,7 +146,7 @@ def test_whatever_runs_the_model_stands_in_a_line(page):
     calls = [event for event in page.fns.values() if event.fn and event.fn.__name__ in RUN_THE_MODEL]
     assert {event.fn.__name__ for event in calls} == RUN_THE_MODEL
     for event in calls:
-        line = "file" if event.fn.__name__ == "make_download" else "model"
+        line = "file" if event.fn.__name__ in ("make_download", "pack", "pack_next") else "model"
         assert (event.concurrency_limit, event.concurrency_id) == (1, line)
     assert page._queue.max_size == 20
 
@@ -724,15 +725,6 @@ def test_temperature_is_hidden_where_it_means_nothing(tiny_model, tmp_path, monk
     assert download(page, session)
 
 
-def test_the_place_for_a_photo_gets_values_only():
-    """At a property or a skip gradio makes a component anew, and it would open uploads with Pillow, see app.py."""
-    page = app.build_app()
-    photo = next(block for block in page.blocks.values() if block.elem_id == "photo")
-    senders = {event.fn.__name__ for event in page.fns.values() if event.fn and photo in event.outputs}
-    assert senders == {"color", "color_photograph", "color_digit", "new_photo", "<lambda>"}
-    assert events(page)["color"](None, 1.0, 0.4, 0.2, 256, app.MAIN, app.MAIN, None) == {photo: None}
-
-
 class Sheet:
     """Stands for the work on a photo of so many megapixels."""
 
@@ -873,6 +865,329 @@ def test_the_next_photo_has_the_dials_of_the_model_that_took_over(tiny_model, jp
     # From then on the page's dials count.
     again = events(page)["color"](str(jpeg), 0.7, *own[1:], app.MAIN, app.MAIN, after)
     assert next(value for part, value in again.items() if isinstance(part, app.gr.State)).dials[0] == 0.7
+
+
+# ---------------------------------------------------------------------------------------------------- several photos
+
+
+@pytest.fixture
+def photos(tmp_path, monkeypatch) -> list[str]:
+    """Paths of three photos, and between them one of a file that is none; what the page writes has a folder here."""
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path / "files"))
+    paths = [tmp_path / name for name in ("cup.png", "letter.jpg", "cat.jpg", "rocket.png")]
+    for path, picture in zip(paths, (data.coffee, None, data.chelsea, data.rocket), strict=True):
+        if picture:
+            Image.fromarray(picture()).convert("L").resize((120, 80)).save(path)
+        else:
+            path.write_text("Dear Sir or Madam")
+    return list(map(str, paths))
+
+
+DIALS = (1.0, 0.4, 0.2, 96, app.MAIN, app.MAIN)
+
+
+def give(page, paths: list[str], dials: tuple = DIALS, session=None, visitors=app.NO_PHOTOS) -> dict:
+    """Give the page several photos, and let it color them all."""
+    shown = outputs(page, "color_several", paths, *dials, session, visitors)
+    return shown | colored(page, shown)
+
+
+def colored(page, shown: dict) -> dict:
+    """What the page has when nothing waits any more."""
+    while shown["visitors"].waiting:
+        shown |= outputs(page, "color_next", shown["state"], shown["visitors"])
+    return shown
+
+
+def on_page(shown: dict) -> tuple:
+    """What events are given of the dials, which nobody has turned since, and of the photos."""
+    session = shown["state"]
+    return *session.dials, session.guess, session.likeness, session.dials_of, session, shown["visitors"]
+
+
+def bring(page, number: int, shown: dict) -> dict:
+    """Click on one of the small pictures."""
+    return shown | outputs(page, "show", *on_page(shown), types.SimpleNamespace(index=number))
+
+
+def zipped(page, shown: dict) -> dict[str, np.ndarray]:
+    """The pictures in the ZIP file of all photos, by their names, with the dials as they are."""
+    packing, parcel = events(page)["pack"](*on_page(shown), None), None
+    while True:
+        (path,) = (value for part, value in packing.items() if isinstance(part, app.gr.File))
+        parcel = next((value for value in packing.values() if isinstance(value, app.Parcel)), None)
+        if not parcel:
+            break
+        assert path is None
+        packing = events(page)["pack_next"](parcel)
+    assert list(Path(app.get_upload_folder()).glob("tmp*.zip")) == []
+    if path is None:
+        return {}
+    with zipfile.ZipFile(path) as archive:
+        assert archive.testzip() is None
+        return {name: pixels(archive.open(name)) for name in archive.namelist()}
+
+
+def test_several_photos_are_colored_one_after_the_other(page, photos):
+    shown = outputs(page, "color_several", photos, *DIALS, None, app.NO_PHOTOS)
+    assert "120 × 80 pixels, colored in" in shown["facts"] and shown["state"].path == photos[0]
+    assert [at.path for at in shown["visitors"].sessions] == photos[:1]
+    assert [at.path for at in shown["visitors"].waiting] == photos[1:]
+    assert "Coloring 2 of 4" in shown["album-line"] and shown["album"].visible and shown["number"] == 3
+    one = outputs(page, "color_next", shown["state"], shown["visitors"])
+    assert "Coloring 3 of 4" in one["album-line"]
+    assert "letter.jpg is no picture" in one["album-line"] and str(Path(photos[1]).parent) not in one["album-line"]
+    assert "state" not in one and one["number"] == 2  # what is shown stays
+    done = colored(page, shown | one)
+    assert [at.path for at in done["visitors"].sessions] == [photos[0], *photos[2:]]
+    assert "3 photos" in done["album-line"] and "letter.jpg is no picture" in done["album-line"]
+    assert done["strip"]["selected_index"] == 0
+    squares = [pixels(path) for path in done["strip"]["value"]]
+    assert {square.shape for square in squares} == {(app.SQUARE, app.SQUARE, 3)}
+    whole = [
+        Image.open(path).convert("L").resize((240, 160)).crop((40, 0, 200, 160)) for path in photos[:1] + photos[2:]
+    ]
+    for square, photo in zip(squares, whole, strict=True):
+        assert np.abs(square.mean(axis=2) - np.asarray(photo)).mean() < 12 and chroma(square) > 1
+    assert outputs(page, "color_next", done["state"], done["visitors"])["number"] == 0
+
+
+def chroma(picture: np.ndarray) -> float:
+    return np.ptp(picture, axis=2).mean()
+
+
+def test_the_first_of_several_that_is_a_photo_is_shown(page, photos, jpeg):
+    shown = give(page, [photos[1], str(jpeg), photos[1], photos[0]])
+    assert shown["state"].path == str(jpeg) and shown["album-line"].count("letter.jpg") == 1
+    assert [at.path for at in shown["visitors"].sessions] == [str(jpeg), photos[0]]
+    alone = give(page, [photos[1], photos[0]])  # which has to be told, too
+    assert alone["album"].visible is True and re.findall("<p.*?>(.*?)<", alone["album-line"])[0] == "1 photo"
+    assert "letter.jpg is no picture" in alone["album-line"]
+    later = outputs(page, "color", photos[2], *DIALS, alone["state"], alone["visitors"])
+    assert "2 photos" in later["album-line"] and "letter" not in later["album-line"]
+    with pytest.raises(app.gr.Error, match="letter.jpg is no picture") as refused:
+        events(page)["color_several"]([photos[1]], *DIALS, None, app.NO_PHOTOS)
+    assert "jpeg" not in str(refused.value)
+    many = [f"{i}.jpg" for i in range(101)]
+    with pytest.raises(app.gr.Error, match="At most 100 photos at a time: these are 101[.]"):
+        events(page)["color_several"](many, *DIALS, None, app.NO_PHOTOS)
+    with pytest.raises(app.gr.Error, match="these are 99, and 2 are here already: reload the page first[.]"):
+        events(page)["color_several"](many[:99], *DIALS, shown["state"], shown["visitors"])
+    with pytest.raises(app.gr.Error, match="0.jpg is no longer on the server.*<br>… and 95 more"):
+        events(page)["color_several"](many[:100], *DIALS, None, app.NO_PHOTOS)
+    assert events(page)["color_several"](None, *DIALS, None, app.NO_PHOTOS) == app.gr.skip()
+
+
+def test_photos_that_are_given_while_others_wait(page, photos, jpeg):
+    shown = outputs(page, "color_several", photos[:3], *DIALS, None, app.NO_PHOTOS)
+    args = shown["state"], shown["visitors"]
+    more = outputs(page, "color_several", [str(jpeg), photos[3], photos[2]], *DIALS, *args)
+    assert more["state"].path == str(jpeg)
+    assert [at.path for at in more["visitors"].waiting] == [photos[1], photos[2], photos[3]]
+    assert "Coloring 3 of 5" in more["album-line"]
+    # One that is shown already needs nothing.
+    one = outputs(page, "color", photos[2], *DIALS, more["state"], more["visitors"])
+    done = colored(page, one)
+    assert [at.path for at in done["visitors"].sessions] == [photos[0], str(jpeg), photos[2], photos[3]]
+    assert done["state"].path == photos[2] and "4 photos" in done["album-line"]
+    assert done["strip"]["selected_index"] == 2
+
+
+def test_photos_that_come_one_by_one_stay_too(page, photos, jpeg):
+    shown = outputs(page, "color", photos[0], *DIALS, None, app.NO_PHOTOS)
+    assert shown["album"].visible is False and len(shown["visitors"].sessions) == 1
+    gray = outputs(page, "turn_dial", 0, 0.4, 0.2, shown["state"].dials_of, shown["state"])["state"]
+    shown = outputs(page, "color_photograph", 3, *DIALS, gray, shown["visitors"])
+    assert shown["album"].visible is True and shown["strip"]["selected_index"] == 1
+    assert chroma(pixels(shown["strip"]["value"][0])) < 1  # as it was left
+    shown = outputs(page, "color", photos[0], *DIALS, shown["state"], shown["visitors"])  # again
+    assert len(shown["visitors"].sessions) == 2 and chroma(pixels(shown["strip"]["value"][0])) > 1
+
+
+def test_a_photo_comes_back_as_it_was_left(page, photos, jpeg, monkeypatch):
+    shown = give(page, photos)
+    for name, *args in (
+        ("turn_dial", 1.5, 0.3, 0.1, shown["state"].dials_of),
+        ("take_guess", "cooler", shown["state"].dials_of),
+        ("correct", "#ff0000"),
+    ):
+        shown |= outputs(page, name, *args, shown["state"], *([click(30, 30)] if name == "correct" else []))
+    cup = jpeg.with_name("cup of another.png")
+    Image.fromarray(data.coffee()).save(cup)
+    shown |= outputs(page, "refer", str(cup), 0.7, shown["state"])
+    shown |= outputs(page, "color_again", 1.5, 0.3, 0.1, 128, shown["state"].dials_of, shown["state"])
+    left, file = shown["state"], pixels(download(page, shown["state"]))
+    other = bring(page, 2, shown)
+    assert other["state"].path == photos[3] and other["strip"]["selected_index"] == 2
+    assert other["state"].dials == (1.0, 0.4, 0.2) and not other["state"].hints and not other["state"].reference
+    assert other["reference"] is None and not other["undo"].interactive and "another" not in other["facts"]
+    assert chroma(pixels(other["strip"]["value"][0]) - pixels(shown["strip"]["value"][0])) > 1  # as it has become
+    other |= outputs(page, "choose", "two_stage", other["state"])
+    monkeypatch.setattr(app.Shelf, "get", lambda self, key: None)  # nothing is left there
+    result = events(page)["show"](*on_page(other), types.SimpleNamespace(index=0))
+    values = {part.label: value for part, value in result.items() if getattr(part, "label", None)}
+    assert [values[name]["value"] for name in ("Colorfulness", "Caution", "Balance", "Working size")] == [
+        1.5,
+        0.3,
+        0.1,
+        128,
+    ]
+    assert values["Caution"]["visible"] is True and values["Working size"]["minimum"] == 128
+    assert (values["Guess"]["value"], values["Likeness"]) == ("cooler", 0.7)
+    back = bring(page, 0, other)
+    assert back["menu"] == app.MAIN and Path(back["reference"]).is_file() and back["undo"].interactive
+    assert back["textbox"] == back["state"].dials_of != left.dials_of
+    assert "in the colors of cup of another.png" in back["facts"]
+    assert np.array_equal(pixels(download(page, back["state"])), file)
+    again = bring(page, 2, back)
+    assert again["menu"] == again["state"].choice == "two_stage" and "by two_stage" in again["facts"]
+    for number in (2, 9):  # what is shown already, and what is not there
+        assert events(page)["show"](*on_page(again), types.SimpleNamespace(index=number)) == app.gr.skip()
+
+
+def test_these_dials_for_all(page, photos, jpeg):
+    shown = give(page, photos)
+    before = [pixels(path) for path in shown["strip"]["value"]]
+    shown |= outputs(page, "turn_dial", 0, 0.4, 0.2, shown["state"].dials_of, shown["state"])
+    styled = outputs(page, "style_all", *on_page(shown))
+    assert "Coloring 1 of 2" in styled["album-line"] and "letter" not in styled["album-line"]
+    assert len({at.key for at in styled["visitors"].sessions} & {at.key for at in shown["visitors"].sessions}) == 3
+    done = colored(page, shown | styled)
+    for path, colors in list(zip(done["strip"]["value"], before, strict=True))[1:]:
+        assert chroma(pixels(path)) < 1 < chroma(colors)
+    assert all(chroma(picture) < 3 for picture in list(zipped(page, done).values())[1:])
+    # A model, and what the network sees, has it run again; those that wait get it too.
+    shown = outputs(page, "color_several", [str(jpeg), *photos], *DIALS, done["state"], done["visitors"])
+    shown |= outputs(page, "choose", "two_stage", shown["state"])
+    done = colored(page, shown | outputs(page, "style_all", *on_page(shown)))
+    assert {at.pipeline.model.name for at in done["visitors"].sessions} == {"two_stage"}
+    assert len({at.key for at in done["visitors"].sessions}) == 4
+    assert "by two_stage" in bring(page, 0, done)["facts"]
+
+
+def test_the_last_turn_of_a_dial_counts_though_its_preview_is_still_to_come(page, photos, jpeg):
+    """It waits in the browser for the turn before, and comes when the dials are another photo's."""
+    cup = jpeg.with_name("cup.png")
+    Image.fromarray(data.coffee()).save(cup)
+    shown = give(page, photos)
+    shown |= outputs(page, "refer", str(cup), 0.3, shown["state"])
+    old = shown["state"]
+    turned = (0.0, 0.4, 0.2, "cooler", 0.9, old.dials_of, old, shown["visitors"])
+    other = outputs(page, "show", *turned, types.SimpleNamespace(index=1))
+    left = other["visitors"].sessions[0]
+    assert (left.dials, left.guess, left.likeness) == ((0.0, 0.4, 0.2), "cooler", 0.9)
+    assert chroma(pixels(left.square)) < 1 and left.key != old.key
+    back = bring(page, 0, other)
+    args = (*back["state"].dials, "cooler", 0.9, back["state"].dials_of, back["state"])
+    expected = old.pipeline(
+        Photo.open(photos[0]), 0.0, 0.4, 96, reference=cup, likeness=0.9, guess="cooler", balance=0.2
+    )
+    assert np.array_equal(pixels(events(page)["make_download"](*args)), pixels_of(expected))
+    styled = outputs(page, "style_all", *turned)["visitors"]
+    assert {(at.dials, at.guess, at.likeness) for at in styled.sessions} == {((0.0, 0.4, 0.2), "cooler", 0.9)}
+    given = outputs(page, "color", str(jpeg), 0.0, 0.4, 0.2, 96, app.MAIN, old.dials_of, old, shown["visitors"])
+    assert given["visitors"].sessions[0].dials == (0.0, 0.4, 0.2)
+
+
+def pixels_of(photo: Photo) -> np.ndarray:
+    return np.asarray(photo.to_pil().convert("RGB")).astype(int)
+
+
+def test_a_photo_that_waits_for_other_dials_is_shown_with_what_there_is_to_say_of_it(page, photos):
+    shown = give(page, photos)
+    shown |= outputs(page, "color_again", *shown["state"].dials, 128, shown["state"].dials_of, shown["state"])
+    styled = shown | outputs(page, "style_all", *on_page(shown))
+    assert [bool(at.facts) for at in styled["visitors"].sessions] == [True, False, False]
+    other = bring(page, 1, styled)
+    assert "120 × 80 pixels, colored in" in other["facts"] and other["state"].working_size == 128
+    alike = outputs(page, "style_all", *on_page(colored(page, other)))  # where all are alike, there is nothing to do
+    assert alike["visitors"].waiting == () and "3 photos" in alike["album-line"]
+
+
+def test_all_photos_in_one_zip(page, photos, tmp_path):
+    twin = tmp_path / "twin/cup.png"
+    twin.parent.mkdir()
+    Image.fromarray(data.rocket()).convert("L").resize((50, 40)).save(twin)
+    shown = give(page, [*photos, str(twin)])
+    turned = outputs(page, "turn_dial", 0, 0.4, 0.2, shown["state"].dials_of, shown["state"])
+    files = zipped(page, shown | turned)
+    assert list(files) == ["cup.color.png", "cat.color.jpg", "rocket.color.png", "cup (2).color.png"]
+    assert files["cup (2).color.png"].shape == (40, 50, 3)
+    assert chroma(files["cup.color.png"]) == 0 < chroma(files["rocket.color.png"])
+    for number, name in enumerate(files):
+        one = bring(page, number, shown | turned)["state"] if number else turned["state"]
+        assert np.array_equal(pixels(download(page, one)), files[name])
+    # Those that wait still are in it too.
+    waiting = outputs(page, "color_several", photos, *DIALS, None, app.NO_PHOTOS)
+    assert list(zipped(page, waiting | {"visitors": waiting["visitors"]})) == list(files)[:3]
+
+
+def test_a_photo_that_cannot_be_packed_is_told_and_the_others_are(page, photos, monkeypatch):
+    warnings = []
+    monkeypatch.setattr(app.gr, "Warning", warnings.append)
+    shown = give(page, photos)
+    monkeypatch.setattr(app.Shelf, "get", lambda self, key: None)
+    Path(photos[2]).unlink()
+    assert list(zipped(page, shown)) == ["cup.color.png", "rocket.color.png"]
+    assert len(warnings) == 1 and "cat.jpg is no longer on the server" in warnings.pop()
+    folders = set(Path(app.get_upload_folder()).iterdir())
+    with monkeypatch.context() as patch:
+        patch.setattr(zipfile.ZipFile, "write", lambda *args: 1 / 0)  # as a full disk
+        assert zipped(page, shown) == {} and "failed on the server" in warnings.pop()
+    for path in photos[0], photos[3]:
+        Path(path).unlink()
+    assert zipped(page, shown) == {} and warnings.pop().count("no longer on the server") == 3
+    assert set(Path(app.get_upload_folder()).iterdir()) == folders
+    with pytest.raises(app.gr.Error, match="no longer on the server"):
+        bring(page, 1, shown)
+    assert events(page)["mark"](shown["state"], shown["visitors"])["selected_index"] == 0
+
+
+def test_a_zip_that_was_broken_off_is_gone_on_with(page, photos):
+    shown = give(page, photos)
+
+    def parcel_of(packing: dict) -> app.Parcel:
+        return next(value for value in packing.values() if isinstance(value, app.Parcel))
+
+    one = parcel_of(events(page)["pack_next"](parcel_of(events(page)["pack"](*on_page(shown), None))))
+    assert parcel_of(events(page)["pack"](*on_page(shown), one)) == one and one.names == ("cup.color.png",)
+    Path(one.path).unlink()  # after KEEP_FILES
+    assert parcel_of(events(page)["pack"](*on_page(shown), one)).names == ()
+
+
+def test_photos_whose_files_were_deleted_are_gone(page, photos, jpeg):
+    """After KEEP_FILES: gradio would fail to show their small pictures, and the page to color them."""
+    shown = give(page, [*photos, str(jpeg)])
+    Path(shown["visitors"].sessions[0].square).unlink()
+    Path(shown["visitors"].sessions[1].square).unlink()
+    Path(photos[3]).unlink()
+    shown = bring(page, 3, shown)
+    assert [at.path for at in shown["visitors"].sessions] == [photos[0], str(jpeg)]  # the first was shown
+    assert shown["strip"]["selected_index"] == 1
+
+
+def test_what_the_page_writes_is_deleted(page, photos, monkeypatch):
+    """By the page: gradio forgets what a part of it shows when it has made that part anew."""
+    monkeypatch.setattr(app, "FOLDERS", set())
+    shown = give(page, photos)
+    zipped(page, shown)
+    old = set(Path(app.get_upload_folder()).iterdir())
+    assert len(old) == 6  # before, after, three small pictures, and a ZIP file
+    time.sleep(1.1)
+    outputs(page, "turn_dial", 0, 0.4, 0.2, shown["state"].dials_of, shown["state"])
+    new = set(Path(app.get_upload_folder()).iterdir()) - old
+    app.delete_old_files(types.SimpleNamespace(blocks={}, temp_file_sets=[]), 1)
+    assert set(Path(app.get_upload_folder()).iterdir()) == new == app.FOLDERS and len(new) == 1
+    app.delete_folders()
+    assert app.FOLDERS == set() and not any(folder.exists() for folder in new)
+
+
+def test_no_more_photos_are_kept_than_may_be_given(photos):
+    session = app.Session("", "", app.MAIN, None, 96, (1.0, 0.4, 0.2), "", "")
+    visitors = app.NO_PHOTOS
+    for number in range(app.MAX_PHOTOS + 5):
+        visitors = visitors.with_session(app.dataclasses.replace(session, path=str(number)))
+    assert [at.path for at in visitors.sessions] == [str(number) for number in range(5, app.MAX_PHOTOS + 5)]
 
 
 # ---------------------------------------------------------------------------------------------------- the menu

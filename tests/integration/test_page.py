@@ -11,6 +11,7 @@ import re
 import shutil
 import threading
 import time
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -846,11 +847,10 @@ def test_the_next_photo_is_dropped_on_the_result_or_pasted_anywhere(open_page):
     assert not page.locator("#notice").is_visible()
 
 
-def test_photos_that_come_too_many_or_too_soon_are_told(open_page, jpeg):
+def test_a_photo_that_comes_too_soon_is_told(open_page, jpeg):
     page = open_page()
-    page.evaluate(GIVE, ["#heading", "drop", "image/png", "one.png", "two.png"])
-    wait_for_result(page, "64 × 48")
-    assert page.locator("#notice").inner_text() == "One photo at a time: this is one.png."
+    page.get_by_label("Color the example: coffee").click()
+    wait_for_result(page, "600 × 400")
     ask_for_new_photo(page)
     page.evaluate(
         f"""(drop) => new MutationObserver(() => window.isGiven && ({GIVE})(drop))
@@ -861,6 +861,125 @@ def test_photos_that_come_too_many_or_too_soon_are_told(open_page, jpeg):
     wait_for_result(page, "2400 × 1600")
     page.locator("#notice", has_text="Another photo is on its way: give this one again.").wait_for()
     page.wait_for_function("!window.isGiven")
+
+
+@pytest.fixture
+def photos(tmp_path) -> list[Path]:
+    """Three photos of different sizes, and one file that is none."""
+    paths = [tmp_path / name for name in ("cup.png", "letter.jpg", "cat.jpg", "rocket.tif")]
+    for path, picture in zip(paths, (data.coffee, None, data.chelsea, data.rocket), strict=True):
+        if picture:
+            Image.fromarray(picture()).convert("L").save(path)
+        else:
+            path.write_text("Dear Sir or Madam")
+    return paths
+
+
+@pytest.mark.parametrize("size", ["desktop", "phone"])
+def test_several_photos(open_page, photos, size):
+    page = open_page(**(DESKTOP if size == "desktop" else PHONE))
+    page.locator("#several input[type=file]").set_input_files(photos)
+    wait_for_result(page, "600 × 400")
+    page.locator("#album-line", has_text="3 photos").wait_for()
+    assert "letter.jpg is no picture" in page.inner_text("#album-line")
+    small = page.locator("#strip .thumbnail-item")
+    selected = page.locator("#strip .thumbnail-item.selected")
+    assert small.count() == 3 and selected.get_attribute("aria-label") == "Thumbnail 1 of 3"
+    assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+    turn(page, "Colorfulness", 0)
+    small.nth(2).click()
+    wait_for_result(page, "640 × 427")
+    wait_for_dial(page, "Colorfulness", "1.25")
+    assert page.locator("#download").inner_text() == "Download full size (TIFF)"
+    assert selected.get_attribute("aria-label") == "Thumbnail 3 of 3"
+    page.wait_for_function("!document.querySelector('#result').inert")
+    first = small.first.locator("img").get_attribute("src")
+    assert chroma(np.asarray(Image.open(io.BytesIO(page.request.get(first).body()))).astype(int)) < 1  # as it was left
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Download all").click()
+    assert download.value.suggested_filename == "colored.zip"
+    with zipfile.ZipFile(download.value.path()) as archive:
+        files = {name: Image.open(archive.open(name)) for name in archive.namelist()}
+        assert {name: (file.format, file.size) for name, file in files.items()} == {
+            "cup.color.png": ("PNG", (600, 400)),
+            "cat.color.jpg": ("JPEG", (451, 300)),
+            "rocket.color.tif": ("TIFF", (640, 427)),
+        }
+        strength = {name: chroma(np.asarray(file.convert("RGB")).astype(int)) for name, file in files.items()}
+    assert strength["cup.color.png"] == 0 and strength["cat.color.jpg"] > 3 and strength["rocket.color.tif"] > 3
+    page.get_by_role("button", name="Download all (ZIP)", exact=True).wait_for()
+    before = [image.get_attribute("src") for image in small.locator("img").all()]
+    page.get_by_role("button", name="These dials for all").click()
+    page.wait_for_function(
+        "(before) => document.querySelector('#strip img').getAttribute('src') != before", arg=before[0]
+    )
+    page.locator("#album-line", has_text="3 photos").wait_for()
+    small.first.click()
+    wait_for_result(page, "600 × 400")
+    wait_for_dial(page, "Colorfulness", "1.25")
+
+
+def test_several_photos_are_dropped_and_the_next_one_joins_them(open_page):
+    page = open_page()
+    page.evaluate(GIVE, ["#heading", "drop", "image/png", "one.png", "two.png"])
+    wait_for_result(page, "64 × 48")
+    page.locator("#album-line", has_text="2 photos").wait_for()
+    page.evaluate(GIVE, ["#compare", "drop", "image/png", "three.png", "four.png"])
+    page.locator("#album-line", has_text="4 photos").wait_for()
+    ask_for_new_photo(page)
+    page.get_by_label("Color the example: coffee").click()
+    wait_for_result(page, "600 × 400")
+    page.locator("#album-line", has_text="5 photos").wait_for()
+    page.locator("#strip .thumbnail-item").first.click()
+    wait_for_result(page, "64 × 48")
+    assert not page.locator("#photo").is_visible()
+
+
+def test_of_two_clicks_on_small_pictures_the_last_counts_and_bad_uploads_are_told(open_page, photos, monkeypatch):
+    page = open_page()
+    page.locator("#several input[type=file]").set_input_files(photos)
+    page.locator("#album-line", has_text="3 photos").wait_for()
+    prepare = app.ColorizationPipeline.prepare
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            app.ColorizationPipeline, "prepare", lambda *args, **kwargs: (time.sleep(1), prepare(*args, **kwargs))[1]
+        )
+        page.locator("#strip .thumbnail-item").nth(1).click()
+        page.locator("#strip .thumbnail-item").nth(2).click()
+        wait_for_result(page, "640 × 427")
+        page.wait_for_function("!window.underWay && !document.querySelector('#result').inert")
+    assert "640 × 427" in page.inner_text("#facts")
+    ask_for_new_photo(page)
+    upload(page, photos[1])  # gradio has made the place for photos anew meanwhile
+    wait_for_toast(page, "letter.jpg is no picture")
+    upload(page, photos[3])  # which gradio would open itself, or not
+    page.locator("#photo").wait_for(state="hidden")
+
+
+def test_several_photos_go_on_when_the_line_was_full(open_page, photos):
+    page, refused = open_page(), []
+
+    def refuse_once(route):
+        step = json.loads(route.request.post_data)["trigger_id"]
+        if step not in steps or step in refused:
+            return route.continue_()
+        refused.append(step)
+        route.fulfill(status=503, content_type="application/json", body='{"detail": "Queue is full."}')
+
+    components = page.evaluate("window.gradio_config.components")
+    steps = [part["id"] for part in components if part["props"].get("elem_id") in ("next", "pack-next")]
+    page.route("**/queue/join*", refuse_once)
+    page.locator("#several input[type=file]").set_input_files(photos)
+    page.locator("#album-line", has_text="Coloring 2 of 4").wait_for()
+    wait_for_toast(page, "busy")
+    page.locator("#album .error").first.wait_for(state="attached")  # gradio's, over what would have changed
+    assert not any(error.is_visible() for error in page.locator("#album .error").all())
+    page.locator("#album-line", has_text="3 photos").wait_for()
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Download all").click()
+    with zipfile.ZipFile(download.value.path()) as archive:
+        assert archive.namelist() == ["cup.color.png", "cat.color.jpg", "rocket.color.tif"]
+    assert sorted(refused) == sorted(steps) and len(steps) == 2
 
 
 @pytest.mark.parametrize(

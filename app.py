@@ -1133,6 +1133,71 @@ def build_app(studio: Studio | None = None) -> gr.Blocks:
             album = album.with_session(before)
         return shown | {state: latest} | shown_album(album.with_session(latest), latest) | updates
 
+    def colored(
+        path: str,
+        colorfulness,
+        temperature,
+        balance,
+        working_size,
+        choice: str,
+        set_for: str,
+        session: Session | None,
+        pipeline: ColorizationPipeline,
+        corrections: tuple[Correction, ...] = (),
+        guess: str = FIRST,
+    ) -> dict:
+        """What the page shows of a photo that this pipeline colors, which the choice may no longer stand for."""
+        start = time.perf_counter()
+        dials = colorfulness, temperature, balance
+        latest = session
+        key = uuid.uuid4().hex
+        session = Session(key, path, choice, pipeline, working_size, dials, set_for, "", corrections, guess=guess)
+        if latest:  # photos of one place come one after the other
+            kept = {name: getattr(latest, name) for name in ("reference_given", "reference_shown", "likeness")}
+            session = dataclasses.replace(session, **kept)
+        with told(path):
+            work = prepared(session)
+            after = work.render(dials, guess, PREVIEW_SIDE)
+            session = with_before(session, work)
+            seconds = time.perf_counter() - start
+            session = dataclasses.replace(session, facts=facts_of(work, seconds))
+            shown = pictures(session, work, after)
+        if latest:
+            shelf.drop(latest.key)
+            if latest.path == path:
+                session = dataclasses.replace(session, square=latest.square)
+        shelf.put(session.key, work)
+        return {
+            state: session,
+            **shown,
+            **labels(session, work),
+            guess_dial: gr.Radio(value=guess, visible=work.has_distribution),
+            temperature_dial: gr.Slider(visible=work.has_distribution),
+            balance_dial: gr.Slider(visible=work.has_balance),
+            input_panel: gr.Column(visible="hidden"),  # and not absent: a photo may be dropped on the result
+            result_panel: gr.Column(visible=True),
+            photo_input: None,
+        }
+
+    def facts_of(work: Work, seconds: float) -> str:
+        photo = work.photo
+        facts = f"{photo.width} × {photo.height} pixels, colored in {seconds:.1f} s by {work.model_name}"
+        return facts + "; the colors that it came with were set aside" if work.coloring.truth else facts
+
+    def labels(session: Session, work: Work) -> dict:
+        """What the page says of the photo that it shows."""
+        return {
+            dials_set_for: session.dials_of,
+            facts_line: paragraph(session.all_facts, role="status"),
+            download: gr.Button(f"Download full size ({work.photo.output_format})"),
+        }
+
+    def color_photograph(index: int, *args) -> dict:
+        return color(photograph_files[index], *args)
+
+    def color_digit(index: int, *args) -> dict:
+        return color(digit_files[index], *args)
+
     def pictured(session: Session, work: Work | None = None) -> Session:
         """The session with a small picture of the photo as it is now; with the one before if it left the shelf."""
         work = work or shelf.get(session.key)
@@ -1278,71 +1343,6 @@ def build_app(studio: Studio | None = None) -> gr.Blocks:
         busy = {at.path for at in waiting}
         changed = [at for at, other in zip(sessions, before, strict=True) if at != other and at.path not in busy]
         return shown_album(album.with_waiting(changed), session)
-
-    def colored(
-        path: str,
-        colorfulness,
-        temperature,
-        balance,
-        working_size,
-        choice: str,
-        set_for: str,
-        session: Session | None,
-        pipeline: ColorizationPipeline,
-        corrections: tuple[Correction, ...] = (),
-        guess: str = FIRST,
-    ) -> dict:
-        """What the page shows of a photo that this pipeline colors, which the choice may no longer stand for."""
-        start = time.perf_counter()
-        dials = colorfulness, temperature, balance
-        latest = session
-        key = uuid.uuid4().hex
-        session = Session(key, path, choice, pipeline, working_size, dials, set_for, "", corrections, guess=guess)
-        if latest:  # photos of one place come one after the other
-            kept = {name: getattr(latest, name) for name in ("reference_given", "reference_shown", "likeness")}
-            session = dataclasses.replace(session, **kept)
-        with told(path):
-            work = prepared(session)
-            after = work.render(dials, guess, PREVIEW_SIDE)
-            session = with_before(session, work)
-            seconds = time.perf_counter() - start
-            session = dataclasses.replace(session, facts=facts_of(work, seconds))
-            shown = pictures(session, work, after)
-        if latest:
-            shelf.drop(latest.key)
-            if latest.path == path:
-                session = dataclasses.replace(session, square=latest.square)
-        shelf.put(session.key, work)
-        return {
-            state: session,
-            **shown,
-            **labels(session, work),
-            guess_dial: gr.Radio(value=guess, visible=work.has_distribution),
-            temperature_dial: gr.Slider(visible=work.has_distribution),
-            balance_dial: gr.Slider(visible=work.has_balance),
-            input_panel: gr.Column(visible="hidden"),  # and not absent: a photo may be dropped on the result
-            result_panel: gr.Column(visible=True),
-            photo_input: None,
-        }
-
-    def facts_of(work: Work, seconds: float) -> str:
-        photo = work.photo
-        facts = f"{photo.width} × {photo.height} pixels, colored in {seconds:.1f} s by {work.model_name}"
-        return facts + "; the colors that it came with were set aside" if work.coloring.truth else facts
-
-    def labels(session: Session, work: Work) -> dict:
-        """What the page says of the photo that it shows."""
-        return {
-            dials_set_for: session.dials_of,
-            facts_line: paragraph(session.all_facts, role="status"),
-            download: gr.Button(f"Download full size ({work.photo.output_format})"),
-        }
-
-    def color_photograph(index: int, *args) -> dict:
-        return color(photograph_files[index], *args)
-
-    def color_digit(index: int, *args) -> dict:
-        return color(digit_files[index], *args)
 
     def again(dials: tuple, choice: str, set_for: str, session: Session, pipeline) -> dict:
         """Color the same photo again, with the colors that were given; the place for a new one stays as it is."""

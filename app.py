@@ -398,6 +398,11 @@ class Parcel:
     def done(self) -> int:
         return len(self.names) + len(self.refused)
 
+    @property
+    def content(self) -> list[tuple]:
+        """What is to be in it; the same for the same photos in the same colors."""
+        return [(at.path, at.key, at.dials, at.guess, at.likeness) for at in self.sessions]
+
 
 def dials_of(choice: str) -> str:
     """A mark of the dials as the page sets them for a choice of model; it begins with that choice.
@@ -558,7 +563,9 @@ gr.Slider.preprocess = nearest_on_the_dial
 
 
 def delete_old_files(blocks: gr.Blocks, age: float | None) -> None:
-    """Delete what visitors left on the disk over `age` seconds ago (None: all of it), with the folders that empties.
+    """Delete what visitors left on the disk over `age` seconds ago, with the folders that empties.
+
+    None, in the end, is for all that gradio knows of; delete_folders does the rest.
 
     gradio's own walks through its lists of files while requests add to them: that is an error in Python, after which
     no file is ever deleted again. And it leaves a folder for each, and what came of an upload that was broken off. It
@@ -922,11 +929,10 @@ UNDER_WAY = """(...inputs) => {
     return inputs;
 }"""
 GO_ON = """() => {
-    window.underWay -= 1;
-    if (window.underWay) return;
-    document.querySelectorAll('#result, #all').forEach((part) => part.removeAttribute('inert'));
+    window.underWay -= 1;  // also what has come to be shown meanwhile waits for the next
+    document.querySelectorAll('#result, #all').forEach((part) => part.toggleAttribute('inert', window.underWay > 0));
 }"""
-# Of photos that are given, one alone is on its way: gradio drops the next without a word.
+# Of photos that are given, one alone is on its way: what comes before it is shown is told to come again.
 GIVEN = WAIT.replace("{", "{ window.isGiven = true;", 1)
 TAKEN = "() => { window.isGiven = false; }"
 # The handle between the pictures is moved as a mouse would.
@@ -991,6 +997,7 @@ NEXT = """(left) => {
 NEXT_LATER = """() => {
     window.failedSteps = (window.failedSteps ?? 0) + 1;
     if (window.failedSteps < 10) setTimeout(() => document.querySelector('#next').click(), 5000 * window.failedSteps);
+    else document.querySelector('#notice').textContent = 'The server is too busy: click a small picture to go on.';
 }"""
 PACK_NEXT = """(left, file) => {
     window.failedPacks = 0;
@@ -998,6 +1005,7 @@ PACK_NEXT = """(left, file) => {
     else if (file) (DOWNLOAD)(file);
 }""".replace("DOWNLOAD", DOWNLOAD)
 PACK_LATER = NEXT_LATER.replace("failedSteps", "failedPacks").replace("#next", "#pack-next")
+PACK_LATER = PACK_LATER.replace("click a small picture to go on", "click Packing to go on")
 
 
 def dial_defaults(model: Colorizer) -> tuple[float, float, float, int]:
@@ -1301,9 +1309,11 @@ def build_app(studio: Studio | None = None) -> gr.Blocks:
             start = time.perf_counter()
             work = shelved(session)
             facts = session.facts or facts_of(work, time.perf_counter() - start)
-            session = dataclasses.replace(session, facts=facts)
+            session = pictured(dataclasses.replace(session, facts=facts), work)
             shown = rendered(session, work)
-        album = album.with_session(as_left(colorfulness, temperature, balance, guess, likeness, set_for, latest))
+        album = album.with_session(session).with_session(
+            as_left(colorfulness, temperature, balance, guess, likeness, set_for, latest)
+        )
         shelf.drop(latest.key)
         values = dict(zip(("colorfulness", "temperature", "balance"), session.dials, strict=True))
         values |= {"guess": session.guess, "working_size": session.working_size}
@@ -1365,9 +1375,12 @@ def build_app(studio: Studio | None = None) -> gr.Blocks:
         dials = colorfulness, temperature, balance, working_size
         return again(dials, session.choice, set_for, session, session.pipeline)
 
-    def choose(choice: str, session: Session | None) -> dict:
-        """Another model, with its own dials and examples; the photo that is shown is colored by it."""
-        if session and session.choice == choice:
+    def choose(choice: str, session: Session | None, set_for: str = "") -> dict:
+        """Another model, with its own dials and examples; the photo that is shown is colored by it.
+
+        Nothing where the menu was turned by `show`, which has set the dials, too: by now another photo may be shown.
+        """
+        if session and choice in (session.choice, set_for.partition(" ")[0]):
             return gr.skip()
         if session and not Path(session.path).is_file():
             gr.Warning("The photo is no longer on the server: please choose it again before another model.")
@@ -1529,30 +1542,35 @@ def build_app(studio: Studio | None = None) -> gr.Blocks:
         return full_size(on_the_page(*dials_and_session))
 
     def pack(*dials_session_album_and_parcel) -> dict:
-        """Begin a ZIP file of all photos as they were left, or go on with the one that was begun; see pack_next."""
+        """Begin a ZIP file of all photos as they were left, or go on with one of the same; see pack_next."""
         *dials_and_session, album, parcel = dials_session_album_and_parcel
-        if parcel and Path(parcel.path).is_file():
+        new = Parcel("", album.with_session(on_the_page(*dials_and_session)).everything)
+        if parcel and parcel.content == new.content:
             return packed(parcel)
-        sessions = album.with_session(on_the_page(*dials_and_session)).everything
         with told():
-            handle, path = tempfile.mkstemp(suffix=".zip", dir=get_upload_folder())  # see delete_old_files
-            os.close(handle)
-        return packed(Parcel(path, sessions))
+            path = new_path("colored.zip")
+            zipfile.ZipFile(path, "w").close()
+        return packed(dataclasses.replace(new, path=str(path)))
 
-    def packed(parcel: Parcel) -> dict:
+    def packed(parcel: Parcel | None, path: str | None = None) -> dict:
+        """What the page shows of a ZIP file in the making, or of what has become of it."""
+        left = len(parcel.sessions) - parcel.done if parcel else 0
+        label = f"Packing {parcel.done + 1} of {len(parcel.sessions)} …" if left else DOWNLOAD_ALL
         return {
-            parcel_state: parcel,
-            left_to_pack: len(parcel.sessions) - parcel.done,
-            download_all: gr.Button(f"Packing {parcel.done + 1} of {len(parcel.sessions)} …"),
-            zip_file: None,
+            parcel_state: parcel if left else None,
+            left_to_pack: left,
+            download_all: gr.Button(label),
+            zip_file: path,
         }
 
-    def pack_next(parcel: Parcel) -> dict:
+    def pack_next(parcel: Parcel | None) -> dict:
         """Put the next photo into the ZIP file; with the last one it is what the page downloads.
 
-        Raises nothing: the page tries a step again that failed, since the line was full.
+        Raises nothing: the page tries again a step that could not begin, since the line was full.
         """
-        session, path = parcel.sessions[parcel.done], None
+        if parcel is None:  # it has been finished meanwhile
+            return packed(None)
+        session = parcel.sessions[parcel.done]
         try:
             path = Path(full_size(session))
         except gr.Error as error:
@@ -1560,8 +1578,10 @@ def build_app(studio: Studio | None = None) -> gr.Blocks:
         else:
             name = unused(path.name, parcel.names)
             try:
-                with told(), zipfile.ZipFile(parcel.path, "a") as archive:
-                    archive.write(path, name)
+                with told():
+                    Path(parcel.path).stat()  # or a new file would be begun in the place of one that was deleted
+                    with zipfile.ZipFile(parcel.path, "a") as archive:
+                        archive.write(path, name)
             except gr.Error as error:  # the disk is full, perhaps: the others would do no better
                 parcel = dataclasses.replace(parcel, sessions=(), names=(), refused=(error.message,))
             else:
@@ -1571,13 +1591,9 @@ def build_app(studio: Studio | None = None) -> gr.Blocks:
             return packed(parcel)
         if parcel.refused:
             gr.Warning(summary(parcel.refused))
-        if parcel.names:
-            path = new_path("colored.zip")
-            os.replace(parcel.path, path)
-        else:
-            Path(parcel.path).unlink(missing_ok=True)
-        done = {parcel_state: None, left_to_pack: 0, download_all: gr.Button(DOWNLOAD_ALL)}
-        return done | {zip_file: str(path) if parcel.names else None}
+        if not parcel.names:
+            shutil.rmtree(Path(parcel.path).parent, ignore_errors=True)
+        return packed(None, parcel.path if parcel.names else None)
 
     def reset_dials(session: Session | None):
         """The dials as the model that colored the photo has them, and the preview."""
@@ -1850,6 +1866,7 @@ def build_app(studio: Studio | None = None) -> gr.Blocks:
             [photo_input, *dials],
             new_result,
             show_progress_on=[photo_input, compare],
+            trigger_mode="multiple",  # what has been uploaded while one is colored counts too
             js=UNDER_WAY,
             **ONE_AT_A_TIME,
             **private,
@@ -1860,7 +1877,7 @@ def build_app(studio: Studio | None = None) -> gr.Blocks:
             [several, *dials],
             new_result,
             show_progress_on=[photo_input, compare],
-            trigger_mode="multiple",  # more may come while the first of these is colored
+            trigger_mode="multiple",
             js=UNDER_WAY,
             **ONE_AT_A_TIME,
             **private,
@@ -1919,7 +1936,7 @@ def build_app(studio: Studio | None = None) -> gr.Blocks:
 
         chosen = menu.change(  # not input, which a click on a choice fires twice
             choose,
-            [menu, state],
+            [menu, state, dials_set_for],
             [*dict.fromkeys([*result, *parts.values(), model_line, menu])],
             show_progress_on=compare,
             trigger_mode="always_last",

@@ -924,6 +924,8 @@ def test_several_photos_are_dropped_and_the_next_one_joins_them(open_page):
     page.evaluate(GIVE, ["#heading", "drop", "image/png", "one.png", "two.png"])
     wait_for_result(page, "64 × 48")
     page.locator("#album-line", has_text="2 photos").wait_for()
+    page.wait_for_timeout(500)
+    assert page.locator("#strip .selected").get_attribute("aria-label") == "Thumbnail 1 of 2"
     page.evaluate(GIVE, ["#compare", "drop", "image/png", "three.png", "four.png"])
     page.locator("#album-line", has_text="4 photos").wait_for()
     ask_for_new_photo(page)

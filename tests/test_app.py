@@ -1071,21 +1071,21 @@ def test_the_last_turn_of_a_dial_counts_though_its_preview_is_still_to_come(page
     shown = give(page, photos)
     shown |= outputs(page, "refer", str(cup), 0.3, shown["state"])
     old = shown["state"]
-    turned = (0.0, 0.4, 0.2, "cooler", 0.9, old.dials_of, old, shown["visitors"])
+    turned = (1.9, 0.4, 0.2, "cooler", 0.9, old.dials_of, old, shown["visitors"])
     other = outputs(page, "show", *turned, types.SimpleNamespace(index=1))
     left = other["visitors"].sessions[0]
-    assert (left.dials, left.guess, left.likeness) == ((0.0, 0.4, 0.2), "cooler", 0.9)
-    assert chroma(pixels(left.square)) < 1 and left.key != old.key
+    assert (left.dials, left.guess, left.likeness) == ((1.9, 0.4, 0.2), "cooler", 0.9)
+    assert chroma(pixels(left.square)) > 1.3 * chroma(pixels(shown["strip"]["value"][0])) and left.key != old.key
     back = bring(page, 0, other)
     args = (*back["state"].dials, "cooler", 0.9, back["state"].dials_of, back["state"])
     expected = old.pipeline(
-        Photo.open(photos[0]), 0.0, 0.4, 96, reference=cup, likeness=0.9, guess="cooler", balance=0.2
+        Photo.open(photos[0]), 1.9, 0.4, 96, reference=cup, likeness=0.9, guess="cooler", balance=0.2
     )
     assert np.array_equal(pixels(events(page)["make_download"](*args)), pixels_of(expected))
     styled = outputs(page, "style_all", *turned)["visitors"]
-    assert {(at.dials, at.guess, at.likeness) for at in styled.sessions} == {((0.0, 0.4, 0.2), "cooler", 0.9)}
-    given = outputs(page, "color", str(jpeg), 0.0, 0.4, 0.2, 96, app.MAIN, old.dials_of, old, shown["visitors"])
-    assert given["visitors"].sessions[0].dials == (0.0, 0.4, 0.2)
+    assert {(at.dials, at.guess, at.likeness) for at in styled.sessions} == {((1.9, 0.4, 0.2), "cooler", 0.9)}
+    given = outputs(page, "color", str(jpeg), 1.9, 0.4, 0.2, 96, app.MAIN, old.dials_of, old, shown["visitors"])
+    assert given["visitors"].sessions[0].dials == (1.9, 0.4, 0.2)
 
 
 def pixels_of(photo: Photo) -> np.ndarray:

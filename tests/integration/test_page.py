@@ -954,6 +954,7 @@ def test_of_two_clicks_on_small_pictures_the_last_counts_and_bad_uploads_are_tol
     ask_for_new_photo(page)
     upload(page, photos[1])  # gradio has made the place for photos anew meanwhile
     wait_for_toast(page, "letter.jpg is no picture")
+    page.get_by_text("Drop a photo here").wait_for()
     upload(page, photos[3])  # which gradio would open itself, or not
     page.locator("#photo").wait_for(state="hidden")
 

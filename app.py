@@ -60,7 +60,8 @@ COLORFULNESS, TEMPERATURE, BALANCE, WORKING_SIZE = (0, 2), (0.1, 1), (0, 1), (12
 MAX_WORKING_SIZE, MAX_HINTS = 1024, 100  # through the API; more would keep everyone else waiting
 MAX_PHOTOS = 100  # of one visitor
 KEEP_FILES = 60 * 60  # seconds that uploads, previews and downloads stay on the server's disk
-UNKNOWN_KINDS = (".heic", ".heif", ".hif", ".avif", ".tif", ".tiff")  # which browsers may not know for pictures
+# By their names' ends, the files that browsers may not know for pictures.
+KINDS = {"heic": "heic", "heif": "heic", "hif": "heic", "avif": "avif", "tif": "tiff", "tiff": "tiff"}
 EXAMPLES = ("astronaut", "camera", "chelsea", "coffee", "rocket")
 REFERENCE_SIDE = 480  # pixels of the longer side, as it is shown
 SMALL_PREVIEW = 320  # pixels; what is smaller is shown enlarged, with the edges of its pixels
@@ -335,10 +336,7 @@ class Session:
 
 
 # What photos can share, and the properties that tell whether the network has to run again for it.
-STYLE = (
-    *("choice", "pipeline", "working_size", "dials", "guess"),
-    *("reference_given", "reference_shown", "likeness"),
-)
+STYLE = ("choice", "pipeline", "working_size", "dials", "guess", "reference_given", "reference_shown", "likeness")
 SEEN_BY_THE_NETWORK = ("pipeline", "working_size", "lead")
 
 
@@ -816,7 +814,7 @@ AT_START = f"""() => {{
 
     // A photo can be dropped and pasted anywhere. Some systems tell the browser no kind for some of these files, and
     // gradio would refuse them.
-    const kinds = {{heic: 'heic', heif: 'heic', hif: 'heic', avif: 'avif', tif: 'tiff', tiff: 'tiff'}};
+    const kinds = {KINDS};
     const typed = (file) => {{
         const kind = kinds[file.name.split('.').pop().toLowerCase()];
         return file.type || !kind ? file : new File([file], file.name, {{type: 'image/' + kind}});
@@ -1130,10 +1128,7 @@ def build_app(studio: Studio | None = None) -> gr.Blocks:
         shown = colored(path, *dials, choice, dials_of(choice), session, pipeline)
         if session is None and pipeline is not studio.pipeline_of(choice):
             # A fetched model has taken over meanwhile, and `refresh` has given the page its dials.
-            values = zip((colorfulness_dial, temperature_dial, balance_dial, size_dial), dials, strict=True)
-            updates = updates_for(pipeline.model)
-            for dial, value in values:
-                updates[dial] = updates[dial] | {"value": value}
+            updates = updates_for(pipeline.model, dials)
         latest = pictured(shown[state])
         if not album.waiting:
             album = dataclasses.replace(album, refused=())  # of those before
@@ -1315,13 +1310,8 @@ def build_app(studio: Studio | None = None) -> gr.Blocks:
             as_left(colorfulness, temperature, balance, guess, likeness, set_for, latest)
         )
         shelf.drop(latest.key)
-        values = dict(zip(("colorfulness", "temperature", "balance"), session.dials, strict=True))
-        values |= {"guess": session.guess, "working_size": session.working_size}
-        updates = updates_for(session.pipeline.model)
-        for name, value in values.items():
-            updates[parts[name]] = updates[parts[name]] | {"value": value}
         return {
-            **updates,
+            **updates_for(session.pipeline.model, (*session.dials, session.working_size, session.guess)),
             **shown,
             **labels(session, work),
             **shown_album(album, session),
@@ -1359,8 +1349,13 @@ def build_app(studio: Studio | None = None) -> gr.Blocks:
         shown = colored(session.path, *dials, choice, set_for, session, pipeline, session.corrections, session.guess)
         return {part: shown[part] for part in result}
 
-    def updates_for(model: Colorizer) -> dict:
-        return {parts[name]: gr.update(**look) for name, look in looks_of(model).items()}
+    def updates_for(model: Colorizer, values: Sequence = ()) -> dict:
+        """The parts as a model asks for them, with the dials at these values or, further on, at its defaults."""
+        names = ("colorfulness", "temperature", "balance", "working_size", "guess")
+        updates = {parts[name]: gr.update(**look) for name, look in looks_of(model).items()}
+        for name, value in zip(names, values, strict=False):
+            updates[parts[name]]["value"] = value
+        return updates
 
     def known(session: Session | None) -> Session:
         """The session; an error where there is none, though the page shows a photo."""
@@ -1694,7 +1689,10 @@ def build_app(studio: Studio | None = None) -> gr.Blocks:
             with gr.Row(elem_id="several"):  # since the button's own place for files has no name
                 gr.HTML(ACCEPTS, elem_id="accepts", padding=False)
                 several = gr.UploadButton(
-                    "Several photos at once", file_count="multiple", file_types=["image", *UNKNOWN_KINDS], size="sm"
+                    "Several photos at once",
+                    file_count="multiple",
+                    file_types=["image", *(f".{kind}" for kind in KINDS)],
+                    size="sm",
                 )
 
         with gr.Column(visible=False, elem_id="album") as album_panel:

@@ -106,20 +106,26 @@ def grid_of(height: int, width: int) -> tuple[int, int]:
 def described(embedding: Sequence[Tensor] | None, reductions: Sequence[int], lightness: Tensor) -> Tensor | None:
     """What the places of one working copy show: (1, C, rows, columns) float16; None without feature maps.
 
-    At each place the maps at STRIDES, each of length 1, and the lightness.
+    At each place the maps at STRIDES, those of one stride together of length 1, and the lightness.
 
     Args:
         embedding: as Colorizer.embed gives it: a vector, and the maps if there are any. reductions: of the maps.
         lightness: (1, 1, h, w).
     """
-    maps = [part for part, reduction in zip((embedding or ())[1:], reductions, strict=True) if reduction in STRIDES]
+    maps = [
+        (part, reductions.count(reduction))  # two embedders have two maps of a stride
+        for part, reduction in zip((embedding or ())[1:], reductions, strict=True)
+        if reduction in STRIDES
+    ]
     if not maps:
         return None
     size = grid_of(*lightness.shape[-2:])
-    *parts, light = (
-        F.interpolate(part.float(), size=size, mode="bilinear", antialias=True) for part in (*maps, lightness)
-    )
-    return torch.cat([*(F.normalize(part, dim=1) for part in parts), light / 100], dim=1).half()
+    parts = [F.normalize(_on_grid(part, size), dim=1) / math.sqrt(count) for part, count in maps]
+    return torch.cat([*parts, _on_grid(lightness, size) / 100], dim=1).half()
+
+
+def _on_grid(part: Tensor, size: tuple[int, int]) -> Tensor:
+    return F.interpolate(part.float(), size=size, mode="bilinear", antialias=True)
 
 
 def remembered(places: Tensor, others: Tensor, colors: Tensor, counts: Tensor) -> Tensor:

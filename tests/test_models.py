@@ -56,6 +56,9 @@ OPTIONS = [
     {"embedder_size": 64, "embedding": "pooled"},
     {"embedder": "mobilenetv3_small_050", "embedding": "pooled"},  # pooled features wider than its feature maps
     {"embedder": "mambaout_femto"},  # whose maps have the channels last
+    {"second_embedder": "test_convnext"},  # of other strides
+    {"second_embedder": "test_convnext", "embedding": "logits", "fusion": "film"},
+    {"embedder": "resnet16"},
 ]
 
 
@@ -176,7 +179,7 @@ def test_a_config_without_fusion_builds_what_it_always_did():
     before = small("fusion")
     torch.manual_seed(0)
     named = small("fusion", fusion="concat")
-    assert before.config == named.config and list(before.config)[-1] == "fusion"
+    assert before.config == named.config and list(before.config)[-2:] == ["fusion", "second_embedder"]
     for (name, ours), (other, theirs) in zip(before.state_dict().items(), named.state_dict().items(), strict=True):
         assert name == other and torch.equal(ours, theirs)
     names = {name.partition(".")[2] for name, _ in before.fusion.named_parameters()}
@@ -328,6 +331,9 @@ def test_unet_sees_all_maps_of_its_encoder():
         ({"norm": "layer"}, "'batch' or 'none'"),
         ({"fusion": "cold"}, "fusion must be one of concat, film, attention, not 'cold'"),
         ({"fusion": ["film"]}, "fusion must be one of"),
+        ({"second_embedder": "hf-hub:somebody/something"}, "plain timm architecture"),
+        ({"second_embedder": ["resnet18"]}, "plain timm architecture"),
+        ({"second_embedder": "test_convnext", "fusion": "attention"}, "the maps of one embedder"),
         ({"width": "16"}, "width must be a whole number, 1 or more, not '16'"),
         ({"decoder_widths": 224}, "decoder_widths must be three numbers .*, not 224"),
         ({"decoder_widths": [16, 0, 8]}, "decoder_widths must be a whole number, 1 or more, not 0"),

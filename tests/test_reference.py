@@ -199,6 +199,9 @@ def test_a_place_is_described_by_its_maps_and_its_lightness():
     assert found.shape == (1, 8 + 9 + 10 + 1, 8, 12) and found.dtype == torch.float16
     assert torch.allclose(found[:, :8].float().norm(dim=1), torch.ones(1, 8, 12), atol=1e-2)
     assert torch.allclose(found[:, -1].float().mean(), lightness.mean() / 100, atol=0.02)
+    twice = described((vector, *maps, *maps), (2, 4, 8, 16, 32) * 2, lightness)  # two embedders: as much together
+    assert twice.shape == (1, 2 * (8 + 9 + 10) + 1, 8, 12)
+    assert torch.allclose(twice[:, :8].float().norm(dim=1), torch.full((1, 8, 12), 0.5**0.5), atol=1e-2)
     assert described((vector,), (), lightness) is described(None, (), lightness) is None
 
 

@@ -172,6 +172,7 @@ GOOD = {"model": {"name": "fusion"}, "train_data_dir": ["x"], "max_train_steps":
         ({"ema_decay": 1}, "ema_decay"),
         ({"freeze_embedder": True}, "needs trained weights"),
         ({"freeze_embedder": True, "embedder_weights": "pretrained", "objectives": {"mse": 1, "labels": 1}}, "labels"),
+        ({"freeze_second_embedder": True}, "second embedder that is frozen needs trained weights"),
         ({"cache_embeddings": True}, "cache_embeddings needs freeze_embedder"),
         ({"freeze_embedder": True, "embedder_weights": "pretrained", "cache_embeddings": True}, "augment: false"),
         (
@@ -944,17 +945,31 @@ def test_weights_that_cannot_be_had_are_one_sentence(weights, words, tmp_path, m
     assert all(torch.equal(a, b) for a, b in zip(before, model.state_dict().values(), strict=True))
 
 
-def test_a_frozen_embedder_stays_as_it_is():
-    model = create_model("fusion", **TINY)
-    trainee = Trainee(model, freeze_embedder=True)
+@pytest.mark.parametrize("kept, learns", [("embedder", "second_embedder"), ("second_embedder", "embedder")])
+def test_a_frozen_embedder_stays_as_it_is(kept, learns):
+    model = create_model("fusion", **TINY, second_embedder="test_efficientnet")
+    trainee = Trainee(model, **{f"freeze_{kept}": True})
     optimizer = torch.optim.SGD([p for p in trainee.parameters() if p.requires_grad], 0.1)
     before = {key: value.clone() for key, value in model.state_dict().items()}
     trainee.train()
-    assert not model.embedder.training and model.encoder.training
+    assert not getattr(model, kept).training and getattr(model, learns).training and model.encoder.training
     trainee(torch.rand(2, 1, 64, 64) * 100)["ab"].square().mean().backward()
     optimizer.step()
     changed = {key for key, value in model.state_dict().items() if not torch.equal(value, before[key])}
-    assert changed and not any(key.startswith("embedder.") for key in changed)
+    assert {"encoder", learns} <= {key.split(".")[0] for key in changed}
+    assert not any(key.startswith(f"{kept}.") for key in changed)
+
+
+def test_labels_are_told_by_the_first_embedder():
+    """The second, which may know pictures from before, would leave it nothing to learn."""
+    model = create_model("fusion", **TINY, second_embedder="test_efficientnet")
+    trainee = Trainee(model, classes=3).eval()
+    lightness = torch.rand(2, 1, 64, 64) * 100
+    with torch.no_grad():
+        expected = trainee.classifier(model.embedder(lightness)[0])
+        assert torch.equal(trainee(lightness)["class_logits"], expected)
+    with pytest.raises(ColorizerError, match="no second embedder"):
+        Trainee(create_model("fusion", **TINY), freeze_second_embedder=True)
 
 
 def test_frozen_norm_keeps_its_statistics():
@@ -980,7 +995,9 @@ def test_synchronized_norm_keeps_its_activation():
 def test_calibration_gives_the_statistics_of_the_data():
     model = create_model("fusion", **TINY)
     batches = [torch.rand(4, 1, 64, 64) * 100 for _ in range(3)]
-    calibrate(model, ((lightness, None) for lightness in batches))
+    kept = {key: value.clone() for key, value in model.embedder.state_dict().items()}
+    calibrate(model, ((lightness, None) for lightness in batches), [model.embedder])
+    assert all(torch.equal(model.embedder.state_dict()[key], value) for key, value in kept.items())
     norm = model.encoder[0][0][1]
     inputs = []
     model.encoder[0][0][0].register_forward_hook(lambda module, args, output: inputs.append(output))

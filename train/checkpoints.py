@@ -31,7 +31,15 @@ FULL_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 FULL_DISK_WORDS = [f"(os error {number})" for number in FULL_DISK] + ["unexpected pos", "failed writing", "iostream"]
 
 # What must not change when a run goes on: the state would not fit, or would mean something else.
-FIXED = ("model", "pretrained_model_name_or_path", "freeze_embedder", "optimizer", "objectives", "ema_decay")
+FIXED = (
+    "model",
+    "pretrained_model_name_or_path",
+    "freeze_embedder",
+    "freeze_second_embedder",
+    "optimizer",
+    "objectives",
+    "ema_decay",
+)
 # What may change without a word.
 FREE = (
     "output_dir", "checkpointing_steps", "checkpoints_total_limit", "resume_from_checkpoint", "validation_steps",

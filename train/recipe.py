@@ -27,6 +27,7 @@ class Recipe:
     pretrained_model_name_or_path: str | None = None  # start from these weights: a bundled name, a folder, a Hub id
     embedder_weights: str = "none"  # pretrained (timm's), none, or the path of a safetensors file or a model's folder
     freeze_embedder: bool = False  # keep the embedder as it is, in eval mode
+    freeze_second_embedder: bool = False  # the same of the second one (train/grow.py)
     cache_embeddings: bool = False  # of a frozen embedder, when nothing is augmented
     decoder_weights: str | None = None  # a model: start with its decoder (models/two_stage.py)
     defaults: dict[str, Any] = dataclasses.field(default_factory=dict)  # the dials written to config.json
@@ -336,6 +337,11 @@ def _check(recipe: Recipe) -> None:
         "What a teacher predicts is learned by rebalanced_cross_entropy: give that objective, or leave out teacher.",
     )
 
+    require(
+        not recipe.freeze_second_embedder or recipe.pretrained_model_name_or_path,
+        "A second embedder that is frozen needs trained weights: begin with what train/grow.py makes, by "
+        "pretrained_model_name_or_path, or leave out freeze_second_embedder.",
+    )
     if recipe.freeze_embedder:
         require(
             recipe.embedder_weights != "none" or recipe.pretrained_model_name_or_path,

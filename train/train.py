@@ -51,7 +51,7 @@ from colorizer import metrics  # noqa: E402
 from colorizer.color import lab_to_rgb  # noqa: E402
 from colorizer.errors import ColorizerError  # noqa: E402
 from colorizer.hub import FILES, LONGEST_NAME, MAX_NAMES, WEIGHTS_FILE, check_defaults, check_token, load_model, push  # noqa: E402
-from colorizer.models import Colorizer, create_model  # noqa: E402
+from colorizer.models import Colorizer  # noqa: E402
 from colorizer.models.mnist import paint, painting_accuracy  # noqa: E402
 from colorizer.pipeline import stretched  # noqa: E402
 from train.card import write_card  # noqa: E402
@@ -89,10 +89,11 @@ from train.trainee import (  # noqa: E402
     batch_norms,
     calibrate,
     checkpoint_gradients,
+    frozen_parts,
     synchronized,
 )
 from train.views import age, draw, simulate_hints, to_lab, training_views, with_documents  # noqa: E402
-from train.weights import load_decoder_weights, load_embedder_weights  # noqa: E402
+from train.weights import load_decoder_weights, load_embedder_weights, new_model  # noqa: E402
 
 SAMPLE_EPOCH = 2**31  # no epoch of the training: seeds the views of what is looked at beside it
 SHEET_PICTURES = 12
@@ -222,13 +223,7 @@ class Training:
                         )
             else:
                 name = config.pop("name")
-                try:
-                    model = create_model(name, **config)
-                except ColorizerError:
-                    raise
-                except Exception as error:  # a constructor may fail in any way on what it was not made for
-                    reason = " ".join(str(error).split()).rstrip(".")
-                    raise ColorizerError(f"The recipe's model cannot be built: {reason}.") from None
+                model = new_model(name, config)
                 if recipe.embedder_weights != "none":
                     if getattr(model, "embedder", None) is None:
                         raise ColorizerError(f"A {name} model has no embedder: leave out embedder_weights.")
@@ -284,8 +279,16 @@ class Training:
                 raise ColorizerError(f"This {colorizer.name} model takes no hints: leave out hint_share.")
             if recipe.cache_embeddings and getattr(getattr(colorizer, "embedder", None), "embedding", "") == "maps":
                 raise ColorizerError("cache_embeddings keeps vectors, and this embedder gives maps: leave it out.")
+            if recipe.cache_embeddings and getattr(colorizer, "second_embedder", None) is not None:
+                raise ColorizerError("cache_embeddings keeps one embedder's vectors, and there are two: leave it out.")
             needs_ab = bool(weights.keys() - {"rebalanced_cross_entropy", "labels"})
-            trainee = Trainee(colorizer, classes if "labels" in weights else 0, needs_ab, recipe.freeze_embedder)
+            trainee = Trainee(
+                colorizer,
+                classes if "labels" in weights else 0,
+                needs_ab,
+                recipe.freeze_embedder,
+                recipe.freeze_second_embedder,
+            )
         if "adversarial" in weights and (colorizer.output != "ab" or self.reads_color):
             raise ColorizerError(f"The adversarial objective judges ab, which a {colorizer.name} model does not give.")
         if "chroma" in weights and (colorizer.output != "rgb" or self.is_classifier):
@@ -761,7 +764,7 @@ class Training:
         else:
             model = copy.deepcopy(self.averaged.module if self.averaged else self.model)
         if self.averaged and not self.norm_is_frozen(self.progress.step - 1):
-            frozen = model.embedder if self.recipe.freeze_embedder else None
+            frozen = frozen_parts(model, self.recipe.freeze_embedder, self.recipe.freeze_second_embedder)
             self.seed_network()  # the same in every process
             calibrate(model, self.sample_inputs(CALIBRATED), frozen)
         self.finished = self.progress.step, model.eval()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
 from timm.layers import convert_sync_batchnorm
@@ -44,25 +44,35 @@ class Trainee(Trained):
         classes: how many the classifier tells apart; 0: there is none.
         needs_ab: whether an objective looks at ab rather than at the distribution.
         freeze_embedder: keeps the embedder's weights, and its batch norm in eval mode.
+        freeze_second_embedder: the second one's.
     """
 
-    def __init__(self, colorizer: Colorizer, classes: int = 0, needs_ab: bool = True, freeze_embedder: bool = False):
+    def __init__(
+        self,
+        colorizer: Colorizer,
+        classes: int = 0,
+        needs_ab: bool = True,
+        freeze_embedder: bool = False,
+        freeze_second_embedder: bool = False,
+    ):
         super().__init__(colorizer)
         self.needs_ab = needs_ab
-        self.embedder_is_frozen = freeze_embedder
         embedder = getattr(colorizer, "embedder", None)
         if (classes or freeze_embedder) and embedder is None:
             raise ColorizerError(
                 f"A {colorizer.name} model has no embedder: leave out freeze_embedder and the objective labels."
             )
-        if freeze_embedder:
-            embedder.requires_grad_(False)
+        if freeze_second_embedder and getattr(colorizer, "second_embedder", None) is None:
+            raise ColorizerError("The model has no second embedder: leave out freeze_second_embedder.")
+        self.frozen = (freeze_embedder, freeze_second_embedder)
+        for part in frozen_parts(colorizer, *self.frozen):
+            part.requires_grad_(False)
         self.classifier = nn.Linear(embedder.channels, classes) if classes else None
 
     def train(self, mode: bool = True) -> Trainee:
         super().train(mode)
-        if self.embedder_is_frozen:
-            self.colorizer.embedder.eval()
+        for part in frozen_parts(self.colorizer, *self.frozen):
+            part.eval()
         return self
 
     def forward(
@@ -87,7 +97,7 @@ class Trainee(Trained):
         else:
             out["ab"] = self.colorizer(lightness, hints, embedding)
         if self.classifier is not None:
-            out["class_logits"] = self.classifier(embedding[0])
+            out["class_logits"] = self.classifier(embedding[0][:, : self.classifier.in_features])
         return out
 
 
@@ -110,6 +120,11 @@ class ClassifierTrainee(Trained):
 def batch_norms(module: nn.Module) -> Iterator[_BatchNorm]:
     """All batch-norm layers inside, synchronized ones included."""
     return (part for part in module.modules() if isinstance(part, _BatchNorm))
+
+
+def frozen_parts(colorizer: Colorizer, embedder: bool, second_embedder: bool) -> list[nn.Module]:
+    """The embedders of a colorizer that a training keeps as they are: those whose flag is set."""
+    return ([colorizer.embedder] if embedder else []) + ([colorizer.second_embedder] if second_embedder else [])
 
 
 def checkpoint_gradients(colorizer: nn.Module) -> None:
@@ -145,14 +160,16 @@ def synchronized(module: nn.Module) -> nn.Module:
 
 
 @torch.no_grad()
-def calibrate(model: nn.Module, batches: Iterator[tuple[Tensor | None, ...]], frozen: nn.Module | None = None) -> None:
+def calibrate(
+    model: nn.Module, batches: Iterator[tuple[Tensor | None, ...]], frozen: Sequence[nn.Module] = ()
+) -> None:
     """Gives averaged weights the batch-norm statistics that belong to them, and leaves the model in eval mode.
 
     The average of the statistics is not the statistics of the average: while the weights still move, it gives one
     brown for everything. `batches` are what the model is called with, hinted and aged as often as in training:
-    without that the statistics are others again. A part that is `frozen` keeps its own and stays in eval mode.
+    without that the statistics are others again. Parts that are `frozen` keep their own and stay in eval mode.
     """
-    kept = set(batch_norms(frozen)) if frozen is not None else set()
+    kept = {norm for part in frozen for norm in batch_norms(part)}
     norms = [norm for norm in batch_norms(model) if norm not in kept]
     if norms:
         momenta = [norm.momentum for norm in norms]
@@ -160,8 +177,8 @@ def calibrate(model: nn.Module, batches: Iterator[tuple[Tensor | None, ...]], fr
             norm.reset_running_stats()
             norm.momentum = None  # the plain mean over the batches
         model.train()
-        if frozen is not None:
-            frozen.eval()
+        for part in frozen:
+            part.eval()
         for inputs in batches:
             model(*inputs)
         for norm, momentum in zip(norms, momenta, strict=True):

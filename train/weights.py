@@ -1,4 +1,4 @@
-"""Trained weights for the parts of a training that begin with some: embedder, decoder, the perceptual loss's network.
+"""New models, and the trained weights that parts begin with: embedder, decoder, the perceptual loss's network.
 
 They come from timm (`pretrained`), from a safetensors file of timm's, or from a folder with a model of this project:
 a classifier's network, or another colorizer's embedder. Nothing falls back to random weights.
@@ -16,8 +16,18 @@ from torch import Tensor, nn
 
 from colorizer.errors import ColorizerError
 from colorizer.hub import load_model
-from colorizer.models import Colorizer
-from colorizer.models.embedder import Embedder, check_embedder_name
+from colorizer.models import Colorizer, create_model
+from colorizer.models.embedder import Embedder, check_embedder_name, create_network
+
+
+def new_model(name: str, config: dict) -> Colorizer:
+    """The registered model `name` with random weights; ColorizerError, in one sentence, if it cannot be built so."""
+    try:
+        return create_model(name, **config)
+    except ColorizerError:
+        raise
+    except Exception as error:  # a constructor may fail in any way on what it was not made for
+        raise ColorizerError(f"The model {name} cannot be built so: {_line(error)}.") from None
 
 
 def load_embedder_weights(embedder: Embedder, name: str, weights: str) -> None:
@@ -50,7 +60,7 @@ def trained_features(name: str, weights: str) -> tuple[nn.Module, tuple, tuple]:
     if weights == "none":
         raise ColorizerError("A perceptual loss needs trained weights: perceptual_weights cannot be none.")
     try:
-        network = timm.create_model(name, features_only=True, pretrained=False)
+        network = create_network(name, features_only=True, pretrained=False)
     except (RuntimeError, AttributeError) as error:
         raise ColorizerError(f"{name} gives no feature maps: {error}.") from None
     _fill(network, name, weights, {"features_only": True})
@@ -67,16 +77,14 @@ def _fill(network: nn.Module, name: str, weights: str, options: dict) -> None:
         if _misfit(network, state):
             # Some of timm's networks have other names for the same tensors when they give features; timm translates,
             # but without a word about what it does not find, so that has to be checked before.
-            whole = timm.create_model(name, pretrained=False)
+            whole = create_network(name, pretrained=False)
             head = whole.pretrained_cfg.get("classifier", "")
             misfit = _misfit(whole, state, head if options else "")
             if misfit:
                 raise ColorizerError(f"The weights of {weights} are not those of {name}: {misfit}.")
             try:
                 overlay = {"state_dict": dict(state)}
-                state = timm.create_model(
-                    name, pretrained=True, pretrained_cfg_overlay=overlay, **options
-                ).state_dict()
+                state = create_network(name, pretrained=True, pretrained_cfg_overlay=overlay, **options).state_dict()
             except RuntimeError as error:
                 raise ColorizerError(f"The weights of {weights} are not those of {name}: {_line(error)}.") from None
     # What the state has besides (a classifier's last layer) is left.
@@ -85,7 +93,7 @@ def _fill(network: nn.Module, name: str, weights: str, options: dict) -> None:
 
 def _pretrained(name: str, options: dict) -> dict[str, Tensor]:
     try:
-        return timm.create_model(name, pretrained=True, **options).state_dict()
+        return create_network(name, pretrained=True, **options).state_dict()
     except Exception as error:  # timm, huggingface_hub, its HTTP library and torch raise their own
         raise ColorizerError(
             f"The pretrained weights of {name} cannot be had ({type(error).__name__}: {_line(error)}): connect to the "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -13,13 +14,26 @@ from colorizer.models.base import check_counts, resize
 
 EMBEDDINGS = ("logits", "pooled", "maps")
 
+# Shortened networks that timm has no name for: the architecture, and what is given to its constructor.
+SHORTENED = {"resnet16": ("resnet18", {"layers": (2, 2, 2, 1)})}  # 4.7 M parameters fewer
+
 
 def check_embedder_name(name: str, role: str = "embedder") -> None:
     """Refuses all but a plain timm architecture: a config from a Hub must not name another source of weights."""
     import timm
 
+    if isinstance(name, str) and name in SHORTENED:
+        return
     if not isinstance(name, str) or not timm.is_model(name) or ":" in name or "/" in name or "." in name:
         raise ColorizerError(f"The {role} must be a plain timm architecture such as 'resnet18', not {name!r}.")
+
+
+def create_network(name: str, **options) -> nn.Module:
+    """timm.create_model, which knows the names of SHORTENED too."""
+    import timm  # heavy, and needed only by models that have an embedder
+
+    name, shortened = SHORTENED.get(name, (name, {}))
+    return timm.create_model(name, **shortened, **options)
 
 
 LARGEST_LEAST_SIDE = 128  # pixels; pictures from here on are not asked whether they are too small for a network
@@ -37,10 +51,8 @@ def least_side(name: str) -> int:
 
 @functools.cache
 def _tried_least_side(name: str) -> int:
-    import timm
-
     with torch.device("meta"), torch.no_grad():
-        network = timm.create_model(name, features_only=True, pretrained=False).eval()
+        network = create_network(name, features_only=True, pretrained=False).eval()
         for side in range(32, LARGEST_LEAST_SIDE, 32):
             try:
                 network(torch.empty(1, 3, side, side))
@@ -54,7 +66,7 @@ class Embedder(nn.Module):
     """Any timm network on the gray picture, scaled as timm says for it (its mean, std and, for vectors, size).
 
     Args:
-        name: a timm architecture.
+        name: a timm architecture, or one of SHORTENED.
         embedding: "logits" (N, classes), "pooled" (N, features), or "maps": pooled features and the feature maps.
         size: side of the square input; None: the network's own for vectors, the picture's for maps (where a side is
             too short for the network, it is enlarged).
@@ -68,7 +80,7 @@ class Embedder(nn.Module):
 
     def __init__(self, name: str, embedding: str = "pooled", size: int | None = None) -> None:
         super().__init__()
-        import timm  # heavy, and needed only by models that have an embedder
+        import timm
 
         check_embedder_name(name)
         if embedding not in EMBEDDINGS:
@@ -78,13 +90,13 @@ class Embedder(nn.Module):
         self.name = name
         self.embedding = embedding
         if embedding == "maps":
-            self.network = timm.create_model(name, features_only=True, pretrained=False)
+            self.network = create_network(name, features_only=True, pretrained=False)
             info = self.network.feature_info
             self.reductions, self.widths = info.reduction(), info.channels()
             self.channels = self.widths[-1]
         else:
             classes = {} if embedding == "logits" else {"num_classes": 0}
-            self.network = timm.create_model(name, pretrained=False, **classes)
+            self.network = create_network(name, pretrained=False, **classes)
             self.reductions, self.widths = [], []
             # Some networks widen their pooled features once more before the classifier.
             pooled = getattr(self.network, "head_hidden_size", None) or self.network.num_features
@@ -93,13 +105,9 @@ class Embedder(nn.Module):
         self.size = size or (None if embedding == "maps" else config["input_size"][-1])
         self.mean, self.std = config["mean"], config["std"]
 
-    def map_indices(self, stride: int) -> list[int]:
-        """Which maps the decoder takes at `stride` (16, 8, 4): those of that reduction; at 16 all coarser ones too."""
-        return [i for i, r in enumerate(self.reductions) if r == stride or (stride == 16 and r > 16)]
-
     def map_channels(self, stride: int) -> int:
-        """How many channels those maps have together."""
-        return sum(self.widths[i] for i in self.map_indices(stride))
+        """How many channels the maps have together that a decoder takes at `stride`."""
+        return sum(self.widths[i] for i in map_indices(self.reductions, stride))
 
     def forward(self, lightness: Tensor) -> tuple[Tensor, ...]:
         """The vector (N, channels) of lightness (N, 1, H, W) and, with "maps", the feature maps (N, C, h, w)."""
@@ -114,6 +122,11 @@ class Embedder(nn.Module):
         if self.embedding == "maps" and getattr(self.network, "output_fmt", "NCHW") == "NHWC":
             out = [part.permute(0, 3, 1, 2) for part in out]
         return (out[-1].mean((2, 3)), *out) if self.embedding == "maps" else (out,)
+
+
+def map_indices(reductions: Sequence[int], stride: int) -> list[int]:
+    """Which maps a decoder takes at `stride` (16, 8, 4): those of that reduction; at 16 all coarser ones too."""
+    return [i for i, r in enumerate(reductions) if r == stride or (stride == 16 and r > 16)]
 
 
 def lightness_to_gray(lightness: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from colorizer.color import AB_LIMIT, AbBins
 from colorizer.errors import ColorizerError
 from colorizer.models.base import QuarterGridColorizer, check_counts, pad_to_multiple, register_model, resize
-from colorizer.models.embedder import Embedder
+from colorizer.models.embedder import Embedder, map_indices
 
 STRIDES = (2, 4, 8, 16)  # of the encoder's stages
 HEADS = 4  # of the attention
@@ -38,6 +38,8 @@ class FusionColorizer(QuarterGridColorizer):
         fusion: how the decoder is told what the embedder sees: "concat" (the paper's), "film", by a scale and a shift
             of each channel, or "attention", by which each place asks the places of the embedder's coarsest map; that
             needs the embedding "maps".
+        second_embedder: another one beside the first, whose vector and maps are told to the decoder together with the
+            first's. So one can learn along with the colors while the other keeps what it knew of pictures before.
 
     Raises:
         ColorizerError: an option that is none of these.
@@ -59,6 +61,7 @@ class FusionColorizer(QuarterGridColorizer):
         hints: bool = True,
         norm: str = "batch",
         fusion: str = "concat",
+        second_embedder: str | None = None,
     ) -> None:
         super().__init__()
         if head not in ("bins", "regression"):
@@ -76,6 +79,8 @@ class FusionColorizer(QuarterGridColorizer):
             raise ColorizerError(
                 f"The fusion 'attention' asks the embedder's maps: embedding must be 'maps', not {embedding!r}."
             )
+        if fusion == "attention" and second_embedder:
+            raise ColorizerError("The fusion 'attention' asks the maps of one embedder: leave out second_embedder.")
         if fusion == "attention" and any(width % HEADS for width in decoder_widths):
             raise ColorizerError(
                 f"The fusion 'attention' has {HEADS} heads: decoder_widths must be multiples of {HEADS}, "
@@ -95,14 +100,17 @@ class FusionColorizer(QuarterGridColorizer):
             for stage in range(len(STRIDES))
         )
         self.embedder = Embedder(embedder, embedding, embedder_size)
+        self.second_embedder = Embedder(second_embedder, embedding, embedder_size) if second_embedder else None
+        embedders = [self.embedder, self.second_embedder] if second_embedder else [self.embedder]
+        vector = sum(each.channels for each in embedders)
 
         self.fusion = nn.ModuleList()
         self.decoder = nn.ModuleList()
         before = 0
         for stride, out in zip((16, 8, 4), decoder_widths, strict=True):
             encoded = widths[STRIDES.index(stride)] if skips or stride == 16 else 0
-            mapped = self.embedder.map_channels(stride)
-            self.fusion.append(FUSIONS[fusion](before + encoded + mapped, self.embedder.channels, out, norm))
+            mapped = sum(each.map_channels(stride) for each in embedders)
+            self.fusion.append(FUSIONS[fusion](before + encoded + mapped, vector, out, norm))
             self.decoder.append(conv_block(out, out, norm))
             before = out
 
@@ -113,8 +121,21 @@ class FusionColorizer(QuarterGridColorizer):
         self.defaults = {"working_size": 256, "temperature": 1.0 if self.bins else None, "colorfulness": 1.0}
 
     def embed(self, lightness: Tensor) -> tuple[Tensor, ...]:
-        """The embedding of lightness (N, 1, H, W): a vector (N, E) first, then the feature maps if there are any."""
-        return self.embedder(pad_to_multiple(lightness, self.side_multiple))
+        """The embedding of lightness (N, 1, H, W): a vector (N, E) first, then the feature maps if there are any.
+
+        Those of the second embedder, if there is one, come after those of the first.
+        """
+        lightness = pad_to_multiple(lightness, self.side_multiple)
+        vector, *maps = self.embedder(lightness)
+        if self.second_embedder is not None:
+            second, *more = self.second_embedder(lightness)
+            vector, maps = torch.cat([vector, second], dim=1), [*maps, *more]
+        return (vector, *maps)
+
+    @property
+    def reductions(self) -> list[int]:
+        """Of each feature map of the embedding, in its order: how many pixels a side one of its places stands for."""
+        return self.embedder.reductions + (self.second_embedder.reductions if self.second_embedder else [])
 
     def logits(
         self, lightness: Tensor, hints: Tensor | None = None, embedding: tuple[Tensor, ...] | None = None
@@ -143,7 +164,7 @@ class FusionColorizer(QuarterGridColorizer):
             parts = [] if x is None else [resize(x, size)]
             if self.skips or stride == 16:
                 parts.append(encoded[stride])
-            parts += [resize(maps[index], size) for index in self.embedder.map_indices(stride)]
+            parts += [resize(maps[index], size) for index in map_indices(self.reductions, stride)]
             x = block(fuse(torch.cat(parts, dim=1), told))
         x = self.head(x)
         if self.bins is None:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from colorizer.color import AB_LIMIT
 from colorizer.errors import ColorizerError
 from colorizer.models.base import QuarterGridColorizer, check_counts, pad_to_multiple, register_model, resize
-from colorizer.models.embedder import Embedder, check_embedder_name
+from colorizer.models.embedder import Embedder, check_embedder_name, map_indices
 from colorizer.models.fusion import conv_block
 
 STRIDES = (16, 8, 4)  # of the decoder's stages
@@ -58,7 +58,7 @@ class UNetColorizer(QuarterGridColorizer):
         for stride, stage in zip(STRIDES, self.decoder, strict=True):
             size = (padded.shape[-2] // stride, padded.shape[-1] // stride)
             parts = [] if x is None else [x]
-            parts += [maps[index] for index in self.encoder.map_indices(stride)]
+            parts += [maps[index] for index in map_indices(self.encoder.reductions, stride)]
             x = stage(torch.cat([resize(part, size) for part in parts], dim=1))
         ab = AB_LIMIT * torch.tanh(self.head(x).float())
         return ab[..., : -(-height // 4), : -(-width // 4)]

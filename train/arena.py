@@ -164,7 +164,7 @@ ROWS = (
         model={"head": "regression"},
         overrides=REGRESSION,
     ),  # fmt: skip
-    field(REFERENCE, "the bundled model's network with AdamW, without aging and documents"),
+    field(REFERENCE, "the recipe fusion_compact's network, with AdamW, without aging and documents"),
     ablation(
         "no_rebalancing",
         "rebalancing_mix 1 instead of 0.85",

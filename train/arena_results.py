@@ -32,8 +32,8 @@ def markdown(results: dict[str, Any], drawn: Sequence[str]) -> str:
         f"{results['batch_size']}, unless it says otherwise, and was measured at the working size "
         f"{results['working_size']}: at its own default dials, and with the chroma scaled until the mean colorfulness "
         "was within 1% of the truth's (train/evaluate.py explains the figures). fusion_compact is the bundled model, "
-        "which saw more views, of up to 192 pixels, and is measured at its own working size and dials, balance and "
-        "restraint among them, which no other row has.",
+        "which saw more views, of up to 192 pixels, has a second embedder that knew ImageNet, and is measured at its "
+        "own working size and dials, balance and restraint among them; no other row has any of these.",
         "",
     ]
     lines += machine_lines(rows)

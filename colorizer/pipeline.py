@@ -389,7 +389,7 @@ class ColorizationPipeline:
 
     def _describe(self, embedding: tuple[Tensor, ...] | None, lightness: Tensor) -> Tensor | None:
         """What the places of one working copy show, as its embedder's maps tell it; see `described`."""
-        return described(embedding, getattr(self.model, "reductions", ()), lightness)
+        return described(embedding, self.model.reductions, lightness)
 
     def _places_of(self, reference: Reference) -> Tensor | None:
         """What the places of a reference show; the network looks at it once."""

@@ -113,7 +113,7 @@ def described(embedding: Sequence[Tensor] | None, reductions: Sequence[int], lig
         lightness: (1, 1, h, w).
     """
     maps = [
-        (part, reductions.count(reduction))  # two embedders have two maps of a stride
+        (part, reductions.count(reduction))  # of two embedders, say
         for part, reduction in zip((embedding or ())[1:], reductions, strict=True)
         if reduction in STRIDES
     ]

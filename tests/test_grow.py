@@ -67,6 +67,7 @@ def test_a_shorter_embedder_is_the_beginning_of_the_longer(tmp_path):
         ({"embedder": "resnet34"}, "resnet34 is no part of the test_resnet of .*model: embedder.* differs"),
         ({"second": "no_such_net"}, "plain timm architecture"),
         ({"second": "test_resnet"}, "pretrained weights of test_resnet cannot be had"),
+        ({"second": "resnet16"}, "timm has no weights of resnet16: give a safetensors file"),
         ({"second": "test_vit4"}, "cannot be built so|cannot be had"),
     ],
 )

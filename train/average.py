@@ -24,7 +24,7 @@ from tqdm import tqdm  # noqa: E402
 from colorizer.errors import ColorizerError  # noqa: E402
 from colorizer.hub import CONFIG_FILE, load_model  # noqa: E402
 from colorizer.models import Colorizer  # noqa: E402
-from train.runs import check_writable, make_folder, run_script  # noqa: E402
+from train.runs import make_folder, model_folder, run_script  # noqa: E402
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -32,10 +32,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("models", nargs="+", metavar="MODEL", help="a bundled name, a folder or a Hub id")
     parser.add_argument("--output_dir", required=True, help="the folder that the mean is written to")
     arguments = parser.parse_args(argv)
-    folder = Path(arguments.output_dir)
-    if (folder / CONFIG_FILE).exists():
-        raise ColorizerError(f"--output_dir: {folder} holds a model already; name another folder.")
-    check_writable(folder)
+    folder = model_folder(arguments.output_dir)
     model = average(tqdm(arguments.models, "read", disable=None))
     make_folder(folder)
     model.save_pretrained(folder)

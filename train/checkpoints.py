@@ -10,6 +10,7 @@ import dataclasses
 import errno
 import hashlib
 import itertools
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -21,6 +22,8 @@ from torch import nn
 from torch.distributed.checkpoint.api import CheckpointException
 
 from colorizer.errors import ColorizerError
+from colorizer.hub import CONFIG_FILE
+from colorizer.models import Colorizer
 from train.recipe import Recipe, read_recipe
 
 STATE = "state"
@@ -94,7 +97,8 @@ def check_same_run(folder: Path, run: dict, is_sharded: bool) -> list[str]:
     Raises ColorizerError, naming the key, when the checkpoint belongs to another recipe or to other pictures.
     """
     saved = read_recipe(folder / STATE / RUN_FILE)
-    before, now = saved["recipe"], run["recipe"]
+    # A key that there was not yet had what is now its default.
+    before, now = as_plain(Recipe()) | saved["recipe"], run["recipe"]
     for key in FIXED:
         if before.get(key) != now[key]:
             raise ColorizerError(
@@ -121,6 +125,20 @@ def check_same_run(folder: Path, run: dict, is_sharded: bool) -> list[str]:
         pairs = zip(now["teacher"], saved["teachers"], run["teachers"], strict=True)
         told += [f"the weights of the teacher {source}" for source, old, new in pairs if old != new]
     return told
+
+
+def check_same_network(folder: Path, model: Colorizer) -> None:
+    """Refuses a checkpoint of another network: a name that the run started from may mean other weights by now."""
+    try:
+        saved = json.loads((folder / CONFIG_FILE).read_bytes())
+    except (OSError, ValueError):
+        return  # what is wrong with it is told by what reads the state
+    for key, value in {"model": model.name, **model.config}.items():
+        if key in saved and saved[key] != value:
+            raise ColorizerError(
+                f"{folder} has a network with {key} {saved[key]!r} and this run's has {value!r}: what the run started "
+                f"from has changed. Begin a new run with its weights by --pretrained_model_name_or_path {folder}."
+            )
 
 
 def set_aside_others(output: Path, folder: Path, step: int) -> list[Path]:

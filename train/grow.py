@@ -1,7 +1,8 @@
 """Gives a trained fusion colorizer a second embedder, or a shorter one, and keeps what it knows.
 
     python train/grow.py runs/mine/model --second_embedder tf_efficientnet_lite2 --output_dir runs/grown
-    python train/train.py --recipe train/recipes/fusion_compact.yaml --pretrained_model_name_or_path runs/grown ...
+    python train/train.py --recipe train/recipes/fusion_compact.yaml --model null \\
+        --pretrained_model_name_or_path runs/grown ...
 
 A second embedder begins without a say: the decoder's weights for what it tells are zero, so that the grown model
 colors as the one that it was grown from, until it is trained (after Net2Net, Chen et al. 2016, arXiv:1511.05641). With
@@ -16,9 +17,9 @@ sys.path[0] = str(Path(__file__).resolve().parents[1])  # the repository, so tha
 import argparse  # noqa: E402
 
 from colorizer.errors import ColorizerError  # noqa: E402
-from colorizer.hub import CONFIG_FILE, load_model  # noqa: E402
+from colorizer.hub import load_model  # noqa: E402
 from colorizer.models import Colorizer  # noqa: E402
-from train.runs import check_writable, make_folder, run_script  # noqa: E402
+from train.runs import make_folder, model_folder, run_script  # noqa: E402
 from train.weights import load_embedder_weights, new_model  # noqa: E402
 
 
@@ -35,10 +36,7 @@ def main(argv: list[str] | None = None) -> None:
     )
     parser.add_argument("--output_dir", required=True, help="the folder that the grown model is written to")
     arguments = parser.parse_args(argv)
-    folder = Path(arguments.output_dir)
-    if (folder / CONFIG_FILE).exists():
-        raise ColorizerError(f"--output_dir: {folder} holds a model already; name another folder.")
-    check_writable(folder)
+    folder = model_folder(arguments.output_dir)
     model = grow(arguments.model, arguments.embedder, arguments.second_embedder, arguments.second_embedder_weights)
     make_folder(folder)
     model.save_pretrained(folder)

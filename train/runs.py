@@ -27,6 +27,7 @@ import torch
 import yaml
 
 from colorizer.errors import ColorizerError
+from colorizer.hub import CONFIG_FILE
 from colorizer.models.base import written_aside
 from train.checkpoints import FREE, FULL_DISK, as_plain, list_checkpoints, old_name
 from train.recipe import FIELDS, Recipe, make_recipe, read_recipe
@@ -45,6 +46,15 @@ def check_writable(folder: Path) -> None:
         tempfile.TemporaryFile(dir=there).close()  # what os.access says of root and of /proc is not so
     except OSError:
         raise ColorizerError(f"output_dir {folder} cannot be written to: {there} is no folder that can.") from None
+
+
+def model_folder(output_dir: str) -> Path:
+    """The folder that a script will write a model to. ColorizerError if it holds one, or could not be written to."""
+    folder = Path(output_dir)
+    if (folder / CONFIG_FILE).exists():
+        raise ColorizerError(f"--output_dir: {folder} holds a model already; name another folder.")
+    check_writable(folder)
+    return folder
 
 
 def make_folder(folder: Path) -> None:

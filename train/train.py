@@ -59,6 +59,7 @@ from train.checkpoints import (  # noqa: E402
     FULL_DISK,
     STATE,
     as_plain,
+    check_same_network,
     check_same_run,
     describe_run,
     digest_weights,
@@ -254,11 +255,12 @@ class Training:
             )
         if self.is_classifier:
             weights = {"labels": 1.0}
-            if recipe.hint_share or recipe.freeze_embedder:
+            if recipe.hint_share or recipe.freeze_embedder or recipe.freeze_second_embedder:
                 raise ColorizerError("A classifier knows no hints and no embedder: leave out those keys.")
             trainee = ClassifierTrainee(colorizer)
         elif self.reads_color:
-            if recipe.hint_share or recipe.freeze_embedder or "labels" in weights:
+            freezes = recipe.freeze_embedder or recipe.freeze_second_embedder
+            if recipe.hint_share or freezes or "labels" in weights:
                 raise ColorizerError(f"A {colorizer.name} model knows no hints, embedder or labels: leave them out.")
             if "rebalanced_cross_entropy" in weights:
                 raise ColorizerError(f"A {colorizer.name} model predicts no distribution: take mse or smooth_l1.")
@@ -404,6 +406,7 @@ class Training:
 
     def resume(self, folder: Path) -> None:
         changed = check_same_run(folder, self.describe(), self.is_sharded)
+        check_same_network(folder, self.model)
         check_same_sharding(folder, folder / STATE, self.is_sharded)
         self.load_state(folder)
         self.accelerator.wait_for_everyone()  # with reading: it may get its name back

@@ -133,8 +133,8 @@ def checkpoint_gradients(colorizer: nn.Module) -> None:
     Batch norm inside them moves its statistics twice a step.
     """
     stages = []
-    for name in ("embedder", "encoder", "decoder"):
-        part = getattr(colorizer, name, ())
+    for name in ("embedder", "second_embedder", "encoder", "decoder"):
+        part = getattr(colorizer, name, None) or ()
         if not isinstance(part, Embedder):
             stages += part
         elif hasattr(part.network, "set_grad_checkpointing"):  # timm's networks have their own way

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from colorizer.errors import ColorizerError
 from colorizer.hub import load_model
 from colorizer.models import Colorizer, create_model
-from colorizer.models.embedder import Embedder, check_embedder_name, create_network
+from colorizer.models.embedder import SHORTENED, Embedder, check_embedder_name, create_network
 
 
 def new_model(name: str, config: dict) -> Colorizer:
@@ -92,6 +92,8 @@ def _fill(network: nn.Module, name: str, weights: str, options: dict) -> None:
 
 
 def _pretrained(name: str, options: dict) -> dict[str, Tensor]:
+    if name in SHORTENED:
+        raise ColorizerError(f"timm has no weights of {name}: give a safetensors file or a model's folder.")
     try:
         return create_network(name, pretrained=True, **options).state_dict()
     except Exception as error:  # timm, huggingface_hub, its HTTP library and torch raise their own

@@ -58,7 +58,8 @@ class Colorizer(nn.Module, PyTorchModelHubMixin):
     """A network that colors lightness.
 
     Subclasses set the class attributes, and define either `forward`, or `logits` and `decode` when their head is a
-    distribution over the ab bins. A model that holds an `embedder` also defines `embed`.
+    distribution over the ab bins. A model that holds an `embedder` also defines `embed`, and, where that gives feature
+    maps, `reductions`: of each map, how many pixels a side one of its places stands for.
 
     Attributes:
         config: the constructor's arguments, JSON-able; written to config.json.
@@ -77,6 +78,7 @@ class Colorizer(nn.Module, PyTorchModelHubMixin):
     side_multiple = 4  # the pipeline's copies have sides that are multiples of this
     accepts_hints = False
     keeps_lightness = True  # False: the model paints whole pictures, and the photo's own lightness is not kept
+    reductions: Sequence[int] = ()  # of feature maps in the embedding
     ab_unit = 127.0  # what ab is divided by where the mean squared error compares it; of a regression to ab
     source: str | None = None
 

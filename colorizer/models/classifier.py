@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from colorizer.errors import ColorizerError
 from colorizer.models.base import Colorizer, register_model
-from colorizer.models.embedder import check_embedder_name
+from colorizer.models.embedder import check_embedder_name, create_network
 
 SMALLEST = 32  # pixels; the stride of most networks
 
@@ -41,7 +41,7 @@ class Classifier(Colorizer):
             raise ColorizerError(f"size must be a number of pixels, {SMALLEST} or more, not {size!r}.")
         self.classes = list(classes)
         self.size = size
-        self.network = timm.create_model(network, pretrained=False, num_classes=len(classes))
+        self.network = create_network(network, pretrained=False, num_classes=len(classes))
         config = timm.data.resolve_model_data_config(self.network)
         if self.network.pretrained_cfg.get("fixed_input_size") and size != config["input_size"][-1]:
             raise ColorizerError(f"{network} takes pictures of one size: size must be {config['input_size'][-1]}.")

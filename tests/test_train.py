@@ -1410,40 +1410,42 @@ def test_room_is_asked_for_where_the_disk_is_full(photos, tmp_path, monkeypatch,
     assert f"{before}; there is no earlier one: m{after}, and go on with" in str(sentence.value)
 
 
-def test_a_run_of_several_processes_does_not_go_on_as_one(photos, tmp_path):
-    """DDP's names of the weights are others."""
+@pytest.fixture
+def to_go_on(photos, tmp_path):
+    """The recipe of a run in tmp_path that goes on from its checkpoint-1."""
     recipe = recipe_of(photos, output_dir=tmp_path, max_train_steps=1, checkpointing_steps=1)
     train(recipe)
+    return dataclasses.replace(recipe, resume_from_checkpoint="latest")
+
+
+def test_a_run_of_several_processes_does_not_go_on_as_one(to_go_on, tmp_path):
+    """DDP's names of the weights are others."""
     saved = tmp_path / "checkpoint-1/state/run.yaml"
     saved.write_text(saved.read_text().replace("processes: 1", "processes: 2"))
     with pytest.raises(ColorizerError, match="was saved by 2 process.* and this run has 1: go on with as many, or"):
-        Training(dataclasses.replace(recipe, resume_from_checkpoint="latest"))
+        Training(to_go_on)
 
 
-def test_a_checkpoint_knows_nothing_of_keys_that_came_later(photos, tmp_path, capsys):
+def test_a_checkpoint_knows_nothing_of_keys_that_came_later(to_go_on, tmp_path, capsys):
     """They had what is now their default, and nothing has changed by that."""
-    recipe = recipe_of(photos, output_dir=tmp_path, max_train_steps=1, checkpointing_steps=1)
-    train(recipe)
     saved = tmp_path / "checkpoint-1/state/run.yaml"
     text = saved.read_text()
     saved.write_text(text.replace("  freeze_second_embedder: false\n", "").replace("  levels: false\n", ""))
     assert len(saved.read_text()) < len(text) - 40
     capsys.readouterr()
-    Training(dataclasses.replace(recipe, resume_from_checkpoint="latest"))
+    Training(to_go_on)
     assert "levels" not in capsys.readouterr().out
     with pytest.raises(ColorizerError, match="its freeze_second_embedder is False and this run's True"):
-        other = describe_run(dataclasses.replace(recipe, freeze_second_embedder=True), "", 1, [])
+        other = describe_run(dataclasses.replace(to_go_on, freeze_second_embedder=True), "", 1, [])
         check_same_run(tmp_path / "checkpoint-1", other, is_sharded=False)
 
 
-def test_a_run_does_not_go_on_with_another_network(photos, tmp_path):
+def test_a_run_does_not_go_on_with_another_network(to_go_on, tmp_path):
     """A name that it started from, such as a bundled one, may mean other weights by then."""
-    recipe = recipe_of(photos, output_dir=tmp_path, max_train_steps=1, checkpointing_steps=1)
-    train(recipe)
     config = tmp_path / "checkpoint-1/config.json"
     config.write_text(config.read_text().replace('"test_resnet"', '"resnet18"'))
     with pytest.raises(ColorizerError, match="embedder 'resnet18' and this run's has 'test_resnet'"):
-        Training(dataclasses.replace(recipe, resume_from_checkpoint="latest"))
+        Training(to_go_on)
 
 
 def test_what_watches_the_run_may_fail(photos, tmp_path, capsys):

@@ -790,16 +790,26 @@ AT_START = f"""() => {{
         const open = event.target.closest?.('#picker')?.querySelector('.color-picker');
         if (open && ['Escape', 'Enter'].includes(event.key)) open.parentNode.querySelector('.dialog-button').click();
     }});
-    document.addEventListener('click', (event) => {{  // a ring at once, until the picture with its own is there
-        const canvas = event.target.matches?.('#canvas img') && event.target.closest('#canvas');
-        if (!canvas) return;
+    document.addEventListener('click', (event) => {{
+        const image = event.target, canvas = image.matches?.('#canvas img') && image.closest('#canvas');
+        if (!canvas || event.isLate) return;
         const ring = document.createElement('i'), {{x, y}} = canvas.getBoundingClientRect();
-        ring.className = 'ring';
+        ring.className = 'ring';  // at once, until the picture with its own is there
         ring.style.left = event.clientX - x - canvas.clientLeft + 'px';
         ring.style.top = event.clientY - y - canvas.clientTop + 'px';
         ring.style.background = getComputedStyle(document.querySelector('#picker .dialog-button')).backgroundColor;
         canvas.append(ring);
-    }});
+        if (image.complete) return;
+        event.stopPropagation();  // gradio finds no place in a picture that is still on its way: it is told later
+        const was = image.getBoundingClientRect();
+        image.addEventListener('load', () => {{
+            if (!ring.isConnected) return;  // another photo
+            const is = image.getBoundingClientRect();
+            const clientX = event.clientX + is.x - was.x, clientY = event.clientY + is.y - was.y;
+            const late = new MouseEvent('click', {{bubbles: true, view: window, clientX, clientY}});
+            image.dispatchEvent(Object.assign(late, {{isLate: true}}));
+        }}, {{once: true}});
+    }}, true);
     const asMouse = {{touchstart: 'mousedown', touchmove: 'mousemove', touchend: 'mouseup', touchcancel: 'mouseup'}};
     for (const type in asMouse) document.addEventListener(type, (event) => {{
         const part = event.target.closest?.('#picker :is(.color-gradient, .hue-slider)');

@@ -505,13 +505,6 @@ def test_a_wrong_color_is_corrected(open_page, size):
         wait_for_result(page)
         return pictures(page)[1]
 
-    def ring_at(left: float, top: float) -> bool:
-        source = canvas.evaluate("image => image.src")
-        marked = np.asarray(Image.open(io.BytesIO(page.request.get(source).body())).convert("RGB")).astype(int)
-        x, y = round(left * 512), round(top * 512)
-        around = (slice(y - 16, y + 17), slice(x - 16, x + 17))
-        return np.abs(marked[around] - pictures(page)[1][around]).max() > 100
-
     page.get_by_label("Color", exact=True).click()
     shades = page.get_by_role("slider", name="Saturation and brightness")
     box, source = shades.bounding_box(), canvas.get_attribute("src")
@@ -525,7 +518,7 @@ def test_a_wrong_color_is_corrected(open_page, size):
     shade = "button => getComputedStyle(button).backgroundColor"
     red, green, blue = map(int, re.findall(r"\d+", swatch.evaluate(shade)))
     assert green > 150 > 60 > max(red, blue)
-    assert ring_at(0.8, 0.7)
+    assert ring_at(page, 0.8, 0.7)
     assert np.abs(first - automatic).max() > 2
 
     rings = """(image, [left, top]) => {
@@ -542,7 +535,7 @@ def test_a_wrong_color_is_corrected(open_page, size):
     assert at_once == [[0, 0, swatch.evaluate(shade), "absolute"]]
     click(0.6, 0.1)
     end = time.monotonic() + TIMEOUT / 1000
-    while not (ring_at(0.8, 0.7) and ring_at(0.25, 0.8) and ring_at(0.6, 0.1)):
+    while not (ring_at(page, 0.8, 0.7) and ring_at(page, 0.25, 0.8) and ring_at(page, 0.6, 0.1)):
         assert time.monotonic() < end, "the second of two clicks was lost"
         page.wait_for_timeout(100)
     page.wait_for_function("!document.querySelector('.ring')")  # those in the picture are in their place
@@ -560,6 +553,46 @@ def test_a_wrong_color_is_corrected(open_page, size):
     page.locator("#picker input").press("Enter")
     assert not shades.is_visible()
     assert swatch.evaluate(shade) == "rgb(255, 99, 71)"
+
+
+def ring_at(page, left: float, top: float) -> bool:
+    """Whether the picture of 512 x 512 that is to be clicked has a ring at a place, in shares of its sides."""
+    source = page.locator("#canvas img").evaluate("image => image.src")
+    marked = np.asarray(Image.open(io.BytesIO(page.request.get(source).body())).convert("RGB")).astype(int)
+    x, y = round(left * 512), round(top * 512)
+    around = (slice(y - 16, y + 17), slice(x - 16, x + 17))
+    return np.abs(marked[around] - pictures(page)[1][around]).max() > 100
+
+
+def test_a_click_while_the_picture_loads_counts(open_page):
+    """As on a slow network: the result of the click before is there, and its picture on its way."""
+    page = open_page()
+    page.get_by_label("Color the example: astronaut").click()
+    wait_for_result(page)
+    wait_until_still(page)
+    page.get_by_role("button", name="A wrong color?").click()
+    canvas = page.get_by_alt_text("The photo in color, to be clicked")
+    canvas.wait_for()
+    page.wait_for_function("document.querySelector('#canvas img').naturalWidth == 512")
+    box, source, on_their_way = canvas.bounding_box(), canvas.get_attribute("src"), []
+    files = "**/gradio_api/file=**"
+    page.route(files, lambda route: on_their_way.append(route))
+    canvas.click(position={"x": 0.25 * box["width"], "y": 0.8 * box["height"]})
+    page.wait_for_function(
+        "(src) => document.querySelector('#canvas img').getAttribute('src') != src"
+        " && !document.querySelector('#canvas img').complete && !document.querySelector('.ring')",
+        arg=source,
+    )
+    page.mouse.wheel(0, 40)  # the place is one of the picture, wherever that is by then
+    canvas.click(position={"x": 0.6 * box["width"], "y": 0.3 * box["height"]})
+    page.mouse.wheel(0, -20)
+    assert page.locator(".ring").count() == 1
+    page.unroute(files)  # they go on
+    end = time.monotonic() + TIMEOUT / 1000
+    while not (ring_at(page, 0.25, 0.8) and ring_at(page, 0.6, 0.3)):
+        assert time.monotonic() < end, "the second click was lost"
+        page.wait_for_timeout(100)
+    page.wait_for_function("!document.querySelector('.ring')")
 
 
 def test_the_color_picker_by_finger(open_page):

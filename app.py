@@ -769,6 +769,7 @@ ALIKE = """
 so do the next photos until you take it away.</p>
 """
 
+FORGET_SIZE = "(image) => { delete image.naturalWidth; delete image.naturalHeight; }"
 # What gradio has no option for. First names for the examples' buttons, as soon as the page has drawn them, or not at
 # all after ten seconds. Then what keyboards lack (its dials tell that they were let go by pointers alone, and its
 # color picker stays open) and fingers (the color picker knows the mouse alone).
@@ -790,25 +791,24 @@ AT_START = f"""() => {{
         const open = event.target.closest?.('#picker')?.querySelector('.color-picker');
         if (open && ['Escape', 'Enter'].includes(event.key)) open.parentNode.querySelector('.dialog-button').click();
     }});
-    document.addEventListener('click', (event) => {{
-        const image = event.target, canvas = image.matches?.('#canvas img') && image.closest('#canvas');
-        if (!canvas || event.isLate) return;
+    document.addEventListener('click', (event) => {{  // a ring at once, until the picture with its own is there
+        const canvas = event.target.matches?.('#canvas img') && event.target.closest('#canvas');
+        if (!canvas || !event.target.naturalWidth) return;
         const ring = document.createElement('i'), {{x, y}} = canvas.getBoundingClientRect();
-        ring.className = 'ring';  // at once, until the picture with its own is there
+        ring.className = 'ring';
         ring.style.left = event.clientX - x - canvas.clientLeft + 'px';
         ring.style.top = event.clientY - y - canvas.clientTop + 'px';
         ring.style.background = getComputedStyle(document.querySelector('#picker .dialog-button')).backgroundColor;
         canvas.append(ring);
-        if (image.complete) return;
-        event.stopPropagation();  // gradio finds no place in a picture that is still on its way: it is told later
-        const was = image.getBoundingClientRect();
-        image.addEventListener('load', () => {{
-            if (!ring.isConnected) return;  // another photo
-            const is = image.getBoundingClientRect();
-            const clientX = event.clientX + is.x - was.x, clientY = event.clientY + is.y - was.y;
-            const late = new MouseEvent('click', {{bubbles: true, view: window, clientX, clientY}});
-            image.dispatchEvent(Object.assign(late, {{isLate: true}}));
-        }}, {{once: true}});
+    }});
+    // While the next picture is on its way Chromium shows the last one and calls its size 0: gradio would find no
+    // place in it. So the last one's size stays.
+    document.addEventListener('load', (event) => {{
+        const image = event.target;
+        if (!image.matches?.('#canvas img')) return;
+        ({FORGET_SIZE})(image);
+        const sizes = {{naturalWidth: image.naturalWidth, naturalHeight: image.naturalHeight}};
+        for (const side in sizes) Object.defineProperty(image, side, {{value: sizes[side], configurable: true}});
     }}, true);
     const asMouse = {{touchstart: 'mousedown', touchmove: 'mousemove', touchend: 'mouseup', touchcancel: 'mouseup'}};
     for (const type in asMouse) document.addEventListener(type, (event) => {{
@@ -976,10 +976,12 @@ SHOW_RESULT = """() => {
     };
     (GO_ON)();
     document.querySelectorAll('#canvas .ring').forEach((ring) => ring.remove());
+    const canvas = document.querySelector('#canvas img');
+    if (canvas && !canvas.complete) (FORGET_SIZE)(canvas);  // it is another photo's
     const upload = document.querySelector('#photo .source-selection button');  // the first of three
     if (upload && !upload.classList.contains('selected')) setTimeout(() => upload.click());  // or the camera goes on
     show(100);
-}""".replace("GO_ON", GO_ON)
+}""".replace("GO_ON", GO_ON).replace("FORGET_SIZE", FORGET_SIZE)
 # A photo that was colored anew may be above what the window shows.
 SHOW_CHOICE = """() => {
     document.querySelector('#result .slider-wrap')?.scrollIntoView({behavior: 'smooth', block: 'nearest'});

@@ -1,4 +1,4 @@
-"""The command line: `colorizer PATH... [-o DIR]`, `colorizer models`, `colorizer push FOLDER user/repo`.
+"""The command line: `colorizer PATH... [-o DIR]`, `colorizer models`, `push FOLDER user/repo` and `export FILE.onnx`.
 
 Exit codes: 0 all done, 1 some photos failed or folders could not be read, 2 misuse (one sentence, before any work),
 130 interrupted.
@@ -440,7 +440,8 @@ def color_parser() -> Parser:
         epilog="other commands:\n"
         "  colorizer models                    list the bundled models and the architectures\n"
         "  colorizer push FOLDER user/repo     put a model folder on the Hugging Face Hub\n"
-        "  (for a file called push or models, write ./push or ./models)\n\n"
+        "  colorizer export FILE.onnx          write a model for programs without torch\n"
+        "  (for a file called push, say, write ./push)\n\n"
         "examples:\n"
         "  colorizer photo.jpg                 writes photo.color.jpg beside it\n"
         "  colorizer scans/ -o colored/        a folder and its subfolders, names kept (GIF and BMP become PNG)\n"
@@ -454,9 +455,7 @@ def color_parser() -> Parser:
     add("paths", nargs="+", metavar="PATH", help="photos, folders (with all below them) and patterns")
     add("-o", "--output", type=folder, metavar="DIR", help="write here (default: NAME.color.EXT beside each photo)")
     add("--overwrite", action="store_true", help="write anew what exists already (default: skip it)")
-    add("--model", metavar="NAME", help="a bundled model, a folder, or a Hub repository user/repo")
-    add("--revision", help="branch, tag or commit of the Hub repository")
-    add("--token", help="Hub token for a private repository (default: HF_TOKEN or the saved login)")
+    add_model_arguments(parser)
     add("--colorfulness", type=number(*COLORFULNESS), metavar="X", help="0 gray, 1 as predicted, up to 3")
     add("--temperature", type=number(*TEMPERATURE), metavar="T", help="0.05 (bold) to 2 (muted)")
     add("--balance", type=number(*BALANCE), metavar="B", help="0 to 1: how much of a tint over all is taken away")
@@ -496,6 +495,13 @@ def color_parser() -> Parser:
     add("--quiet", action="store_true", help="no progress bar and no summary; failures are still told")
     add("--version", action="version", version=f"colorizer {__version__}")
     return parser
+
+
+def add_model_arguments(parser: argparse.ArgumentParser) -> None:
+    """Which weights: the flags of load_model."""
+    parser.add_argument("--model", metavar="NAME", help="a bundled model, a folder, or a Hub repository user/repo")
+    parser.add_argument("--revision", help="branch, tag or commit of the Hub repository")
+    parser.add_argument("--token", help="Hub token for a private repository (default: HF_TOKEN or the saved login)")
 
 
 def number(low, high, kind=float):
@@ -590,4 +596,26 @@ def push(argv: list[str]) -> int:
     return 0
 
 
-COMMANDS = {"models": models, "push": push}
+def export(argv: list[str]) -> int:
+    parser = Parser(
+        prog="colorizer export",
+        allow_abbrev=False,
+        description="Writes a model as an ONNX file, for programs without torch. It takes a minute.",
+    )
+    parser.add_argument("file", type=Path, metavar="FILE.onnx")
+    parser.add_argument("--overwrite", action="store_true", help="write anew what exists already")
+    add_model_arguments(parser)
+    args = parser.parse_args(argv)
+    if args.file.exists() and not args.overwrite:
+        raise ColorizerError(f"{args.file} is there already: write it anew with --overwrite")
+    check_writable(args.file.parent)
+    with enough_memory_for("the model"):
+        from colorizer.export import export_onnx
+        from colorizer.hub import load_model
+
+        inputs = export_onnx(load_model(args.model, revision=args.revision, token=args.token), args.file)
+    print(f"{args.file}: {args.file.stat().st_size / 1e6:.1f} MB, from {', '.join(inputs)} to ab")
+    return 0
+
+
+COMMANDS = {"models": models, "push": push, "export": export}

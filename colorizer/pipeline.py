@@ -60,7 +60,7 @@ SHORTEST_SIDE, LONGEST_RATIO, MOST_ENLARGED = 32, 4, 2
 
 # Levels, see `stretched`.
 SPAN = 85  # units of L
-TAILS = (0.5, 99.5)  # percent of the pixels below black, and below white
+TAILS = (5, 995)  # thousandths of the pixels below black, and below white
 MOST_STRETCHED = 10  # what spans less than SPAN / MOST_STRETCHED shows nothing but noise
 
 # The guided filter, see `guide_maps`.
@@ -307,20 +307,24 @@ class ColorizationPipeline:
         logits (N, K, h, w) of a model with a distribution, else ab (N, 2, h, w) on the head's own grid where the
         model offers that, else what forward returns.
         """
-        model = self.model
         lightness = lightness.to(self.device)
         hints = None if hints is None else hints.to(self.device)
+        embedding = None if embedding is None else tuple(part.to(self.device) for part in embedding)
+        embedding, prediction = self.ask(lightness, hints, embedding)
+        return None if embedding is None else tuple(part.cpu() for part in embedding), prediction.float().cpu()
+
+    def ask(
+        self, lightness: Tensor, hints: Tensor | None = None, embedding: tuple[Tensor, ...] | None = None
+    ) -> tuple[tuple[Tensor, ...] | None, Tensor]:
+        """What `run_network` returns, of tensors on the network's device and left there."""
+        model = self.model
         if embedding is None:
             embedding = model.embed(lightness)
-        else:
-            embedding = tuple(part.to(self.device) for part in embedding)
         if model.has_distribution:
-            prediction = model.logits(lightness, hints=hints, embedding=embedding)
-        elif self._predicts_on_grid:
-            prediction = model.decode(model.logits(lightness, hints=hints, embedding=embedding), None)
-        else:
-            prediction = model(lightness, hints=hints, embedding=embedding)
-        return None if embedding is None else tuple(part.cpu() for part in embedding), prediction.float().cpu()
+            return embedding, model.logits(lightness, hints=hints, embedding=embedding)
+        if self._predicts_on_grid:
+            return embedding, model.decode(model.logits(lightness, hints=hints, embedding=embedding), None)
+        return embedding, model(lightness, hints=hints, embedding=embedding)
 
     @torch.inference_mode()
     def _predict(self, group: list[Coloring]) -> None:
@@ -358,12 +362,16 @@ class ColorizationPipeline:
             if restraint:
                 ab = restrained(ab, self._decoder.decode(prediction, SOFTER * temperature).float(), restraint)
             return ab
+        ab = self.chroma_of(prediction)
         if self._predicts_on_grid:
-            return prediction
-        ab = color.rgb_to_lab(prediction.clamp(0, 1))[:, 1:] if self.model.output == "rgb" else prediction
+            return ab
         # Hardly any colorizer makes chroma finer than half of its size; what it repeats to get there blurs the fit.
         height, width = ab.shape[-2:]
         return _resize(ab, (math.ceil(height / GRID), math.ceil(width / GRID)))
+
+    def chroma_of(self, prediction: Tensor) -> Tensor:
+        """ab (N, 2, h, w) in Lab units of what a model without a distribution predicts."""
+        return color.rgb_to_lab(prediction.clamp(0, 1))[:, 1:] if self.model.output == "rgb" else prediction
 
     def _needs_distribution(self, otherwise: str) -> None:
         if not self.model.has_distribution:
@@ -707,9 +715,9 @@ def stretched(lightness: Tensor) -> Tensor:
     Faded prints and underexposed photos use a part of the range, and would be taken for haze or dusk. What spans SPAN
     already comes back as it is, and the change is continuous there. Training can show the same (key levels).
     """
-    flat = lightness.flatten(1)
-    last = flat.shape[1] - 1
-    low, high = (flat.kthvalue(1 + round(tail / 100 * last), dim=1).values[:, None, None, None] for tail in TAILS)
+    ranked = lightness.flatten(1).sort(dim=1).values
+    last = ranked.shape[1] - 1
+    low, high = (ranked[:, (last * tail + 500) // 1000, None, None, None] for tail in TAILS)
     gain = (SPAN / (high - low).clamp(min=1e-6)).clamp(max=MOST_STRETCHED)
     middle, half = (low + high) / 2, gain * (high - low) / 2
     # The middle moves no farther than it takes for both ends to stay within 0..100: a night sky stays dark.

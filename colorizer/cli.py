@@ -272,12 +272,12 @@ def target_of(source: Path, inside: Path, output: Path | None) -> Path:
     return output / inside.with_name(source.stem + suffix)
 
 
-def check_writable(folder: Path) -> None:
-    """Raises ColorizerError unless files can be made in the folder, or in the nearest one above it that exists."""
+def check_writable(folder: Path, advice: str = "name another folder with -o") -> None:
+    """ColorizerError, with the advice, unless files can be made in the folder, or the nearest above it that exists."""
     try:
         tempfile.TemporaryFile(dir=nearest_existing(folder)).close()
     except OSError as error:
-        raise ColorizerError(f"cannot write to {folder} ({error.strerror}); name another folder with -o") from None
+        raise ColorizerError(f"cannot write to {folder} ({error.strerror}); {advice}") from None
 
 
 class Run:
@@ -606,13 +606,14 @@ def export(argv: list[str]) -> int:
     parser.add_argument("--overwrite", action="store_true", help="write anew what exists already")
     add_model_arguments(parser)
     args = parser.parse_args(argv)
+    from colorizer.export import check_exportable, export_onnx
+    from colorizer.hub import load_model
+
+    check_exportable(args.file)
     if args.file.exists() and not args.overwrite:
         raise ColorizerError(f"{args.file} is there already: write it anew with --overwrite")
-    check_writable(args.file.parent)
+    check_writable(args.file.parent, "name a file in another folder")
     with enough_memory_for("the model"):
-        from colorizer.export import export_onnx
-        from colorizer.hub import load_model
-
         inputs = export_onnx(load_model(args.model, revision=args.revision, token=args.token), args.file)
     print(f"{args.file}: {args.file.stat().st_size / 1e6:.1f} MB, from {', '.join(inputs)} to ab")
     return 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import importlib.util
 import io
 import json
 import logging
@@ -12,62 +13,72 @@ import warnings
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from colorizer import color
 from colorizer.errors import ColorizerError
 from colorizer.models.base import Colorizer, written_aside
 from colorizer.models.embedder import Embedder
-from colorizer.pipeline import SOFTER, ColorizationPipeline, balanced, restrained, stretched
+from colorizer.pipeline import SHORTEST_SIDE, SOFTER, ColorizationPipeline, balanced, restrained, stretched
 
-LEAST_SIDE = 128  # pixels; some embedders enlarge smaller pictures, which a program without branches cannot decide
+EMBEDDERS_LEAST_SIDE = 128  # pixels; some enlarge smaller pictures, and a program without branches cannot decide that
+MOST_BYTES = 1.5e9  # above that torch puts the weights into a second file
+
+
+def check_exportable(path: str | os.PathLike) -> Path:
+    """The path. ColorizerError if it is no name for an ONNX file, or the packages that write one are missing."""
+    path = Path(path)
+    if path.suffix.lower() != ".onnx" or path.is_dir():
+        raise ColorizerError(f"{str(path)!r} is no name for an ONNX file: name one that ends with .onnx.")
+    for package in ("onnx", "onnxscript"):
+        if importlib.util.find_spec(package) is None:
+            raise ColorizerError(f"{package} is missing: pip install onnx onnxscript.")
+    return path
 
 
 def export_onnx(model: Colorizer, path: str | os.PathLike) -> list[str]:
-    """Writes the network with its dials, all but the enlarging to the photo's own size, to an ONNX file.
+    """Writes the network with its dials, all but the guided enlarging to the photo's own size, to an ONNX file.
 
     Its inputs, float32, and what they are in `ColorizationPipeline`:
 
     - `lightness` (N, 1, H, W): CIE L, 0..100, of a small copy, its short side about the model's working size. H and W
-      are multiples of the model's `side_multiple`, 128 or more; those of a model with an `input_size` are that.
-    - `hints` (N, 3, H, W), of a model that takes some: a and b that a place is to have, and a mask of 0 and 1; zero
-      where the mask is. All zeros: no hints.
+      are multiples of `side_multiple`, `least_side` or more.
+    - `hints` (N, 3, H, W), of a model that takes some: a and b that a place is to have at the default colorfulness,
+      and a mask of 0 and 1; zero where the mask is. All zeros: no hints.
     - `temperature` and `restraint`, of a model with a distribution; `balance` (with n hints the pipeline gives
       5 / (5 + n) of it) and `colorfulness`: numbers, shape ().
 
-    Its output `ab` (N, 2, h, w) is in CIE Lab units, on the network's own grid (a quarter of H and W where there is a
-    distribution); it is to be enlarged to the photo and set beside the photo's own L. The file's metadata have
-    `model`, `dials` (JSON: the model's defaults), `working_size` and `side_multiple`.
+    Its output `ab` (N, 2, h, w) is in CIE Lab units, on the network's own grid: a quarter of H and W in a fusion
+    model, H and W themselves in those that predict at that size (which the pipeline first reduces by half). It is to
+    be enlarged to the photo and set beside the photo's own L. The file's metadata have `model`, `dials` (JSON: the
+    model's defaults), `working_size`, `side_multiple` and `least_side`.
 
-    Returns the names of the inputs. ColorizerError for a model that colors nothing or paints pictures of its own, or
-    has what torch's exporter does not know, for a path that does not end with .onnx, and without the packages for it.
+    Returns the names of the inputs. stdout and logging are silent meanwhile, in all threads. ColorizerError for a
+    model that colors nothing, paints pictures of its own, is too large or has what torch's exporter does not know, for
+    a path that does not end with .onnx, and without the packages for it.
     """
-    path = Path(path)
-    if path.suffix.lower() != ".onnx":
-        raise ColorizerError(f"{path} is no name for an ONNX file: let it end with .onnx.")
-    try:
-        import onnx  # noqa: F401
-        import onnxscript  # noqa: F401
-    except ImportError as error:
-        raise ColorizerError(f"{error.name} is missing: pip install onnx onnxscript.") from None
+    path = check_exportable(path)
     model = copy.deepcopy(model)  # it may be in use, on another device
     pipeline = ColorizationPipeline(model, "cpu")
+    name = model.source or model.name
     if not model.keeps_lightness:
-        raise ColorizerError(f"{model.source or model.name} paints pictures of its own, and has no ab to export.")
+        raise ColorizerError(f"{name} paints pictures of its own, and has no ab to export.")
+    if sum(tensor.nbytes for tensor in model.state_dict().values()) > MOST_BYTES:
+        raise ColorizerError(f"{name} is too large for an ONNX file: it may have {MOST_BYTES / 1e9:g} GB in float32.")
 
-    pad_by_constants(model)
+    embedders = [part for part in model.modules() if isinstance(part, Embedder) and not part.size]
+    for embedder in embedders:
+        pad_by_constants(embedder)
     program = Program(pipeline)
-    height, width = model.input_size or (192, 256)
-    pictures = {"lightness": torch.linspace(0, 100, 2 * height * width).reshape(2, 1, height, width)}
+    pictures = {"lightness": torch.linspace(0, 100, 2 * 192 * 256).reshape(2, 1, 192, 256)}
     if model.accepts_hints:
-        pictures["hints"] = torch.zeros(2, 3, height, width)
-    dials = {name: torch.tensor(model.defaults.get(name, 0.0)) for name in program.inputs if name not in pictures}
+        pictures["hints"] = torch.zeros(2, 3, 192, 256)
+    dials = {dial: torch.tensor(float(model.defaults.get(dial, 0))) for dial in program.inputs if dial not in pictures}
+    multiple, least = model.side_multiple, EMBEDDERS_LEAST_SIDE if embedders else SHORTEST_SIDE
     sizes = {0: torch.export.Dim("batch")}
-    if model.input_size is None:
-        multiple = model.side_multiple
-        for axis, name in ((2, "rows"), (3, "columns")):
-            sizes[axis] = multiple * torch.export.Dim(name, min=LEAST_SIDE // multiple)
+    for axis, dimension in ((2, "rows"), (3, "columns")):
+        sizes[axis] = multiple * torch.export.Dim(dimension, min=least // multiple)
     try:
         with _silence():
             exported = torch.onnx.export(
@@ -79,13 +90,14 @@ def export_onnx(model: Colorizer, path: str | os.PathLike) -> list[str]:
                 output_names=["ab"],
             )
     except torch.onnx.OnnxExporterError as error:
-        reason, name = str(error.__cause__ or error).strip().partition("\n")[0], model.source or model.name
+        reason = str(error.__cause__ or error).strip().partition("\n")[0]
         raise ColorizerError(f"This torch cannot write {name} as ONNX: {reason}") from error
     exported.model.metadata_props.update(
-        model=model.source or model.name,
-        dials=json.dumps({name: round(value.item(), 6) for name, value in dials.items()}),
+        model=Path(name).name if Path(name).exists() else name,  # a folder's place is nobody else's business
+        dials=json.dumps({dial: round(value.item(), 6) for dial, value in dials.items()}),
         working_size=str(model.defaults["working_size"]),
-        side_multiple=str(model.side_multiple),
+        side_multiple=str(multiple),
+        least_side=str(least),
     )
     path.parent.mkdir(parents=True, exist_ok=True)
     with written_aside(path) as partial:
@@ -109,7 +121,7 @@ class Program(nn.Module):
         lightness, hints = given["lightness"], given.get("hints")
         if model.domain == "photos":
             lightness = stretched(lightness)
-        if hints is not None:  # they are the colors of the result
+        if hints is not None:  # the network reads colors before they are multiplied
             gain = model.defaults["colorfulness"] or 1.0
             limits = hints.new_tensor([color.AB_LIMIT, color.AB_LIMIT, 1])[:, None, None]
             hints = (hints / hints.new_tensor([gain, gain, 1])[:, None, None]).clamp(-limits, limits)
@@ -123,22 +135,31 @@ class Program(nn.Module):
         return given["colorfulness"] * balanced(ab, given["balance"])
 
 
-def pad_by_constants(model: Colorizer) -> None:
+def pad_by_constants(embedder: Embedder) -> None:
     """Puts constants for what timm's Conv2dSame works out for every picture: the padding "same" of TensorFlow.
 
-    Where the stride divides a picture's side that is always the kernel less the stride. An embedder of pictures of
-    any size gets multiples of 32, and no stride leaves an odd side. The exporter's formulas of sides would be so long
-    otherwise that it takes ten minutes.
+    Where the stride divides a picture's sides that is always the kernel less the stride. The exporter's formulas of
+    sides would be so long otherwise that it takes ten minutes. An embedder of pictures of any size gets multiples of
+    32; which convolutions then never see an odd side is tried with an odd multiple.
     """
     from timm.layers import Conv2dSame
 
-    for embedder in model.modules():
-        if not isinstance(embedder, Embedder) or embedder.size:
-            continue
-        for parent in list(embedder.modules()):
-            for name, child in parent.named_children():
-                if isinstance(child, Conv2dSame):
-                    setattr(parent, name, ConstantPadding(child))
+    constant = set()
+
+    def look(conv: nn.Conv2d, inputs: tuple[Tensor]) -> None:
+        if not any(side % stride for side, stride in zip(inputs[0].shape[2:], conv.stride, strict=True)):
+            constant.add(conv)
+
+    convolutions = [part for part in embedder.modules() if isinstance(part, Conv2dSame)]
+    hooks = [conv.register_forward_pre_hook(look) for conv in convolutions]
+    with torch.no_grad():
+        embedder(torch.zeros(1, 1, 5 * 32, 5 * 32))
+    for hook in hooks:
+        hook.remove()
+    for parent in list(embedder.modules()):
+        for name, child in parent.named_children():
+            if child in constant:
+                setattr(parent, name, ConstantPadding(child))
 
 
 class ConstantPadding(nn.Module):

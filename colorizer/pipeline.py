@@ -745,7 +745,7 @@ def tilt_of(guess: str) -> Tensor:
 
 
 def restrained(ab: Tensor, softer: Tensor, restraint: float) -> Tensor:
-    """ab (1, 2, h, w) in Lab units with its strong colors moved towards `softer`, as a higher temperature gives them.
+    """ab (N, 2, h, w) in Lab units with its strong colors moved towards `softer`, as a higher temperature gives them.
 
     At a low temperature a place gets more of its likeliest colors than their probabilities say. Where those are pale
     an error does little harm, where they are strong it shows: red cloth out of gray. With the chroma c of a place,
@@ -760,7 +760,7 @@ def restrained(ab: Tensor, softer: Tensor, restraint: float) -> Tensor:
 
 
 def balanced(ab: Tensor, share: float) -> Tensor:
-    """ab (1, 2, h, w) in Lab units with `share` (0..1) of the tint that lies over the whole picture taken away.
+    """ab (N, 2, h, w) in Lab units with `share` (0..1) of the tint that lies over the whole picture taken away.
 
     Whether a picture is warm or cool, in sunlight or in shade, lightness hardly tells, and where a network guesses
     wrong it does so everywhere at once. Photographs are gray in the mean more often than not (the gray world,

@@ -1,8 +1,8 @@
 """Models as ONNX files, run by onnxruntime, against the pipeline."""
 
+import importlib.util
 import json
 import re
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 from skimage import data, transform
 
-from colorizer import ColorizationPipeline, ColorizerError, Hint, Photo, cli, create_model, load_model
+from colorizer import ColorizationPipeline, Hint, Photo, cli, create_model, load_model
 from colorizer.export import export_onnx
 from colorizer.pipeline import balanced
 from tests.conftest import TINY
@@ -20,6 +20,7 @@ from tests.conftest import TINY
 MODELS = {
     "bins": ("fusion", {**TINY, "hints": True}),
     "regression": ("fusion", {**TINY, "head": "regression"}),
+    "a vector of pictures of one size": ("fusion", {**TINY, "embedding": "pooled"}),
     "plain": ("lab_cnn", {"width": 4}),
     "thumbnails": ("two_stage", {}),
 }
@@ -51,6 +52,7 @@ def ab_of(pipe: ColorizationPipeline, coloring, **dials) -> torch.Tensor:
 def test_a_model_gives_what_the_pipeline_does(kind, tmp_path):
     name, config = MODELS[kind]
     model = create_model(name, **config)
+    model.defaults["colorfulness"] = 1  # a whole number is none of another kind
     path = tmp_path / "made/model.onnx"
     inputs = export_onnx(model, path)
     session, feeds = session_of(path)
@@ -59,8 +61,9 @@ def test_a_model_gives_what_the_pipeline_does(kind, tmp_path):
     assert [file.name for file in path.parent.iterdir()] == ["model.onnx"]
     pipe = ColorizationPipeline(model, "cpu")
     faded = (100 + data.coffee()[:, :400] * 0.2).astype(np.uint8)
-    for count, pixels in ((1, data.astronaut()), (3, faded)):
-        coloring = pipe.prepare(photo_of(pixels), working_size=160)
+    least = int(session.get_modelmeta().custom_metadata_map["least_side"])
+    for count, pixels, size in ((1, data.astronaut(), 160), (3, faded, least)):
+        coloring = pipe.prepare(photo_of(pixels), working_size=size)
         lightness = coloring.lightness.numpy().repeat(count, 0)
         feeds["lightness"] = lightness
         if model.accepts_hints:
@@ -117,7 +120,7 @@ def test_the_example_of_the_readme(bundled, tmp_path, monkeypatch):
     assert transform.rescale(np.abs(got - ours).mean(2), 1 / 16, anti_aliasing=True).max() < 20
 
 
-def test_misuse_of_export(tmp_path, capsys, tiny_model, monkeypatch):
+def test_misuse_of_export(tmp_path, capsys, monkeypatch):
     def told(*argv) -> str:
         try:
             code = cli.main(["export", *map(str, argv)])
@@ -136,9 +139,12 @@ def test_misuse_of_export(tmp_path, capsys, tiny_model, monkeypatch):
     assert "paints pictures of its own" in told(tmp_path / "model.onnx", "--model", "mnist_linear")
     assert "colors nothing" in told(tmp_path / "model.onnx", "--model", "color_autoencoder")
     assert "FILE.onnx" in told()
+    assert ".onnx" in told("")
+    find = importlib.util.find_spec
     for missing in ("onnx", "onnxscript"):
         with monkeypatch.context() as patch:
-            patch.setitem(sys.modules, missing, None)
-            with pytest.raises(ColorizerError, match="pip install onnx onnxscript"):
-                export_onnx(tiny_model, tmp_path / "model.onnx")
-    assert [file.name for file in tmp_path.iterdir()] == ["there.onnx"]
+            patch.setattr(importlib.util, "find_spec", lambda name, gone=missing: None if name == gone else find(name))
+            assert f"{missing} is missing: pip install" in told(tmp_path / "model.onnx", "--model", "me/mine")
+    (tmp_path / "folder.onnx").mkdir()
+    assert "folder.onnx" in told(tmp_path / "folder.onnx", "--overwrite")
+    assert {file.name for file in tmp_path.iterdir()} == {"there.onnx", "folder.onnx"}

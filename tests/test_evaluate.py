@@ -18,6 +18,7 @@ from torch import nn
 from colorizer.color import AbBins, rgb_to_lab
 from colorizer.errors import ColorizerError
 from colorizer.models import create_model
+from tests.conftest import TINY
 from train import evaluate
 
 ROOT = Path(__file__).parents[1]
@@ -197,14 +198,14 @@ def test_folders_are_told_apart_by_their_whole_names(photos, tmp_path, monkeypat
 
 
 def judged(results, truths):
-    return evaluate.measure(results, truths, evaluate.mean_colorfulness(truths))
+    return evaluate.measure(results, truths, evaluate.mean_colorfulness(truths))[:2]
 
 
 def test_without_ssim_all_else_is_the_same():
     truths = [data.coffee()[:64, :64], data.astronaut()[:64, :64]]
     halves = [((truth.astype(int) + evaluate.to_gray(truth)) // 2).astype(np.uint8) for truth in truths]
     wanted = evaluate.mean_colorfulness(truths)
-    (whole, errors), (without, same_errors) = (
+    (whole, errors, _), (without, same_errors, _) = (
         evaluate.measure(halves, truths, wanted, ssim=ssim) for ssim in (True, False)
     )
     assert 0.5 < whole.pop("ssim") < 1 and without == whole and (errors == same_errors).all()
@@ -293,6 +294,36 @@ def test_accuracy_has_wilsons_interval():
     assert row["accuracy"] == 80
     assert row["accuracy_interval"] == pytest.approx([49.02, 94.33], abs=0.01)  # as tables of it say
     assert evaluate.accuracy(np.ones(10, bool))["accuracy_interval"][1] == pytest.approx(100)
+
+
+def test_a_model_beside_the_first():
+    """The interval of a difference that all photographs share holds it closely; where they differ it is wide."""
+    generator = np.random.default_rng(1)
+    first = generator.uniform(2, 4, 200)
+    for other, least, most in ((first + 0.1, 0, 1e-6), (generator.permutation(first) + 0.1, 0.18, 0.28)):
+        row = evaluate.beside("cost", lambda first, other: other - first, [first, other])
+        low, high = row["cost_beside_first_interval"]
+        assert row["cost_beside_first"] == pytest.approx(0.1)
+        assert least <= high - low <= most and (low + high) / 2 == pytest.approx(0.1, abs=0.02)
+    assert row == evaluate.beside("cost", lambda first, other: other - first, [first, other])  # seeded
+
+
+def test_the_second_model_is_held_against_the_first(photos, tiny_folder, tmp_path):
+    torch.manual_seed(1)
+    create_model("fusion", **TINY).save_pretrained(tmp_path / "other")
+    first, other = str(tiny_folder), str(tmp_path / "other")
+    argv = ["--data", str(photos / "many"), "--no_ssim", "--sheet_photos", "0", "--working_size", "32"]
+    evaluate.main(["--model", first, other, *argv, "--output_dir", str(tmp_path)])
+    rows = json.loads((tmp_path / "results.json").read_text())["data"]["many"]["rows"]
+    for whole, key in (
+        ("equal_rmse_to_gray", "equal_rmse_beside_first"),
+        ("cross_entropy", "cross_entropy_beside_first"),
+    ):
+        assert key not in rows[first]
+        assert rows[other][key] == pytest.approx(rows[other][whole] - rows[first][whole], abs=1e-6)
+        low, high = rows[other][f"{key}_interval"]
+        assert low < rows[other][key] < high
+    assert "RMSE at equal CF beside the first's" in (tmp_path / "results.md").read_text()
 
 
 def test_gap_closed():

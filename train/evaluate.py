@@ -9,7 +9,8 @@ Every photograph goes the whole way of the product: reduced to its lightness, co
 back to its own size and to 8 bits. For each data folder there is one row each for gray, for every model and for the
 truth, and with --one_color for that color, with the figures of colorizer/metrics.py: at the default dials, and at
 equal colorfulness (the chroma of the results scaled until the set's mean colorfulness is within 1% of the truth's).
-For models with a distribution also the cross-entropy of the truth under it, before any dial. With --classifier, how
+For models with a distribution also the cross-entropy of the truth under it, before any dial. Of several models each is
+also held against the first, with intervals that tell what the photographs can. With --classifier, how
 many of the photographs it recognizes in gray, recolored and real; with --fid, the distance of the sets' features; with
 --curve, how error and colorfulness go together over the temperature, or over the dial colorfulness where there is
 none.
@@ -35,6 +36,7 @@ import json  # noqa: E402
 import math  # noqa: E402
 import random  # noqa: E402
 import shlex  # noqa: E402
+from collections.abc import Callable  # noqa: E402
 
 import numpy as np  # noqa: E402
 import torch  # noqa: E402
@@ -76,6 +78,8 @@ COLUMNS = {  # of the table: key in a row, heading, format
     "equal_rmse_to_gray": ("RMSE to gray's at equal CF", "+.1%"),
     "equal_histogram_distance": ("hist. dist. at equal CF", ".3f"),
     "equal_auc_rebalanced": ("AuC reb. at equal CF", ".2f"),
+    "equal_rmse_beside_first": ("RMSE at equal CF beside the first's", "+.1%"),
+    "cross_entropy_beside_first": ("cross-entropy beside the first's", "+.3f"),
     "accuracy": ("accuracy", ".1f"),
     "gap_closed": ("gap closed", ".0%"),
     "fid": ("FID", ".2f"),
@@ -87,10 +91,11 @@ of sRGB. AuC: area under the curve of ab errors 0..150 in percent, raw and rebal
 dist.: Jensen-Shannon distance of the sets' ab histograms in cells of 10 units. cross-entropy: of the truth under the
 distribution that the model predicts, before the dials, on its own grid (nats; rare colors of the set weighted up as
 rebalancing_mix 0.85 does); of models that were trained with that rebalancing, the lower knows more. gain: what the
-chroma is multiplied by to have the truth's mean CF, within 1%. accuracy: percent that the classifier recognizes, with
-the Wilson 95% interval; gap closed: the share of the way from gray's accuracy to the truth's, with a 95% interval
-from 10,000 resamples of the photographs. FID: of a few hundred photographs, it says nothing against published
-numbers.
+chroma is multiplied by to have the truth's mean CF, within 1%. beside the first's: the difference from the model
+that was named first (of errors as shares of gray's), with a 95% interval from 10,000 resamples of the photographs:
+where it holds zero, so few photographs do not tell the two models apart. accuracy: percent that the classifier
+recognizes, with the Wilson 95% interval; gap closed: the share of the way from gray's accuracy to the truth's, with
+such an interval. FID: of a few hundred photographs, it says nothing against published numbers.
 """
 
 CONFIDENT = 1.959964  # standard deviations either side that hold 95% of a normal distribution
@@ -297,11 +302,11 @@ def judge(
 ) -> dict[str, dict]:
     """The rows of a set: gray, `one_color` (a, b) if given, every model and the truth. Writes the models' sheets."""
     truths = photos.truths
-    rows, recognized, errors = {}, {}, {}
+    rows, recognized, errors, at_equal, costs = {}, {}, {}, {}, {}
     true_features = features(truths, inception) if inception else None
 
     def add(label: str, results: list[np.ndarray]) -> None:
-        rows[label], errors[label] = measure(results, truths, photos.colorfulness, ssim)
+        rows[label], errors[label], at_equal[label] = measure(results, truths, photos.colorfulness, ssim)
         if photos.labeled:
             recognized[label] = recognize(results, photos.labels, classifier)
             rows[label] |= accuracy(recognized[label])
@@ -315,17 +320,18 @@ def judge(
     if any(pipe.model.has_distribution for pipe in pipes.values()):
         cross_entropy = CrossEntropy(truths)
     for source, pipe in pipes.items():
-        results, costs = [], []
+        results, own = [], []
         shown = {key: value for key, value in dials.items() if key != "working_size"}
         for truth in tqdm(truths, desc=f"{photos.name}: {source}", mininterval=5):
             coloring = pipe.prepare(Image.fromarray(truth), dials["working_size"])
             photo = coloring.render(**shown)
             results.append(np.asarray(photo.to_pil().convert("RGB")))
             if pipe.model.has_distribution:
-                costs.append(cross_entropy(coloring.prediction, truth))
+                own.append(cross_entropy(coloring.prediction, truth))
         add(source, results)
         if pipe.model.has_distribution:
-            rows[source]["cross_entropy"] = float(np.mean(gathered(costs)))
+            costs[source] = np.array(gathered(own))
+            rows[source]["cross_entropy"] = float(costs[source].mean())
         if sheet_photos:
             relative = errors[source] / errors["gray"].clip(min=1)  # of a gray photograph it would tell nothing
             sheet = contact_sheet(results, truths, relative, sheet_photos)
@@ -335,6 +341,17 @@ def judge(
         compare(row, gray=rows["gray"], truth=rows["truth"])
         if photos.labeled and label in pipes:
             row |= gap_closed(recognized["gray"], recognized[label], recognized["truth"])
+    first, *others = pipes
+    for source in others:
+        if at_equal[source] is not None and at_equal[first] is not None:
+            gray = errors["gray"] ** 2
+            rows[source] |= beside(
+                "equal_rmse",
+                lambda first, other, gray: (other**0.5 - first**0.5) / gray**0.5,
+                [at_equal[first] ** 2, at_equal[source] ** 2, gray],
+            )
+        if source in costs and first in costs:
+            rows[source] |= beside("cross_entropy", lambda first, other: other - first, [costs[first], costs[source]])
     return rows
 
 
@@ -368,18 +385,19 @@ def with_color(rgb: np.ndarray, a: float, b: float) -> np.ndarray:
 
 def measure(
     results: list[np.ndarray], truths: list[np.ndarray], wanted: float, ssim: bool = True
-) -> tuple[dict, np.ndarray]:
+) -> tuple[dict, np.ndarray, np.ndarray | None]:
     """The figures of results against truths, sRGB (H, W, 3) uint8 each, as they are and at equal colorfulness.
 
     Results and truths are this process's share; what comes back is of the whole set: the row, and the ab RMSE of each
-    photograph. `wanted` is the mean colorfulness of the truths.
+    photograph, as it is and at equal colorfulness (None of what is gray). `wanted` is the truths' mean colorfulness.
     """
     row, errors = figures(results, truths, ssim=ssim)
     row["gain"] = equal_gain(results, wanted) if row["colorfulness"] > 1 else None
+    at_equal = None
     if row["gain"]:
-        scaled, _ = figures(results, truths, row["gain"], ssim=False)
+        scaled, at_equal = figures(results, truths, row["gain"], ssim=False)
         row |= {f"equal_{key}": scaled[key] for key in ("rmse", "histogram_distance", "auc_rebalanced")}
-    return row, errors
+    return row, errors, at_equal
 
 
 def figures(
@@ -488,6 +506,23 @@ def compare(row: dict, gray: dict, truth: dict) -> None:
     row["dcf"] = abs(row["colorfulness"] - truth["colorfulness"])
     if row["gain"]:
         row["equal_rmse_to_gray"] = row.pop("equal_rmse") / gray["rmse"] - 1
+
+
+def beside(key: str, difference: Callable[..., np.ndarray], values: list[np.ndarray]) -> dict:
+    """The difference of two models on the same photographs, and its 95% interval, as cells of a row.
+
+    `values` are of each photograph (N,); `difference` takes their means, in this order, or arrays of such means. The
+    interval is the percentile bootstrap's, seeded, over photographs, so that both models are drawn together.
+    """
+    columns = np.stack(values, 1)
+    generator, count, parts = np.random.default_rng(0), len(columns), 10
+    even = np.full(count, 1 / count)
+    draws = [generator.multinomial(count, even, size=RESAMPLES // parts) @ columns / count for _ in range(parts)]
+    edges = np.percentile(difference(*np.concatenate(draws).T), [2.5, 97.5])
+    return {
+        f"{key}_beside_first": float(difference(*columns.mean(0))),
+        f"{key}_beside_first_interval": [float(edge) for edge in edges],
+    }
 
 
 # ------------------------------------------------------------------------------------- what the photographs still show

@@ -191,7 +191,7 @@ def judge_photos(
             results = [np.asarray(pipe(Image.fromarray(truth)).convert("RGB")) for truth in bar]
         else:
             results = truths if row == "truth" else [evaluate.to_gray(truth) for truth in truths]
-        figures, _ = evaluate.measure(results, truths, wanted)
+        figures, *_ = evaluate.measure(results, truths, wanted)
         path.parent.mkdir(exist_ok=True)
         write_json(path, {"key": key, "row": figures})
         return figures

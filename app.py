@@ -800,7 +800,18 @@ AT_START = f"""() => {{
         ring.style.top = event.clientY - y - canvas.clientTop + 'px';
         ring.style.background = getComputedStyle(document.querySelector('#picker .dialog-button')).backgroundColor;
         canvas.append(ring);
+        clearTimeout(asking);
+        asking = setTimeout(ask, 4000, 8000);
     }});
+    // An event that begins while word is still on its way here that the server has closed its stream is heard there,
+    // but gradio's client waits for its answer on the closed one, until any other event opens the next. A ring that
+    // stays asks for that.
+    let asking;
+    const ask = (wait) => {{
+        if (!document.querySelector('#canvas .ring')) return;
+        document.querySelector('#ask').click();
+        asking = setTimeout(ask, wait, 2 * wait);
+    }};
     // While the next picture is on its way Chromium shows the last one and calls its size 0: gradio would find no
     // place in it. So the last one's size stays.
     document.addEventListener('load', (event) => {{
@@ -1680,7 +1691,9 @@ def build_app(studio: Studio | None = None) -> gr.Blocks:
         parcel_state = gr.State(None)
         dials_set_for = gr.Textbox(dials_of(MAIN), visible=False)
         left_to_color, left_to_pack = gr.Number(0, visible=False), gr.Number(0, visible=False)
-        next_step, pack_step = (gr.Button(visible="hidden", elem_id=name) for name in ("next", "pack-next"))
+        next_step, pack_step, ask = (
+            gr.Button(visible="hidden", elem_id=name) for name in ("next", "pack-next", "ask")
+        )
         timer = gr.Timer(1, active=studio.fetching)
 
         gr.HTML(HEADING, elem_id="heading", padding=False)
@@ -1985,6 +1998,7 @@ def build_app(studio: Studio | None = None) -> gr.Blocks:
         ]
         for ended in (correcting.success, correcting.failure):
             ended(js=CORRECTED, **private)
+        ask.click(lambda: None, show_progress="hidden", concurrency_limit=None, **private)
         gr.on(
             [reference_input.upload, reference_input.clear],
             refer,

@@ -593,6 +593,42 @@ def test_a_click_while_the_picture_loads_counts(open_page):
     page.wait_for_function("!document.querySelector('.ring')")
 
 
+def test_a_click_after_the_server_closed_its_stream_counts(open_page):
+    """As on a slow network: an event begins while the word that its stream is closed is still on its way."""
+    page = open_page()
+    page.get_by_label("Color the example: astronaut").click()
+    wait_for_result(page)
+    wait_until_still(page)
+    page.get_by_role("button", name="A wrong color?").click()
+    canvas = page.get_by_alt_text("The photo in color, to be clicked")
+    canvas.wait_for()
+    page.wait_for_function("document.querySelector('#canvas img').naturalWidth == 512")
+    page.evaluate(
+        r"""() => {
+            const directly = window.fetch;
+            window.fetch = async (...asked) => {
+                const answer = await directly(...asked);
+                if (!String(asked[0].url ?? asked[0]).includes('/queue/data')) return answer;
+                const late = new TransformStream({transform: async (text, on) => {
+                    for (const words of text.split(/(?<=\n\n)/)) {
+                        if (words.includes('close_stream')) await new Promise((on) => setTimeout(on, 3000));
+                        on.enqueue(words);
+                    }
+                }});
+                const body = answer.body.pipeThrough(new TextDecoderStream()).pipeThrough(late);
+                return new Response(body.pipeThrough(new TextEncoderStream()), {headers: answer.headers});
+            };
+        }"""
+    )
+    box = canvas.bounding_box()
+    canvas.click(position={"x": 0.25 * box["width"], "y": 0.8 * box["height"]})
+    page.wait_for_function("!document.querySelector('.ring')")  # its result is there, and nothing after it
+    canvas.click(position={"x": 0.6 * box["width"], "y": 0.3 * box["height"]})
+    assert page.locator(".ring").count() == 1
+    page.wait_for_function("!document.querySelector('.ring')")
+    assert ring_at(page, 0.25, 0.8) and ring_at(page, 0.6, 0.3)
+
+
 def test_the_color_picker_by_finger(open_page):
     page = open_page(**PHONE)
     page.get_by_label("Color the example: rocket").click()

@@ -173,6 +173,13 @@ GOOD = {"model": {"name": "fusion"}, "train_data_dir": ["x"], "max_train_steps":
         ({"freeze_embedder": True}, "needs trained weights"),
         ({"freeze_embedder": True, "embedder_weights": "pretrained", "objectives": {"mse": 1, "labels": 1}}, "labels"),
         ({"freeze_second_embedder": True}, "second embedder that is frozen needs trained weights"),
+        ({"second_embedder_stages": 2}, "needs trained weights.* or leave out second_embedder_stages"),
+        ({"second_embedder_stages": 0}, "second_embedder_stages must be more than 0"),
+        ({"second_embedder_rate": 0}, "second_embedder_rate must be more than 0"),
+        (
+            {"freeze_second_embedder": True, "second_embedder_rate": 0.1, "pretrained_model_name_or_path": "x"},
+            "learns at no rate",
+        ),
         ({"cache_embeddings": True}, "cache_embeddings needs freeze_embedder"),
         ({"freeze_embedder": True, "embedder_weights": "pretrained", "cache_embeddings": True}, "augment: false"),
         (
@@ -958,6 +965,67 @@ def test_a_frozen_embedder_stays_as_it_is(kept, learns):
     changed = {key for key, value in model.state_dict().items() if not torch.equal(value, before[key])}
     assert {"encoder", learns} <= {key.split(".")[0] for key in changed}
     assert not any(key.startswith(f"{kept}.") for key in changed)
+
+
+def test_the_last_stages_of_a_second_embedder_learn():
+    """Those from behind the feature map at stride 8 on; batch norm stays in all of it."""
+    model = create_model("fusion", **TINY, second_embedder="test_efficientnet")
+    lightness = torch.rand(2, 1, 64, 64) * 100
+    with torch.no_grad():
+        _, *before = model.eval().second_embedder(lightness)
+    trainee = Trainee(model, second_embedder_stages=2)
+    statistics = {key: value.clone() for key, value in model.second_embedder.named_buffers()}
+    first = {key: value.clone() for key, value in model.embedder.named_buffers()}
+    optimizer = torch.optim.SGD([p for p in trainee.parameters() if p.requires_grad], 0.1)
+    trainee.train()
+    trainee(lightness)["ab"].square().mean().backward()
+    optimizer.step()
+    with torch.no_grad():
+        _, *after = model.eval().second_embedder(lightness)
+    assert [torch.equal(a, b) for a, b in zip(before, after, strict=True)] == [True, True, True, False, False]
+    assert all(torch.equal(value, statistics[key]) for key, value in model.second_embedder.named_buffers())
+    assert not all(torch.equal(value, first[key]) for key, value in model.embedder.named_buffers())
+
+
+@pytest.mark.parametrize(
+    "changes, stages, words",
+    [
+        ({}, 2, "no second embedder: leave out second_embedder_stages"),
+        ({"second_embedder": "test_efficientnet"}, 5, "test_efficientnet has 5 stages, .* less than"),
+        ({"second_embedder": "test_efficientnet", "embedding": "pooled"}, 1, "test_efficientnet has no stages"),
+    ],
+)
+def test_stages_that_there_are_not(changes, stages, words):
+    with pytest.raises(ColorizerError, match=words):
+        Trainee(create_model("fusion", **TINY | changes), second_embedder_stages=stages)
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "adamw", "muon"])
+def test_the_second_embedder_learns_at_its_own_rate(photos, tmp_path, optimizer):
+    """In its first step Adam moves a weight by the learning rate, and Muon's NAdamW a bias by not quite twice that."""
+    start = create_model("fusion", **TINY, second_embedder="test_efficientnet")
+    start.save_pretrained(tmp_path / "start")
+    changes = {"max_train_steps": 1, "ema_decay": 0, "learning_rate": 1e-3, "weight_decay": 0, "optimizer": optimizer}
+    changes |= {"lr_scheduler": "constant", "lr_warmup_steps": 0, "second_embedder_rate": 0.1, "model": "null"}
+    run = Training(
+        recipe_of(photos, output_dir=tmp_path / "run", pretrained_model_name_or_path=tmp_path / "start", **changes)
+    )
+    run.fit()
+    moved = {"embedder": 0.0, "second_embedder": 0.0}
+    trained = dict(run.model.named_parameters())
+    for key, weight in start.named_parameters():
+        part = key.partition(".")[0]
+        if part in moved and weight.ndim == 1:
+            moved[part] = max(moved[part], float((trained[key] - weight).abs().max().detach()))
+    assert 0.98e-3 < moved["embedder"] < 2e-3
+    assert moved["second_embedder"] == pytest.approx(moved["embedder"] / 10, rel=0.02)
+    metrics = [json.loads(line) for line in (tmp_path / "run/metrics.jsonl").read_text().splitlines()]
+    assert metrics[0]["lr"] == pytest.approx(1e-3)
+
+
+def test_a_rate_for_an_embedder_that_there_is_not(photos, tmp_path):
+    with pytest.raises(ColorizerError, match="no second embedder: leave out second_embedder_rate"):
+        Training(recipe_of(photos, output_dir=tmp_path, max_train_steps=1, second_embedder_rate=0.5))
 
 
 def test_labels_are_told_by_the_first_embedder():

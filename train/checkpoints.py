@@ -39,6 +39,8 @@ FIXED = (
     "pretrained_model_name_or_path",
     "freeze_embedder",
     "freeze_second_embedder",
+    "second_embedder_stages",
+    "second_embedder_rate",
     "optimizer",
     "objectives",
     "ema_decay",

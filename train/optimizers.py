@@ -18,16 +18,27 @@ def make_optimizer(trainee: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
     that one learning rate does for both. What is no such matrix (biases, norms, depthwise convolutions, sides of less
     than 4) is timm's NAdamW's. It orthogonalizes in bfloat16 where the training is in that, and in float32 elsewhere:
     there bfloat16 is likely to be emulated.
+
+    Each group has its `lr_scale` (timm's word), by which the trainer multiplies the learning rate.
     """
     trained = [parameter for parameter in trainee.parameters() if parameter.requires_grad]
+    parts = [{"params": trained, "lr_scale": 1.0}]
+    if recipe.second_embedder_rate != 1:
+        second = {id(parameter) for parameter in trainee.colorizer.second_embedder.parameters()}
+        parts = [
+            {"params": [p for p in trained if id(p) not in second], "lr_scale": 1.0},
+            {"params": [p for p in trained if id(p) in second], "lr_scale": recipe.second_embedder_rate},
+        ]
     if recipe.optimizer == "adam":
-        return torch.optim.Adam(trained, recipe.learning_rate)
+        return torch.optim.Adam(parts, recipe.learning_rate)
     if recipe.optimizer == "rmsprop":
-        return torch.optim.RMSprop(trained, recipe.learning_rate)
-    groups = [
-        {"params": [p for p in trained if p.ndim > 1], "weight_decay": recipe.weight_decay},
-        {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
-    ]
+        return torch.optim.RMSprop(parts, recipe.learning_rate)
+    groups = []
+    for part in parts:
+        matrices = [p for p in part["params"] if p.ndim > 1]
+        others = [p for p in part["params"] if p.ndim <= 1]
+        groups.append(part | {"params": matrices, "weight_decay": recipe.weight_decay})
+        groups.append(part | {"params": others, "weight_decay": 0.0})
     if recipe.optimizer == "muon":
         kind = Muon if recipe.mixed_precision == "bf16" else Float32Muon
         return kind(groups, recipe.learning_rate, nesterov=True)

@@ -28,6 +28,8 @@ class Recipe:
     embedder_weights: str = "none"  # pretrained (timm's), none, or the path of a safetensors file or a model's folder
     freeze_embedder: bool = False  # keep the embedder as it is, in eval mode
     freeze_second_embedder: bool = False  # the same of the second one (train/grow.py)
+    second_embedder_stages: int | None = None  # so many of its last stages learn, the rest and its norms stay
+    second_embedder_rate: float = 1.0  # the second embedder's learning rate, as a share of the others'
     cache_embeddings: bool = False  # of a frozen embedder, when nothing is augmented
     decoder_weights: str | None = None  # a model: start with its decoder (models/two_stage.py)
     defaults: dict[str, Any] = dataclasses.field(default_factory=dict)  # the dials written to config.json
@@ -126,6 +128,16 @@ class Recipe:
         )
 
     @property
+    def still_embedders(self) -> tuple[bool, bool]:
+        """Whether the embedder, and the second one, are in eval mode throughout, so that their batch norm stays."""
+        return self.freeze_embedder, self.freeze_second_embedder or self.second_embedder_stages is not None
+
+    @property
+    def changes_embedders(self) -> bool:
+        """Whether a key asks for an embedder to be trained otherwise than the rest."""
+        return any(self.still_embedders) or self.second_embedder_rate != 1
+
+    @property
     def is_streamed(self) -> bool:
         """Whether the pictures are read while training, so that nobody knows how many there are."""
         return bool(self.train_shards) or self.streaming
@@ -139,6 +151,7 @@ POSITIVE = (
     "train_batch_size", "gradient_accumulation_steps", "picture_size", "checkpointing_steps", "validation_steps",
     "logging_steps", "learning_rate", "max_train_steps", "num_train_epochs", "checkpoints_total_limit",
     "max_train_samples", "max_validation_pictures", "max_grad_norm", "critic_learning_rate", "min_class_size",
+    "second_embedder_stages", "second_embedder_rate",
 )  # fmt: skip
 NOT_NEGATIVE = (
     "seed", "dataloader_num_workers", "weight_decay", "lr_warmup_steps", "min_colorfulness", "min_side",
@@ -337,11 +350,18 @@ def _check(recipe: Recipe) -> None:
         "What a teacher predicts is learned by rebalanced_cross_entropy: give that objective, or leave out teacher.",
     )
 
-    require(
-        not recipe.freeze_second_embedder or recipe.pretrained_model_name_or_path,
-        "A second embedder that is frozen needs trained weights: begin with what train/grow.py makes, by "
-        "pretrained_model_name_or_path, or leave out freeze_second_embedder.",
-    )
+    for name in ("freeze_second_embedder", "second_embedder_stages"):
+        require(
+            not getattr(recipe, name) or recipe.pretrained_model_name_or_path,
+            "A second embedder that is frozen needs trained weights: begin with what train/grow.py makes, by "
+            f"pretrained_model_name_or_path, or leave out {name}.",
+        )
+    if recipe.freeze_second_embedder:
+        require(
+            recipe.second_embedder_stages is None and recipe.second_embedder_rate == 1,
+            "A second embedder that is frozen learns at no rate and in no stage: leave out freeze_second_embedder, or "
+            "second_embedder_stages and second_embedder_rate.",
+        )
     if recipe.freeze_embedder:
         require(
             recipe.embedder_weights != "none" or recipe.pretrained_model_name_or_path,

@@ -90,7 +90,7 @@ from train.trainee import (  # noqa: E402
     batch_norms,
     calibrate,
     checkpoint_gradients,
-    frozen_parts,
+    still_parts,
     synchronized,
 )
 from train.views import age, draw, simulate_hints, to_lab, training_views, with_documents  # noqa: E402
@@ -255,12 +255,11 @@ class Training:
             )
         if self.is_classifier:
             weights = {"labels": 1.0}
-            if recipe.hint_share or recipe.freeze_embedder or recipe.freeze_second_embedder:
+            if recipe.hint_share or recipe.changes_embedders:
                 raise ColorizerError("A classifier knows no hints and no embedder: leave out those keys.")
             trainee = ClassifierTrainee(colorizer)
         elif self.reads_color:
-            freezes = recipe.freeze_embedder or recipe.freeze_second_embedder
-            if recipe.hint_share or freezes or "labels" in weights:
+            if recipe.hint_share or recipe.changes_embedders or "labels" in weights:
                 raise ColorizerError(f"A {colorizer.name} model knows no hints, embedder or labels: leave them out.")
             if "rebalanced_cross_entropy" in weights:
                 raise ColorizerError(f"A {colorizer.name} model predicts no distribution: take mse or smooth_l1.")
@@ -290,7 +289,10 @@ class Training:
                 needs_ab,
                 recipe.freeze_embedder,
                 recipe.freeze_second_embedder,
+                recipe.second_embedder_stages,
             )
+            if recipe.second_embedder_rate != 1 and getattr(colorizer, "second_embedder", None) is None:
+                raise ColorizerError("The model has no second embedder: leave out second_embedder_rate.")
         if "adversarial" in weights and (colorizer.output != "ab" or self.reads_color):
             raise ColorizerError(f"The adversarial objective judges ab, which a {colorizer.name} model does not give.")
         if "chroma" in weights and (colorizer.output != "rgb" or self.is_classifier):
@@ -509,7 +511,7 @@ class Training:
     def take_step(self, batches: Iterator, resolution: int, adversary: str | None) -> dict[str, Tensor]:
         """One optimizer step on the next batches, at `resolution` pixels, with that part of the critic's."""
         for group in self.optimizer.param_groups:
-            group["lr"] = self.learning_rate()
+            group["lr"] = self.learning_rate() * group.get("lr_scale", 1.0)
         self.bare.freeze_norm = self.norm_is_frozen(self.progress.step)
         self.trainee.train()
         parts = self.recipe.gradient_accumulation_steps
@@ -767,7 +769,7 @@ class Training:
         else:
             model = copy.deepcopy(self.averaged.module if self.averaged else self.model)
         if self.averaged and not self.norm_is_frozen(self.progress.step - 1):
-            frozen = frozen_parts(model, self.recipe.freeze_embedder, self.recipe.freeze_second_embedder)
+            frozen = still_parts(model, *self.recipe.still_embedders)
             self.seed_network()  # the same in every process
             calibrate(model, self.sample_inputs(CALIBRATED), frozen)
         self.finished = self.progress.step, model.eval()

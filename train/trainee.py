@@ -13,7 +13,7 @@ from torch.utils.checkpoint import checkpoint
 
 from colorizer.errors import ColorizerError
 from colorizer.models import Colorizer
-from colorizer.models.embedder import Embedder
+from colorizer.models.embedder import LARGEST_LEAST_SIDE, Embedder
 
 
 class Trained(nn.Module):
@@ -45,6 +45,11 @@ class Trainee(Trained):
         needs_ab: whether an objective looks at ab rather than at the distribution.
         freeze_embedder: keeps the embedder's weights, and its batch norm in eval mode.
         freeze_second_embedder: the second one's.
+        second_embedder_stages: how many of the second one's last stages learn (a stage ends with a feature map); the
+            others stay as they are, and batch norm of all of them in eval mode. None: all, batch norm too.
+
+    Raises:
+        ColorizerError: the colorizer does not have what is to be kept.
     """
 
     def __init__(
@@ -54,6 +59,7 @@ class Trainee(Trained):
         needs_ab: bool = True,
         freeze_embedder: bool = False,
         freeze_second_embedder: bool = False,
+        second_embedder_stages: int | None = None,
     ):
         super().__init__(colorizer)
         self.needs_ab = needs_ab
@@ -62,16 +68,23 @@ class Trainee(Trained):
             raise ColorizerError(
                 f"A {colorizer.name} model has no embedder: leave out freeze_embedder and the objective labels."
             )
-        if freeze_second_embedder and getattr(colorizer, "second_embedder", None) is None:
-            raise ColorizerError("The model has no second embedder: leave out freeze_second_embedder.")
-        self.frozen = (freeze_embedder, freeze_second_embedder)
-        for part in frozen_parts(colorizer, *self.frozen):
+        second = getattr(colorizer, "second_embedder", None)
+        for key, value in {
+            "freeze_second_embedder": freeze_second_embedder,
+            "second_embedder_stages": second_embedder_stages is not None,
+        }.items():
+            if value and second is None:
+                raise ColorizerError(f"The model has no second embedder: leave out {key}.")
+        for part in still_parts(colorizer, freeze_embedder, freeze_second_embedder):
             part.requires_grad_(False)
+        self.still = (freeze_embedder, freeze_second_embedder or second_embedder_stages is not None)
+        if second_embedder_stages is not None:
+            freeze_first_stages(second, second_embedder_stages)
         self.classifier = nn.Linear(embedder.channels, classes) if classes else None
 
     def train(self, mode: bool = True) -> Trainee:
         super().train(mode)
-        for part in frozen_parts(self.colorizer, *self.frozen):
+        for part in still_parts(self.colorizer, *self.still):
             part.eval()
         return self
 
@@ -122,9 +135,32 @@ def batch_norms(module: nn.Module) -> Iterator[_BatchNorm]:
     return (part for part in module.modules() if isinstance(part, _BatchNorm))
 
 
-def frozen_parts(colorizer: Colorizer, embedder: bool, second_embedder: bool) -> list[nn.Module]:
-    """The embedders of a colorizer that a training keeps as they are: those whose flag is set."""
+def still_parts(colorizer: Colorizer, embedder: bool, second_embedder: bool) -> list[nn.Module]:
+    """The embedders of a colorizer that a training keeps in eval mode: those whose flag is set."""
     return ([colorizer.embedder] if embedder else []) + ([colorizer.second_embedder] if second_embedder else [])
+
+
+def freeze_first_stages(embedder: Embedder, learning: int) -> None:
+    """Freezes the weights of all stages of an embedder but the last `learning` ones.
+
+    A stage is what lies between two feature maps: what the last map before them depends on is what stays.
+
+    Raises ColorizerError where the embedder gives no maps, or has no more stages than are to learn.
+    """
+    stages = len(embedder.reductions)
+    if learning >= stages:
+        has = f"{stages} stages, which second_embedder_stages must be less than" if stages else "no stages"
+        raise ColorizerError(f"The second embedder {embedder.name} has {has}, to learn in or not.")
+    was_training = embedder.training
+    embedder.eval()  # so that batch norm learns nothing from what follows
+    device = next(embedder.parameters()).device
+    _, *maps = embedder(torch.full((1, 1, LARGEST_LEAST_SIDE, LARGEST_LEAST_SIDE), 50.0, device=device))
+    weights = list(embedder.parameters())
+    for weight, gradient in zip(
+        weights, torch.autograd.grad(maps[-learning - 1].sum(), weights, allow_unused=True), strict=True
+    ):
+        weight.requires_grad_(gradient is None)
+    embedder.train(was_training)
 
 
 def checkpoint_gradients(colorizer: nn.Module) -> None:

@@ -5,13 +5,18 @@
 docs/example.jpg: photographs in gray, and as the bundled model colors them. docs/hints.jpg: one of them in gray,
 colored, colored with three hints, and as it was. docs/reference.jpg: one of two photographs of a scene in gray and
 colored, the other one, the first in its colors, and as it was. docs/guesses.jpg: all guesses at two photographs.
+docs/page.jpg: the page with several photographs, by Chromium without a window.
 docs/upsampling.jpg: the true ab of a photograph at the resolution that the network predicts, brought to full size
 bilinearly and by the guided filter.
 docs/diagram-*.png: networks of docs/ladder.md, drawn by visualtorch from the models themselves. (The other figures of
 docs/ladder.md come from trained models: python train/reproduce.py --write_docs.)
 """
 
+import io
+import os
+import shutil
 import sys
+import tempfile
 from pathlib import Path
 
 sys.path[0] = str(Path(__file__).resolve().parents[1])  # the repository, so that `train` is found
@@ -21,6 +26,7 @@ from PIL import Image, ImageOps  # noqa: E402
 from skimage import data  # noqa: E402
 from torch.nn.functional import interpolate  # noqa: E402
 
+import app  # noqa: E402
 from colorizer import ColorizationPipeline, Hint  # noqa: E402
 from colorizer.color import lab_to_rgb, rgb_to_lab  # noqa: E402
 from colorizer.dials import GUESSES  # noqa: E402
@@ -82,6 +88,44 @@ def guesses() -> Image.Image:
     )
 
 
+def page() -> Image.Image:
+    """The page on a desktop, with four photographs, of which the third is shown.
+
+    Raises ColorizerError if there is no Chromium.
+    """
+    from playwright.sync_api import sync_playwright  # only this one needs it
+
+    chromium = next(
+        (path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None
+    )
+    if chromium is None:
+        raise ColorizerError("No Chromium was found for the picture of the page; Debian's package is chromium.")
+    os.environ.pop("COLORIZER_MODEL", None)
+    server = app.build_app()
+    app.launch(server, prevent_thread_lock=True, quiet=True)
+    with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
+        files = [Path(folder) / f"{name}.jpg" for name in PHOTOS]
+        for name, file in zip(PHOTOS, files, strict=True):
+            Image.fromarray(getattr(data, name)()).convert("L").save(file, quality=95)
+        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        window = browser.new_page(viewport={"width": 1280, "height": 1000})
+        window.goto(server.local_url)
+        window.get_by_label("Color the example").last.wait_for()
+        window.locator("#several input[type=file]").set_input_files(files)
+        window.locator("#album-line", has_text="4 photos").wait_for()
+        window.wait_for_function("document.querySelectorAll('#strip img').length == 4")
+        window.locator("#strip .thumbnail-item").nth(2).click()
+        window.wait_for_function(
+            "document.querySelectorAll('#strip .thumbnail-item')[2].matches('.selected')"
+            " && !document.querySelector('#result').inert"
+        )
+        window.wait_for_timeout(2000)  # until nothing moves
+        picture = Image.open(io.BytesIO(window.screenshot())).convert("RGB")
+        browser.close()
+    server.close()
+    return picture
+
+
 def upsampling() -> Image.Image:
     """Crops at a strong edge, enlarged three times: bilinear, guided, truth."""
     rgb = torch.from_numpy(data.astronaut()).permute(2, 0, 1)[None] / 255
@@ -127,6 +171,7 @@ if __name__ == "__main__":
     guesses().save(DOCS / "guesses.jpg", quality=88)
     try:
         diagrams()
+        page().save(DOCS / "page.jpg", quality=85)
     except ColorizerError as error:
         print(f"make_figures.py: {error}", file=sys.stderr)
         sys.exit(2)

@@ -800,15 +800,18 @@ AT_START = f"""() => {{
         ring.style.top = event.clientY - y - canvas.clientTop + 'px';
         ring.style.background = getComputedStyle(document.querySelector('#picker .dialog-button')).backgroundColor;
         canvas.append(ring);
-        clearTimeout(asking);
-        asking = setTimeout(ask, 4000, 8000);
     }});
-    // An event that begins while word is still on its way here that the server has closed its stream is heard there,
-    // but gradio's client waits for its answer on the closed one, until any other event opens the next. A ring that
-    // stays asks for that.
+    // The server hears an event that begins while word is on its way here that it has closed the stream, but gradio's
+    // client waits for the answer on the closed one until another event opens the next. What is seen to wait, a ring
+    // or the download, asks for that, and again, since that may be held up likewise.
     let asking;
+    document.addEventListener('click', (event) => {{
+        if (!event.target.closest?.('#canvas img, #download')) return;
+        clearTimeout(asking);
+        asking = setTimeout(ask, 5000, 10000);
+    }});
     const ask = (wait) => {{
-        if (!document.querySelector('#canvas .ring')) return;
+        if (!document.querySelector('#canvas .ring, #download[aria-busy]')) return;
         document.querySelector('#ask').click();
         asking = setTimeout(ask, wait, 2 * wait);
     }};
@@ -1998,7 +2001,7 @@ def build_app(studio: Studio | None = None) -> gr.Blocks:
         ]
         for ended in (correcting.success, correcting.failure):
             ended(js=CORRECTED, **private)
-        ask.click(lambda: None, show_progress="hidden", concurrency_limit=None, **private)
+        ask.click(lambda: None, show_progress="hidden", trigger_mode="multiple", concurrency_limit=None, **private)
         gr.on(
             [reference_input.upload, reference_input.clear],
             refer,

@@ -26,7 +26,6 @@ from PIL import Image, ImageOps  # noqa: E402
 from skimage import data  # noqa: E402
 from torch.nn.functional import interpolate  # noqa: E402
 
-import app  # noqa: E402
 from colorizer import ColorizationPipeline, Hint  # noqa: E402
 from colorizer.color import lab_to_rgb, rgb_to_lab  # noqa: E402
 from colorizer.dials import GUESSES  # noqa: E402
@@ -93,37 +92,40 @@ def page() -> Image.Image:
 
     Raises ColorizerError if there is no Chromium.
     """
-    from playwright.sync_api import sync_playwright  # only this one needs it
+    from playwright.sync_api import sync_playwright  # only this figure needs these two
+
+    import app
 
     chromium = next(
         (path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None
     )
     if chromium is None:
         raise ColorizerError("No Chromium was found for the picture of the page; Debian's package is chromium.")
-    os.environ.pop("COLORIZER_MODEL", None)
+    for name in ("COLORIZER_MODEL", "COLORIZER_REVISION"):
+        os.environ.pop(name, None)
     server = app.build_app()
     app.launch(server, prevent_thread_lock=True, quiet=True)
-    with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
-        files = [Path(folder) / f"{name}.jpg" for name in PHOTOS]
-        for name, file in zip(PHOTOS, files, strict=True):
-            Image.fromarray(getattr(data, name)()).convert("L").save(file, quality=95)
-        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-        window = browser.new_page(viewport={"width": 1280, "height": 1000})
-        window.goto(server.local_url)
-        window.get_by_label("Color the example").last.wait_for()
-        window.locator("#several input[type=file]").set_input_files(files)
-        window.locator("#album-line", has_text="4 photos").wait_for()
-        window.wait_for_function("document.querySelectorAll('#strip img').length == 4")
-        window.locator("#strip .thumbnail-item").nth(2).click()
-        window.wait_for_function(
-            "document.querySelectorAll('#strip .thumbnail-item')[2].matches('.selected')"
-            " && !document.querySelector('#result').inert"
-        )
-        window.wait_for_timeout(2000)  # until nothing moves
-        picture = Image.open(io.BytesIO(window.screenshot())).convert("RGB")
-        browser.close()
-    server.close()
-    return picture
+    try:
+        with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
+            files = [Path(folder) / f"{name}.jpg" for name in PHOTOS]
+            for name, file in zip(PHOTOS, files, strict=True):
+                Image.fromarray(getattr(data, name)()).convert("L").save(file, quality=95)
+            browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+            window = browser.new_page(viewport={"width": 1280, "height": 1000})
+            window.goto(server.local_url)
+            window.get_by_label("Color the example").last.wait_for()
+            window.locator("#several input[type=file]").set_input_files(files)
+            window.locator("#album-line", has_text="4 photos").wait_for()
+            window.wait_for_function("document.querySelectorAll('#strip img').length == 4")
+            window.locator("#strip .thumbnail-item").nth(2).click()
+            window.wait_for_function(
+                "document.querySelectorAll('#strip .thumbnail-item')[2].matches('.selected')"
+                " && !document.querySelector('#result').inert"
+            )
+            window.wait_for_timeout(2000)  # until nothing moves
+            return Image.open(io.BytesIO(window.screenshot())).convert("RGB")
+    finally:
+        server.close()
 
 
 def upsampling() -> Image.Image:

@@ -172,10 +172,11 @@ GOOD = {"model": {"name": "fusion"}, "train_data_dir": ["x"], "max_train_steps":
         ({"ema_decay": 1}, "ema_decay"),
         ({"freeze_embedder": True}, "needs trained weights"),
         ({"freeze_embedder": True, "embedder_weights": "pretrained", "objectives": {"mse": 1, "labels": 1}}, "labels"),
-        ({"freeze_second_embedder": True}, "second embedder that is frozen needs trained weights"),
+        ({"freeze_second_embedder": True}, "second embedder that stays, .* or leave out freeze_second_embedder"),
         ({"second_embedder_stages": 2}, "needs trained weights.* or leave out second_embedder_stages"),
         ({"second_embedder_stages": 0}, "second_embedder_stages must be more than 0"),
         ({"second_embedder_rate": 0}, "second_embedder_rate must be more than 0"),
+        ({"second_embedder_rate": 2}, "second_embedder_rate is a share"),
         (
             {"freeze_second_embedder": True, "second_embedder_rate": 0.1, "pretrained_model_name_or_path": "x"},
             "learns at no rate",
@@ -968,7 +969,7 @@ def test_a_frozen_embedder_stays_as_it_is(kept, learns):
 
 
 def test_the_last_stages_of_a_second_embedder_learn():
-    """Those from behind the feature map at stride 8 on; batch norm stays in all of it."""
+    """Those from behind the feature map at stride 8 on; batch norm keeps its statistics in all."""
     model = create_model("fusion", **TINY, second_embedder="test_efficientnet")
     lightness = torch.rand(2, 1, 64, 64) * 100
     with torch.no_grad():
@@ -991,8 +992,12 @@ def test_the_last_stages_of_a_second_embedder_learn():
     "changes, stages, words",
     [
         ({}, 2, "no second embedder: leave out second_embedder_stages"),
-        ({"second_embedder": "test_efficientnet"}, 5, "test_efficientnet has 5 stages, .* less than"),
-        ({"second_embedder": "test_efficientnet", "embedding": "pooled"}, 1, "test_efficientnet has no stages"),
+        ({"second_embedder": "test_efficientnet"}, 5, "test_efficientnet has 5 stages: .* must be less than that"),
+        (
+            {"second_embedder": "test_efficientnet", "embedding": "pooled"},
+            1,
+            "test_efficientnet gives no feature maps",
+        ),
     ],
 )
 def test_stages_that_there_are_not(changes, stages, words):
@@ -1011,6 +1016,10 @@ def test_the_second_embedder_learns_at_its_own_rate(photos, tmp_path, optimizer)
         recipe_of(photos, output_dir=tmp_path / "run", pretrained_model_name_or_path=tmp_path / "start", **changes)
     )
     run.fit()
+    rates = {id(p): group["lr"] for group in run.optimizer.param_groups for p in group["params"]}
+    assert len(rates) == len(list(run.bare.parameters()))
+    for key, weight in run.model.named_parameters():
+        assert rates[id(weight)] == pytest.approx(1e-4 if key.startswith("second_embedder.") else 1e-3)
     moved = {"embedder": 0.0, "second_embedder": 0.0}
     trained = dict(run.model.named_parameters())
     for key, weight in start.named_parameters():
@@ -1716,6 +1725,22 @@ def test_a_frozen_embedder_is_saved_as_it_was_given(photos, tmp_path, small_netw
     assert any("running_mean" in key for key in given)
     assert all(torch.equal(value, given[key]) for key, value in saved.embedder.state_dict().items())
     assert not torch.equal(saved.encoder[0][0][1].running_mean, own)
+
+
+def test_the_first_stages_are_saved_as_they_were_given(photos, tmp_path):
+    """And the statistics of all."""
+    create_model("fusion", **TINY, second_embedder="test_efficientnet").save_pretrained(tmp_path / "start")
+    recipe = recipe_of(
+        photos, output_dir=tmp_path / "run", model="null", pretrained_model_name_or_path=tmp_path / "start",
+        second_embedder_stages=2, second_embedder_rate=0.5, ema_decay=0.9, resolutions="{0.0: 64}",
+    )  # fmt: skip
+    training = Training(recipe)
+    given = {key: value.clone() for key, value in training.model.second_embedder.state_dict().items()}
+    training.fit()
+    saved = training.finished_model().second_embedder.state_dict()
+    changed = {key for key, value in saved.items() if not torch.equal(value, given[key])}
+    learning = {key for key, value in training.model.second_embedder.named_parameters() if value.requires_grad}
+    assert changed == learning and 0 < len(learning) < len(dict(training.model.second_embedder.named_parameters()))
 
 
 def test_adversarial_phase_comes_late(photos, tmp_path, small_network):

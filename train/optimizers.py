@@ -19,14 +19,14 @@ def make_optimizer(trainee: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
     than 4) is timm's NAdamW's. It orthogonalizes in bfloat16 where the training is in that, and in float32 elsewhere:
     there bfloat16 is likely to be emulated.
 
-    Each group has its `lr_scale` (timm's word), by which the trainer multiplies the learning rate.
+    A group with an `lr_scale` (timm's word) learns at so many times the learning rate, the others at that itself.
     """
     trained = [parameter for parameter in trainee.parameters() if parameter.requires_grad]
-    parts = [{"params": trained, "lr_scale": 1.0}]
-    if recipe.second_embedder_rate != 1:
+    parts = [{"params": trained}]
+    if recipe.second_embedder_rate != 1:  # or no group has a scale, as in checkpoints from before there was one
         second = {id(parameter) for parameter in trainee.colorizer.second_embedder.parameters()}
         parts = [
-            {"params": [p for p in trained if id(p) not in second], "lr_scale": 1.0},
+            {"params": [p for p in trained if id(p) not in second]},
             {"params": [p for p in trained if id(p) in second], "lr_scale": recipe.second_embedder_rate},
         ]
     if recipe.optimizer == "adam":

@@ -28,7 +28,7 @@ class Recipe:
     embedder_weights: str = "none"  # pretrained (timm's), none, or the path of a safetensors file or a model's folder
     freeze_embedder: bool = False  # keep the embedder as it is, in eval mode
     freeze_second_embedder: bool = False  # the same of the second one (train/grow.py)
-    second_embedder_stages: int | None = None  # so many of its last stages learn, the rest and its norms stay
+    second_embedder_stages: int | None = None  # so many of its last stages learn; the rest and the statistics stay
     second_embedder_rate: float = 1.0  # the second embedder's learning rate, as a share of the others'
     cache_embeddings: bool = False  # of a frozen embedder, when nothing is augmented
     decoder_weights: str | None = None  # a model: start with its decoder (models/two_stage.py)
@@ -128,14 +128,10 @@ class Recipe:
         )
 
     @property
-    def still_embedders(self) -> tuple[bool, bool]:
-        """Whether the embedder, and the second one, are in eval mode throughout, so that their batch norm stays."""
-        return self.freeze_embedder, self.freeze_second_embedder or self.second_embedder_stages is not None
-
-    @property
     def changes_embedders(self) -> bool:
         """Whether a key asks for an embedder to be trained otherwise than the rest."""
-        return any(self.still_embedders) or self.second_embedder_rate != 1
+        freezes = self.freeze_embedder or self.freeze_second_embedder or self.second_embedder_stages
+        return bool(freezes) or self.second_embedder_rate != 1
 
     @property
     def is_streamed(self) -> bool:
@@ -159,7 +155,7 @@ NOT_NEGATIVE = (
 )  # fmt: skip
 SHARES = (
     "hint_share", "aging", "documents", "validation_share", "rebalancing_mix", "teacher_share", "adversarial_from",
-    "freeze_norm_from",
+    "freeze_norm_from", "second_embedder_rate",
 )  # fmt: skip
 FIELDS = {field.name: field for field in dataclasses.fields(Recipe)}
 
@@ -353,8 +349,8 @@ def _check(recipe: Recipe) -> None:
     for name in ("freeze_second_embedder", "second_embedder_stages"):
         require(
             not getattr(recipe, name) or recipe.pretrained_model_name_or_path,
-            "A second embedder that is frozen needs trained weights: begin with what train/grow.py makes, by "
-            f"pretrained_model_name_or_path, or leave out {name}.",
+            "A second embedder that stays, wholly or in part, needs trained weights: begin with what train/grow.py "
+            f"makes, by pretrained_model_name_or_path, or leave out {name}.",
         )
     if recipe.freeze_second_embedder:
         require(

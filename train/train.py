@@ -769,7 +769,7 @@ class Training:
         else:
             model = copy.deepcopy(self.averaged.module if self.averaged else self.model)
         if self.averaged and not self.norm_is_frozen(self.progress.step - 1):
-            frozen = still_parts(model, *self.recipe.still_embedders)
+            frozen = still_parts(model, *self.bare.still)
             self.seed_network()  # the same in every process
             calibrate(model, self.sample_inputs(CALIBRATED), frozen)
         self.finished = self.progress.step, model.eval()

@@ -21,7 +21,10 @@ class Trained(nn.Module):
 
     Attributes:
         freeze_norm: set it, and batch norm keeps its statistics from the next train() on.
+        still: whether the embedder, and the second one, are in eval mode throughout.
     """
+
+    still = (False, False)
 
     def __init__(self, colorizer: Colorizer) -> None:
         super().__init__()
@@ -46,7 +49,7 @@ class Trainee(Trained):
         freeze_embedder: keeps the embedder's weights, and its batch norm in eval mode.
         freeze_second_embedder: the second one's.
         second_embedder_stages: how many of the second one's last stages learn (a stage ends with a feature map); the
-            others stay as they are, and batch norm of all of them in eval mode. None: all, batch norm too.
+            others stay as they are, and so do the statistics of batch norm in all. None: all learn, with statistics.
 
     Raises:
         ColorizerError: the colorizer does not have what is to be kept.
@@ -149,16 +152,27 @@ def freeze_first_stages(embedder: Embedder, learning: int) -> None:
     """
     stages = len(embedder.reductions)
     if learning >= stages:
-        has = f"{stages} stages, which second_embedder_stages must be less than" if stages else "no stages"
-        raise ColorizerError(f"The second embedder {embedder.name} has {has}, to learn in or not.")
+        raise ColorizerError(
+            f"The second embedder {embedder.name} has {stages} stages: second_embedder_stages must be less than that, "
+            "or left out, so that all learn."
+            if stages
+            else f"The second embedder {embedder.name} gives no feature maps, so it has no stages: leave out "
+            "second_embedder_stages."
+        )
     was_training = embedder.training
     embedder.eval()  # so that batch norm learns nothing from what follows
     device = next(embedder.parameters()).device
-    _, *maps = embedder(torch.full((1, 1, LARGEST_LEAST_SIDE, LARGEST_LEAST_SIDE), 50.0, device=device))
+    side = LARGEST_LEAST_SIDE
+    try:
+        _, *maps = embedder(torch.full((1, 1, side, side), 50.0, device=device))
+    except (RuntimeError, ValueError, AssertionError):  # some networks take but few sizes
+        raise ColorizerError(
+            f"The stages of {embedder.name} cannot be told apart, since it takes no picture of {side} x {side} "
+            "pixels: leave out second_embedder_stages."
+        ) from None
     weights = list(embedder.parameters())
-    for weight, gradient in zip(
-        weights, torch.autograd.grad(maps[-learning - 1].sum(), weights, allow_unused=True), strict=True
-    ):
+    gradients = torch.autograd.grad(maps[-learning - 1].sum(), weights, allow_unused=True)
+    for weight, gradient in zip(weights, gradients, strict=True):
         weight.requires_grad_(gradient is None)
     embedder.train(was_training)
 

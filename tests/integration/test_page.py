@@ -611,7 +611,7 @@ def test_a_click_after_the_server_closed_its_stream_counts(open_page):
                 if (!String(asked[0].url ?? asked[0]).includes('/queue/data')) return answer;
                 const late = new TransformStream({transform: async (text, on) => {
                     for (const words of text.split(/(?<=\n\n)/)) {
-                        if (words.includes('close_stream')) await new Promise((on) => setTimeout(on, 3000));
+                        if (words.includes('close_stream')) await new Promise((on) => setTimeout(on, 7000));
                         on.enqueue(words);
                     }
                 }});
@@ -625,7 +625,9 @@ def test_a_click_after_the_server_closed_its_stream_counts(open_page):
     page.wait_for_function("!document.querySelector('.ring')")  # its result is there, and nothing after it
     canvas.click(position={"x": 0.6 * box["width"], "y": 0.3 * box["height"]})
     assert page.locator(".ring").count() == 1
+    page.evaluate("document.querySelector('#ask').addEventListener('click', () => { window.asked = true; })")
     page.wait_for_function("!document.querySelector('.ring')")
+    assert page.evaluate("window.asked")  # or gradio's client knows by now, and need not be asked
     assert ring_at(page, 0.25, 0.8) and ring_at(page, 0.6, 0.3)
 
 

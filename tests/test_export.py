@@ -21,6 +21,7 @@ MODELS = {
     "bins": ("fusion", {**TINY, "hints": True}),
     "regression": ("fusion", {**TINY, "head": "regression"}),
     "a vector of pictures of one size": ("fusion", {**TINY, "embedding": "pooled"}),
+    "attention": ("fusion", {**TINY, "attention_blocks": 1}),
     "plain": ("lab_cnn", {"width": 4}),
     "thumbnails": ("two_stage", {}),
 }

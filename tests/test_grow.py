@@ -45,6 +45,23 @@ def test_a_second_embedder_begins_without_a_say(options, tmp_path, second_weight
         assert (grown.logits(lightness) - before).abs().max() > 0.01
 
 
+def test_attention_begins_without_a_say(tmp_path):
+    create_model("fusion", **TINY).save_pretrained(tmp_path / "model")
+    main([str(tmp_path / "model"), "--attention_blocks", "2", "--output_dir", str(tmp_path / "grown")])
+    old, grown = load_model(tmp_path / "model"), load_model(tmp_path / "grown")
+    assert grown.config == old.config | {"attention_blocks": 2} and len(grown.attention) == 2
+    lightness = torch.rand(2, 1, 64, 96) * 100
+    with torch.no_grad():
+        before = old.logits(lightness)
+        torch.testing.assert_close(grown.logits(lightness), before, rtol=1e-4, atol=1e-4)
+        for name, parameter in grown.attention.named_parameters():
+            if "gamma" in name:
+                parameter.fill_(100.0)
+        assert (grown.logits(lightness) - before).abs().max() > 0.01
+    with pytest.raises(ColorizerError, match="has 2 attention blocks already: give .* more of them"):
+        grow(str(tmp_path / "grown"), None, None, "none", 2)
+
+
 def test_the_second_embedder_has_the_weights_that_it_was_given(tmp_path, second_weights):
     create_model("fusion", **TINY).save_pretrained(tmp_path / "model")
     grown = grow(str(tmp_path / "model"), None, "test_efficientnet", second_weights)

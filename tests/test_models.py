@@ -11,7 +11,7 @@ from colorizer.errors import ColorizerError
 from colorizer.hub import load_model
 from colorizer.models import create_model, list_models, mnist, model_class
 from colorizer.models.base import resize
-from colorizer.models.fusion import AttentionFusion, FilmFusion
+from colorizer.models.fusion import AttentionBlock, AttentionFusion, FilmFusion
 from colorizer.pipeline import ColorizationPipeline
 from tests.conftest import TINY
 
@@ -59,6 +59,8 @@ OPTIONS = [
     {"second_embedder": "test_convnext"},  # of other strides
     {"second_embedder": "test_convnext", "embedding": "logits", "fusion": "film"},
     {"embedder": "resnet16"},
+    {"attention_blocks": 2},
+    {"attention_blocks": 1, "embedding": "pooled", "norm": "none"},
 ]
 
 
@@ -179,7 +181,8 @@ def test_a_config_without_fusion_builds_what_it_always_did():
     before = small("fusion")
     torch.manual_seed(0)
     named = small("fusion", fusion="concat")
-    assert before.config == named.config and list(before.config)[-2:] == ["fusion", "second_embedder"]
+    assert before.config == named.config
+    assert list(before.config)[-3:] == ["fusion", "second_embedder", "attention_blocks"]
     for (name, ours), (other, theirs) in zip(before.state_dict().items(), named.state_dict().items(), strict=True):
         assert name == other and torch.equal(ours, theirs)
     names = {name.partition(".")[2] for name, _ in before.fusion.named_parameters()}
@@ -204,6 +207,21 @@ def test_attention_is_told_by_every_place_alike():
     assert told.shape == (2, 8, 6, 7)
     assert torch.allclose(fuse(x, asked.flip(2, 3)), told, atol=1e-5)
     assert (fuse(x, 1 - asked) - told).abs().max() > 1e-3
+
+
+def test_the_places_of_a_map_ask_each_other():
+    """All of them, wherever they lie; and at first with next to no effect."""
+    attention = AttentionBlock(8)
+    x = torch.rand(2, 8, 6, 7)
+    assert torch.allclose(attention(x), x, atol=1e-3)
+    for scale in (attention.block.ls1.gamma, attention.block.ls2.gamma):
+        torch.nn.init.ones_(scale)
+    told = attention(x)
+    assert told.shape == x.shape
+    assert torch.allclose(attention(x.flip(2, 3)), told.flip(2, 3), atol=1e-5)
+    x[0, :, 0, 0] += torch.rand(8)
+    moved = (attention(x) - told).abs().amax(1)
+    assert (moved[0] > 0).all() and (moved[1] == 0).all()
 
 
 @pytest.mark.parametrize("fusion", ["concat", "film", "attention"])
@@ -340,6 +358,8 @@ def test_unet_sees_all_maps_of_its_encoder():
         ({"fusion": "attention", "embedding": "pooled"}, "embedding must be 'maps', not 'pooled'"),
         ({"fusion": "attention", "decoder_widths": [16, 12, 6]}, "multiples of 4"),
         ({"decoder_widths": [1, 2]}, "three numbers"),
+        ({"attention_blocks": -1}, "attention_blocks must be a whole number, 0 or more, not -1"),
+        ({"attention_blocks": 1, "decoder_widths": [18, 12, 8]}, "must be a multiple of 4, not 18"),
     ],
 )
 def test_bad_options_are_one_sentence(config, words):

@@ -1,4 +1,4 @@
-"""Gives a trained fusion colorizer a second embedder, or a shorter one, and keeps what it knows.
+"""Gives a trained fusion colorizer a second embedder, attention or a shorter embedder, and keeps what it knows.
 
     python train/grow.py runs/mine/model --second_embedder tf_efficientnet_lite2 --output_dir runs/grown
     python train/train.py --recipe train/recipes/fusion_compact.yaml --model null \\
@@ -6,6 +6,7 @@
 
 A second embedder begins without a say: the decoder's weights for what it tells are zero, so that the grown model
 colors as the one that it was grown from, until it is trained (after Net2Net, Chen et al. 2016, arXiv:1511.05641). With
+`--attention_blocks` transformer blocks are added likewise, whose branches begin with next to no say. With
 `--embedder resnet16` the last block of a ResNet-18 is left out: 4.7 million of its weights, and some of what it knows.
 """
 
@@ -34,30 +35,46 @@ def main(argv: list[str] | None = None) -> None:
         default="pretrained",
         help="pretrained (timm's), a safetensors file of timm's, or a model's folder (default: pretrained)",
     )
+    parser.add_argument(
+        "--attention_blocks", type=int, metavar="N", help="as many transformer blocks after the decoder's first stage"
+    )
     parser.add_argument("--output_dir", required=True, help="the folder that the grown model is written to")
     arguments = parser.parse_args(argv)
     folder = model_folder(arguments.output_dir)
-    model = grow(arguments.model, arguments.embedder, arguments.second_embedder, arguments.second_embedder_weights)
+    model = grow(
+        arguments.model,
+        arguments.embedder,
+        arguments.second_embedder,
+        arguments.second_embedder_weights,
+        arguments.attention_blocks,
+    )
     make_folder(folder)
     model.save_pretrained(folder)
     print(f"{sum(p.numel() for p in model.parameters()) / 1e6:.1f} million parameters are in {folder}")
 
 
-def grow(source: str, embedder: str | None, second: str | None, second_weights: str) -> Colorizer:
-    """The fusion model `source` with another embedder, a second one beside it, or both; in eval mode.
+def grow(
+    source: str, embedder: str | None, second: str | None, second_weights: str, attention_blocks: int | None = None
+) -> Colorizer:
+    """The fusion model `source` with another embedder, a second one beside it, attention blocks, or several of these;
+    in eval mode.
 
-    Raises ColorizerError, in one sentence, if it is no fusion model, has a second embedder already, or the embedder
-    asked for is not a part of its own.
+    Raises ColorizerError, in one sentence, if it is no fusion model, has a second embedder or as many blocks already,
+    or the embedder asked for is not a part of its own.
     """
     old = load_model(source)
     if old.name != "fusion":
         raise ColorizerError(f"{source} is a {old.name} model, and only a fusion model has embedders to change.")
     if old.second_embedder is not None and second:
         raise ColorizerError(f"{source} has a second embedder already: leave out --second_embedder.")
-    if not (embedder or second):
-        raise ColorizerError("Give --embedder, --second_embedder or both: there is nothing to do.")
+    had = old.config["attention_blocks"]
+    if attention_blocks is not None and attention_blocks <= had:
+        raise ColorizerError(f"{source} has {had} attention blocks already: give --attention_blocks more of them.")
+    if not (embedder or second or attention_blocks):
+        raise ColorizerError("Give --embedder, --second_embedder or --attention_blocks: there is nothing to do.")
     changes = {"embedder": embedder} if embedder else {}
     changes |= {"second_embedder": second} if second else {}
+    changes |= {"attention_blocks": attention_blocks} if attention_blocks else {}
     model = new_model("fusion", old.config | changes)
     if second:
         load_embedder_weights(model.second_embedder, second, second_weights)
@@ -70,7 +87,7 @@ def _take_over(model: Colorizer, old: Colorizer, source: str) -> None:
     """Fills the model with the tensors of `old`; where it has more input channels than those, with zeros behind."""
     had, state = old.state_dict(), model.state_dict()
     for key, tensor in state.items():
-        if key.startswith("second_embedder.") and key not in had:
+        if key.startswith(("second_embedder.", "attention.")) and key not in had:
             continue
         given = had.get(key)
         if given is not None and given.shape == tensor.shape:

@@ -183,7 +183,7 @@ def checkpoint_gradients(colorizer: nn.Module) -> None:
     Batch norm inside them moves its statistics twice a step.
     """
     stages = []
-    for name in ("embedder", "second_embedder", "encoder", "decoder"):
+    for name in ("embedder", "second_embedder", "encoder", "decoder", "attention"):
         part = getattr(colorizer, name, None) or ()
         if not isinstance(part, Embedder):
             stages += part

@@ -40,6 +40,8 @@ class FusionColorizer(QuarterGridColorizer):
             needs the embedding "maps".
         second_embedder: another one beside the first, whose vector and maps are told to the decoder together with the
             first's. So one can learn along with the colors while the other keeps what it knew of pictures before.
+        attention_blocks: how many transformer blocks follow the decoder's first stage, by which all places of the
+            picture ask each other.
 
     Raises:
         ColorizerError: an option that is none of these.
@@ -62,6 +64,7 @@ class FusionColorizer(QuarterGridColorizer):
         norm: str = "batch",
         fusion: str = "concat",
         second_embedder: str | None = None,
+        attention_blocks: int = 0,
     ) -> None:
         super().__init__()
         if head not in ("bins", "regression"):
@@ -81,6 +84,12 @@ class FusionColorizer(QuarterGridColorizer):
             )
         if fusion == "attention" and second_embedder:
             raise ColorizerError("The fusion 'attention' asks the maps of one embedder: leave out second_embedder.")
+        check_counts(0, attention_blocks=attention_blocks)
+        if attention_blocks and decoder_widths[0] % HEADS:
+            raise ColorizerError(
+                f"Attention blocks have {HEADS} heads: the first of decoder_widths must be a multiple of {HEADS}, not "
+                f"{decoder_widths[0]}."
+            )
         if fusion == "attention" and any(width % HEADS for width in decoder_widths):
             raise ColorizerError(
                 f"The fusion 'attention' has {HEADS} heads: decoder_widths must be multiples of {HEADS}, "
@@ -113,6 +122,7 @@ class FusionColorizer(QuarterGridColorizer):
             self.fusion.append(FUSIONS[fusion](before + encoded + mapped, vector, out, norm))
             self.decoder.append(conv_block(out, out, norm))
             before = out
+        self.attention = nn.Sequential(*(AttentionBlock(decoder_widths[0]) for _ in range(attention_blocks)))
 
         self.bins = AbBins() if head == "bins" else None
         self.head = nn.Sequential(
@@ -166,6 +176,8 @@ class FusionColorizer(QuarterGridColorizer):
                 parts.append(encoded[stride])
             parts += [resize(maps[index], size) for index in map_indices(self.reductions, stride)]
             x = block(fuse(torch.cat(parts, dim=1), told))
+            if stride == 16:
+                x = self.attention(x)
         x = self.head(x)
         if self.bins is None:
             x = AB_LIMIT * torch.tanh(x.float())
@@ -230,6 +242,24 @@ class AttentionFusion(nn.Module):
         places, answers = x.flatten(2).mT, asked.flatten(2).mT
         got, _ = self.attention(places, answers, answers, need_weights=False)
         return x + got.mT.reshape(x.shape)
+
+
+class AttentionBlock(nn.Module):
+    """A transformer's block (Dosovitskiy et al. 2021, arXiv:2010.11929; timm's) over the places of a map.
+
+    Each of its two branches begins with next to no say (LayerScale, Touvron et al. 2021, arXiv:2103.17239), so that a
+    trained model to which it is added colors as before.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        from timm.models.vision_transformer import Block  # heavy, as in embedder.py
+
+        self.block = Block(channels, HEADS, qkv_bias=True, init_values=1e-5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x (N, C, H, W), and the same shape back."""
+        return self.block(x.flatten(2).mT).mT.reshape(x.shape)
 
 
 FUSIONS = {"concat": Fusion, "film": FilmFusion, "attention": AttentionFusion}

@@ -6,7 +6,7 @@
 
 A second embedder begins without a say: the decoder's weights for what it tells are zero, so that the grown model
 colors as the one that it was grown from, until it is trained (after Net2Net, Chen et al. 2016, arXiv:1511.05641). With
-`--attention_blocks` transformer blocks are added likewise, whose branches begin with next to no say. With
+`--attention_blocks` transformer blocks are added likewise, whose branches end in weights that are zero. With
 `--embedder resnet16` the last block of a ResNet-18 is left out: 4.7 million of its weights, and some of what it knows.
 """
 

@@ -247,15 +247,17 @@ class AttentionFusion(nn.Module):
 class AttentionBlock(nn.Module):
     """A transformer's block (Dosovitskiy et al. 2021, arXiv:2010.11929; timm's) over the places of a map.
 
-    Each of its two branches begins with next to no say (LayerScale, Touvron et al. 2021, arXiv:2103.17239), so that a
-    trained model to which it is added colors as before.
+    The last weights of both branches begin with zero, so that a trained model to which it is added colors as before.
     """
 
     def __init__(self, channels: int) -> None:
         super().__init__()
         from timm.models.vision_transformer import Block  # heavy, as in embedder.py
 
-        self.block = Block(channels, HEADS, qkv_bias=True, init_values=1e-5)
+        self.block = Block(channels, HEADS, qkv_bias=True)
+        for last in (self.block.attn.proj, self.block.mlp.fc2):
+            nn.init.zeros_(last.weight)
+            nn.init.zeros_(last.bias)
 
     def forward(self, x: Tensor) -> Tensor:
         """x (N, C, H, W), and the same shape back."""

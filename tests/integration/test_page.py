@@ -555,6 +555,18 @@ def test_a_wrong_color_is_corrected(open_page, size):
     assert swatch.evaluate(shade) == "rgb(255, 99, 71)"
 
 
+def canvas_of_the_astronaut(page):
+    """The picture of 512 x 512 that is to be clicked where a color is wrong."""
+    page.get_by_label("Color the example: astronaut").click()
+    wait_for_result(page)
+    wait_until_still(page)
+    page.get_by_role("button", name="A wrong color?").click()
+    canvas = page.get_by_alt_text("The photo in color, to be clicked")
+    canvas.wait_for()
+    page.wait_for_function("document.querySelector('#canvas img').naturalWidth == 512")
+    return canvas
+
+
 def ring_at(page, left: float, top: float) -> bool:
     """Whether the picture of 512 x 512 that is to be clicked has a ring at a place, in shares of its sides."""
     source = page.locator("#canvas img").evaluate("image => image.src")
@@ -567,13 +579,7 @@ def ring_at(page, left: float, top: float) -> bool:
 def test_a_click_while_the_picture_loads_counts(open_page):
     """As on a slow network: the result of the click before is there, and its picture on its way."""
     page = open_page()
-    page.get_by_label("Color the example: astronaut").click()
-    wait_for_result(page)
-    wait_until_still(page)
-    page.get_by_role("button", name="A wrong color?").click()
-    canvas = page.get_by_alt_text("The photo in color, to be clicked")
-    canvas.wait_for()
-    page.wait_for_function("document.querySelector('#canvas img').naturalWidth == 512")
+    canvas = canvas_of_the_astronaut(page)
     box, source, on_their_way = canvas.bounding_box(), canvas.get_attribute("src"), []
     files = "**/gradio_api/file=**"
     page.route(files, lambda route: on_their_way.append(route))
@@ -596,13 +602,7 @@ def test_a_click_while_the_picture_loads_counts(open_page):
 def test_a_click_after_the_server_closed_its_stream_counts(open_page):
     """As on a slow network: an event begins while the word that its stream is closed is still on its way."""
     page = open_page()
-    page.get_by_label("Color the example: astronaut").click()
-    wait_for_result(page)
-    wait_until_still(page)
-    page.get_by_role("button", name="A wrong color?").click()
-    canvas = page.get_by_alt_text("The photo in color, to be clicked")
-    canvas.wait_for()
-    page.wait_for_function("document.querySelector('#canvas img').naturalWidth == 512")
+    canvas = canvas_of_the_astronaut(page)
     page.evaluate(
         r"""() => {
             const directly = window.fetch;

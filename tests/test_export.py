@@ -22,6 +22,10 @@ MODELS = {
     "regression": ("fusion", {**TINY, "head": "regression"}),
     "a vector of pictures of one size": ("fusion", {**TINY, "embedding": "pooled"}),
     "attention": ("fusion", {**TINY, "attention_blocks": 1}),
+    "a second embedder that sees more": (
+        "fusion",
+        {**TINY, "second_embedder": "test_efficientnet", "second_embedder_scale": 1.3},
+    ),
     "plain": ("lab_cnn", {"width": 4}),
     "thumbnails": ("two_stage", {}),
 }

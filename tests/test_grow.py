@@ -68,6 +68,21 @@ def test_the_second_embedder_has_the_weights_that_it_was_given(tmp_path, second_
     assert got and all(torch.equal(value, given[key]) for key, value in got.items())
 
 
+def test_the_second_embedder_sees_more_with_the_same_weights(tmp_path):
+    create_model("fusion", **TINY, second_embedder="test_convnext").save_pretrained(tmp_path / "model")
+    grown = tmp_path / "grown"
+    main([str(tmp_path / "model"), "--second_embedder_scale", "1.5", "--output_dir", str(grown)])
+    old, grown = load_model(tmp_path / "model"), load_model(grown)
+    assert grown.config == old.config | {"second_embedder_scale": 1.5}
+    state = old.state_dict()
+    assert all(torch.equal(value, state[key]) for key, value in grown.state_dict().items())
+    with pytest.raises(ColorizerError, match="from 1 to 2, not 0.5"):
+        grow(str(tmp_path / "model"), None, None, "none", second_scale=0.5)
+    with pytest.raises(ColorizerError, match="needs a second_embedder"):
+        create_model("fusion", **TINY).save_pretrained(tmp_path / "one")
+        grow(str(tmp_path / "one"), None, None, "none", second_scale=1.5)
+
+
 def test_a_shorter_embedder_is_the_beginning_of_the_longer(tmp_path):
     create_model("fusion", **TINY | {"embedder": "resnet18"}).save_pretrained(tmp_path / "model")
     old, short = load_model(tmp_path / "model"), grow(str(tmp_path / "model"), "resnet16", None, "none")

@@ -61,6 +61,7 @@ OPTIONS = [
     {"embedder": "resnet16"},
     {"attention_blocks": 2},
     {"attention_blocks": 1, "embedding": "pooled", "norm": "none"},
+    {"second_embedder": "test_efficientnet", "second_embedder_scale": 1.5},
 ]
 
 
@@ -182,7 +183,7 @@ def test_a_config_without_fusion_builds_what_it_always_did():
     torch.manual_seed(0)
     named = small("fusion", fusion="concat")
     assert before.config == named.config
-    assert list(before.config)[-3:] == ["fusion", "second_embedder", "attention_blocks"]
+    assert list(before.config)[-4:] == ["fusion", "second_embedder", "attention_blocks", "second_embedder_scale"]
     for (name, ours), (other, theirs) in zip(before.state_dict().items(), named.state_dict().items(), strict=True):
         assert name == other and torch.equal(ours, theirs)
     names = {name.partition(".")[2] for name, _ in before.fusion.named_parameters()}
@@ -339,6 +340,24 @@ def test_unet_sees_all_maps_of_its_encoder():
         create_model("unet", encoder="test_convnext", decoder_widths=[8, 8])
 
 
+def test_the_second_embedder_sees_the_picture_larger():
+    """By its scale, in sides that are multiples of 32; the first sees it as it is."""
+    model = small("fusion", second_embedder="test_efficientnet", second_embedder_scale=1.5).eval()
+    seen = {}
+    for name in ("embedder", "second_embedder"):
+        getattr(model, name).network.register_forward_pre_hook(
+            lambda _, given, name=name: seen.update({name: given[0]})
+        )
+    ramp = torch.linspace(0, 100, 160).expand(1, 1, 64, 160)
+    with torch.no_grad():
+        vector, *maps = model.embed(ramp)
+        logits = model.logits(ramp, embedding=(vector, *maps))
+    assert seen["embedder"].shape[-2:] == (64, 160) and seen["second_embedder"].shape[-2:] == (96, 256)
+    grays = [seen[name].mean((0, 1, 2)) for name in ("embedder", "second_embedder")]
+    assert all((gray.diff() > -1e-5).all() for gray in grays)  # the same ramp, no part of it
+    assert len(maps) == len(model.reductions) and logits.shape[-2:] == (16, 40)
+
+
 @pytest.mark.parametrize(
     "config, words",
     [
@@ -360,6 +379,11 @@ def test_unet_sees_all_maps_of_its_encoder():
         ({"decoder_widths": [1, 2]}, "three numbers"),
         ({"attention_blocks": -1}, "attention_blocks must be a whole number, 0 or more, not -1"),
         ({"attention_blocks": 1, "decoder_widths": [18, 12, 8]}, "must be a multiple of 4, not 18"),
+        ({"second_embedder": "test_convnext", "second_embedder_scale": 3}, "a number from 1 to 2, not 3"),
+        ({"second_embedder": "test_convnext", "second_embedder_scale": "2"}, "a number from 1 to 2, not '2'"),
+        ({"second_embedder_scale": 1.5}, "needs a second_embedder, embedding 'maps'"),
+        ({"second_embedder": "test_convnext", "second_embedder_scale": 2, "embedding": "logits"}, "embedding 'maps'"),
+        ({"second_embedder": "test_convnext", "second_embedder_scale": 2, "embedder_size": 64}, "no embedder_size"),
     ],
 )
 def test_bad_options_are_one_sentence(config, words):

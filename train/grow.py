@@ -7,6 +7,8 @@
 A second embedder begins without a say: the decoder's weights for what it tells are zero, so that the grown model
 colors as the one that it was grown from, until it is trained (after Net2Net, Chen et al. 2016, arXiv:1511.05641). With
 `--attention_blocks` transformer blocks are added likewise, whose branches end in weights that are zero. With
+`--second_embedder_scale 1.5` the second embedder sees every picture that much larger, to which the rest has to get
+used by training: of all changes this one alters colors at once. With
 `--embedder resnet16` the last block of a ResNet-18 is left out: 4.7 million of its weights, and some of what it knows.
 """
 
@@ -38,6 +40,12 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument(
         "--attention_blocks", type=int, metavar="N", help="as many transformer blocks after the decoder's first stage"
     )
+    parser.add_argument(
+        "--second_embedder_scale",
+        type=float,
+        metavar="SCALE",
+        help="how much larger than the picture the second embedder sees it, 1 to 2 (default: as it is)",
+    )
     parser.add_argument("--output_dir", required=True, help="the folder that the grown model is written to")
     arguments = parser.parse_args(argv)
     folder = model_folder(arguments.output_dir)
@@ -47,6 +55,7 @@ def main(argv: list[str] | None = None) -> None:
         arguments.second_embedder,
         arguments.second_embedder_weights,
         arguments.attention_blocks,
+        arguments.second_embedder_scale,
     )
     make_folder(folder)
     model.save_pretrained(folder)
@@ -54,13 +63,18 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def grow(
-    source: str, embedder: str | None, second: str | None, second_weights: str, attention_blocks: int | None = None
+    source: str,
+    embedder: str | None,
+    second: str | None,
+    second_weights: str,
+    attention_blocks: int | None = None,
+    second_scale: float | None = None,
 ) -> Colorizer:
-    """The fusion model `source` with another embedder, a second one beside it, attention blocks, or several of these;
-    in eval mode.
+    """The fusion model `source` with another embedder, a second one beside it, attention blocks, another scale of what
+    the second one sees, or several of these; in eval mode.
 
     Raises ColorizerError, in one sentence, if it is no fusion model, has a second embedder or as many blocks already,
-    or the embedder asked for is not a part of its own.
+    the embedder asked for is not a part of its own, or the scale is none.
     """
     old = load_model(source)
     if old.name != "fusion":
@@ -70,11 +84,15 @@ def grow(
     had = old.config["attention_blocks"]
     if attention_blocks is not None and attention_blocks <= had:
         raise ColorizerError(f"{source} has {had} attention blocks already: give --attention_blocks more of them.")
-    if not (embedder or second or attention_blocks):
-        raise ColorizerError("Give --embedder, --second_embedder or --attention_blocks: there is nothing to do.")
+    if not (embedder or second or attention_blocks or second_scale is not None):
+        raise ColorizerError(
+            "There is nothing to do: give --embedder, --second_embedder, --second_embedder_scale or "
+            "--attention_blocks."
+        )
     changes = {"embedder": embedder} if embedder else {}
     changes |= {"second_embedder": second} if second else {}
     changes |= {"attention_blocks": attention_blocks} if attention_blocks else {}
+    changes |= {"second_embedder_scale": second_scale} if second_scale is not None else {}
     model = new_model("fusion", old.config | changes)
     if second:
         load_embedder_weights(model.second_embedder, second, second_weights)

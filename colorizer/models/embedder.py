@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
+from fractions import Fraction
 
 import torch
 from torch import Tensor, nn
@@ -70,6 +71,8 @@ class Embedder(nn.Module):
         embedding: "logits" (N, classes), "pooled" (N, features), or "maps": pooled features and the feature maps.
         size: side of the square input; None: the network's own for vectors, the picture's for maps (where a side is
             too short for the network, it is enlarged).
+        scale: for maps, how much larger than the picture the network sees it, rounded to sides that are multiples of
+            32. What was trained on larger pictures knows things by that size (Touvron et al. 2019, arXiv:1906.06423).
 
     Attributes:
         channels: length of the vector.
@@ -78,7 +81,7 @@ class Embedder(nn.Module):
         ColorizerError: an argument that is none of these.
     """
 
-    def __init__(self, name: str, embedding: str = "pooled", size: int | None = None) -> None:
+    def __init__(self, name: str, embedding: str = "pooled", size: int | None = None, scale: float = 1.0) -> None:
         super().__init__()
         import timm
 
@@ -88,6 +91,7 @@ class Embedder(nn.Module):
         if size is not None:
             check_counts(embedder_size=size)
         self.name = name
+        self.scale = Fraction(scale).limit_denominator(32)  # whole numbers: exporters follow sides through these alone
         self.embedding = embedding
         if embedding == "maps":
             self.network = create_network(name, features_only=True, pretrained=False)
@@ -109,14 +113,18 @@ class Embedder(nn.Module):
         """How many channels the maps have together that a decoder takes at `stride`."""
         return sum(self.widths[i] for i in map_indices(self.reductions, stride))
 
+    def seen(self, side: int) -> int:
+        """The side at which a picture's side is seen, in pixels, where the network has no size of its own."""
+        if self.scale != 1:
+            step = 32 * self.scale.denominator
+            side = 32 * ((2 * side * self.scale.numerator + step) // (2 * step))
+        return side if side >= LARGEST_LEAST_SIDE else max(side, least_side(self.name))
+
     def forward(self, lightness: Tensor) -> tuple[Tensor, ...]:
         """The vector (N, channels) of lightness (N, 1, H, W) and, with "maps", the feature maps (N, C, h, w)."""
         gray = lightness_to_gray(lightness)
-        if self.size:
-            gray = resize(gray, (self.size, self.size))
-        elif min(gray.shape[-2:]) < LARGEST_LEAST_SIDE:
-            least = least_side(self.name)
-            gray = resize(gray, tuple(max(side, least) for side in gray.shape[-2:]))
+        sides = (self.size, self.size) if self.size else tuple(self.seen(side) for side in gray.shape[-2:])
+        gray = resize(gray, sides)
         mean, std = (gray.new_tensor(v)[:, None, None] for v in (self.mean, self.std))
         out = self.network((gray - mean) / std)
         if self.embedding == "maps" and getattr(self.network, "output_fmt", "NCHW") == "NHWC":

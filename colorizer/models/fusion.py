@@ -42,6 +42,8 @@ class FusionColorizer(QuarterGridColorizer):
             first's. So one can learn along with the colors while the other keeps what it knew of pictures before.
         attention_blocks: how many transformer blocks follow the decoder's first stage, by which all places of the
             picture ask each other.
+        second_embedder_scale: how much larger than the picture the second embedder sees it, 1 to 2, as one that was
+            trained on larger pictures wants it (embedder.py); needs the embedding "maps".
 
     Raises:
         ColorizerError: an option that is none of these.
@@ -65,6 +67,7 @@ class FusionColorizer(QuarterGridColorizer):
         fusion: str = "concat",
         second_embedder: str | None = None,
         attention_blocks: int = 0,
+        second_embedder_scale: float = 1.0,
     ) -> None:
         super().__init__()
         if head not in ("bins", "regression"):
@@ -84,6 +87,13 @@ class FusionColorizer(QuarterGridColorizer):
             )
         if fusion == "attention" and second_embedder:
             raise ColorizerError("The fusion 'attention' asks the maps of one embedder: leave out second_embedder.")
+        scale = second_embedder_scale
+        if isinstance(scale, bool) or not isinstance(scale, (int, float)) or not 1 <= scale <= 2:
+            raise ColorizerError(f"second_embedder_scale must be a number from 1 to 2, not {scale!r}.")
+        if scale != 1 and (embedding != "maps" or embedder_size or not second_embedder):
+            raise ColorizerError(
+                "A second_embedder_scale other than 1 needs a second_embedder, embedding 'maps' and no embedder_size."
+            )
         check_counts(0, attention_blocks=attention_blocks)
         if attention_blocks and decoder_widths[0] % HEADS:
             raise ColorizerError(
@@ -109,7 +119,7 @@ class FusionColorizer(QuarterGridColorizer):
             for stage in range(len(STRIDES))
         )
         self.embedder = Embedder(embedder, embedding, embedder_size)
-        self.second_embedder = Embedder(second_embedder, embedding, embedder_size) if second_embedder else None
+        self.second_embedder = Embedder(second_embedder, embedding, embedder_size, scale) if second_embedder else None
         embedders = [self.embedder, self.second_embedder] if second_embedder else [self.embedder]
         vector = sum(each.channels for each in embedders)
 

@@ -54,9 +54,9 @@ from colorizer.models import Colorizer
 from colorizer.reference import Reference, described, remembered, with_shares
 
 # The working copy. Encoders of stride 32 need a side of 32. A photo smaller than the working size is enlarged at most
-# twice: that brings things closer to the scale the network learned them at, while more only makes a blur that looks
-# like no training photo.
-SHORTEST_SIDE, LONGEST_RATIO, MOST_ENLARGED = 32, 4, 2
+# twice and to the size of the bundled model's training views: that brings things closer to the scale the network
+# learned them at, while more only makes a blur that looks like no training photo.
+SHORTEST_SIDE, LONGEST_RATIO, MOST_ENLARGED, ENLARGED_TO = 32, 4, 2, 192
 
 # Levels, see `stretched`.
 SPAN = 85  # units of L
@@ -213,7 +213,8 @@ class ColorizationPipeline:
             image: a Pillow image, a path or a Photo, or a list of these. Color is reduced to its lightness first.
             colorfulness: factor on the chroma, 0 (gray) to 3.
             temperature: of the distribution over colors, 0.05 (bold) to 2 (soft); for models that predict one.
-            working_size: short side, in pixels, of the copy that the network sees, 32 to 2048.
+            working_size: short side, in pixels, of the copy that the network sees, 32 to 2048; of a small photo it
+                is less (`working_shape`).
             hints: a list of Hint; for a list of images a list of such lists (or None).
             return_dict: return more than the image.
             batch_size: the most photos in one run of the network.
@@ -786,12 +787,14 @@ def working_shape(
 
     The short side is the working size and the aspect is kept, but: the long side is at most four times the working
     size (then the short side is smaller), no side is under 32 (very long formats are squeezed), a photo is enlarged
-    at most twice, and then both sides are rounded to multiples of `multiple`. Models with an `input_size` get that.
+    at most twice and to a short side of at most 192, and then both sides are rounded to multiples of `multiple`.
+    Models with an `input_size` get that.
     """
     if input_size is not None:
         return tuple(input_size)
     short, long = min(height, width), max(height, width)
-    target = max(SHORTEST_SIDE, min(working_size, MOST_ENLARGED * short))
+    enlarged = min(MOST_ENLARGED * short, ENLARGED_TO)
+    target = max(SHORTEST_SIDE, min(working_size, max(short, enlarged)))
     scale = min(target / short, LONGEST_RATIO * working_size / long)
     return tuple(max(SHORTEST_SIDE, multiple * math.floor(side * scale / multiple + 0.5)) for side in (height, width))
 

@@ -1835,7 +1835,8 @@ def build_app(studio: Studio | None = None) -> gr.Blocks:
                     size_dial = gr.Slider(
                         step=32,
                         label="Working size",
-                        info="Pixels of the short side as the network sees it. The result keeps the photo's own size.",
+                        info="Pixels of the short side as the network sees it, fewer of a small photo. The result "
+                        "keeps the photo's own size.",
                         buttons=[],
                         **looks["working_size"],
                     )

@@ -464,7 +464,7 @@ def color_parser() -> Parser:
         "--working-size",
         type=number(*WORKING_SIZE, int),
         metavar="PX",
-        help="shorter side of the copy for the network",
+        help="shorter side of the copy for the network; small photos are enlarged to 192 at most",
     )
     add(
         "--hint",

@@ -42,8 +42,8 @@ def export_onnx(model: Colorizer, path: str | os.PathLike) -> list[str]:
 
     Its inputs, float32, and what they are in `ColorizationPipeline`:
 
-    - `lightness` (N, 1, H, W): CIE L, 0..100, of a small copy, its short side about the model's working size. H and W
-      are multiples of `side_multiple`, `least_side` or more.
+    - `lightness` (N, 1, H, W): CIE L, 0..100, of a small copy, its short side about the model's working size, less of
+      a small photo (`pipeline.working_shape`). H and W are multiples of `side_multiple`, `least_side` or more.
     - `hints` (N, 3, H, W), of a model that takes some: a and b that a place is to have at the default colorfulness,
       and a mask of 0 and 1; zero where the mask is. All zeros: no hints.
     - `temperature` and `restraint`, of a model with a distribution; `balance` (with n hints the pipeline gives
@@ -153,7 +153,8 @@ def pad_by_constants(embedder: Embedder) -> None:
     convolutions = [part for part in embedder.modules() if isinstance(part, Conv2dSame)]
     hooks = [conv.register_forward_pre_hook(look) for conv in convolutions]
     with torch.no_grad():
-        embedder(torch.zeros(1, 1, 5 * 32, 5 * 32))
+        side = embedder.size or 5 * 32
+        embedder.network(torch.zeros(1, 3, side, side))
     for hook in hooks:
         hook.remove()
     for parent in list(embedder.modules()):

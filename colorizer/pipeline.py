@@ -8,11 +8,11 @@
     coloring.with_hints([Hint.from_rgb(320, 200, "#be463c")]).render()
     coloring.with_reference("the-same-place.jpg").render()     # it looks at the other photo
 
-The network sees a small copy of the photo's lightness (its short side is the working size), with its levels stretched
-where they have faded, and predicts a distribution over ab, mostly at a quarter of that. Strong colors are read from it
-with more caution than pale ones (`restrained`), and a part of the tint over the whole picture is taken away
-(`balanced`). A guided filter brings ab to the photo's size along the edges of the photo's own lightness, which is
-kept. Everything of the photo's size is computed in horizontal bands, so that memory stays bounded.
+The network sees a small copy of the photo's lightness (its short side is the working size, or less of a small one),
+with its levels stretched where they have faded, and predicts a distribution over ab, mostly at a quarter of that.
+Strong colors are read from it with more caution than pale ones (`restrained`), and a part of the tint over the whole
+picture is taken away (`balanced`). A guided filter brings ab to the photo's size along the edges of the photo's own
+lightness, which is kept. Everything of the photo's size is computed in horizontal bands, so that memory stays bounded.
 
 Models that paint whole pictures (`keeps_lightness = False`: those of digits) are the exception: the result is what
 they paint, enlarged to the photo's size. White ink can have no color, so a digit's own lightness cannot be kept.
@@ -57,6 +57,9 @@ from colorizer.reference import Reference, described, remembered, with_shares
 # twice and to the size of the bundled model's training views: that brings things closer to the scale the network
 # learned them at, while more only makes a blur that looks like no training photo.
 SHORTEST_SIDE, LONGEST_RATIO, MOST_ENLARGED, ENLARGED_TO = 32, 4, 2, 192
+# Its sides are rounded up from the middle between two multiples, and from a little below it: of photos of 3:2, whose
+# long side is in the middle at 224, many are not quite 3:2 (427 x 640), and all should be seen alike.
+ROUNDED_UP_FROM = 0.485
 
 # Levels, see `stretched`.
 SPAN = 85  # units of L
@@ -787,8 +790,8 @@ def working_shape(
 
     The short side is the working size and the aspect is kept, but: the long side is at most four times the working
     size (then the short side is smaller), no side is under 32 (very long formats are squeezed), a photo is enlarged
-    at most twice and to a short side of at most 192, and then both sides are rounded to multiples of `multiple`.
-    Models with an `input_size` get that.
+    at most twice and to a short side of at most 192, whatever the model, and then both sides are rounded to multiples
+    of `multiple`. Models with an `input_size` get that.
     """
     if input_size is not None:
         return tuple(input_size)
@@ -796,7 +799,8 @@ def working_shape(
     enlarged = min(MOST_ENLARGED * short, ENLARGED_TO)
     target = max(SHORTEST_SIDE, min(working_size, max(short, enlarged)))
     scale = min(target / short, LONGEST_RATIO * working_size / long)
-    return tuple(max(SHORTEST_SIDE, multiple * math.floor(side * scale / multiple + 0.5)) for side in (height, width))
+    steps = (math.floor(side * scale / multiple + 1 - ROUNDED_UP_FROM) for side in (height, width))
+    return tuple(max(SHORTEST_SIDE, multiple * count) for count in steps)
 
 
 # ------------------------------------------------------------------------------------------- the guided filter

@@ -24,7 +24,7 @@ MODELS = {
     "attention": ("fusion", {**TINY, "attention_blocks": 1}),
     "a second embedder that sees more": (
         "fusion",
-        {**TINY, "second_embedder": "test_efficientnet", "second_embedder_scale": 1.3},
+        {**TINY, "second_embedder": "test_efficientnet", "second_embedder_scale": 1.5},
     ),
     "plain": ("lab_cnn", {"width": 4}),
     "thumbnails": ("two_stage", {}),

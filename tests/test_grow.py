@@ -76,7 +76,7 @@ def test_the_second_embedder_sees_more_with_the_same_weights(tmp_path):
     assert grown.config == old.config | {"second_embedder_scale": 1.5}
     state = old.state_dict()
     assert all(torch.equal(value, state[key]) for key, value in grown.state_dict().items())
-    with pytest.raises(ColorizerError, match="from 1 to 2, not 0.5"):
+    with pytest.raises(ColorizerError, match="from 1.25 to 2, not 0.5"):
         grow(str(tmp_path / "model"), None, None, "none", second_scale=0.5)
     with pytest.raises(ColorizerError, match="needs a second_embedder"):
         create_model("fusion", **TINY).save_pretrained(tmp_path / "one")

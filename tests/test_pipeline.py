@@ -297,6 +297,13 @@ def test_sides_are_multiples(photo, shape):
     assert working_shape(*photo, 192, multiple=32) == shape
 
 
+@pytest.mark.parametrize("photo", [(400, 600), (2000, 3000), (380, 570), (321, 481), (427, 640), (683, 1024)])
+def test_all_photos_of_3_to_2_are_seen_alike(photo):
+    """Also those that are not quite, though their long side, 336, is in the middle between two multiples."""
+    assert working_shape(*photo, 224, multiple=32) == (224, 352)
+    assert working_shape(*photo[::-1], 224, multiple=32) == (352, 224)
+
+
 @pytest.fixture(scope="module")
 def inception():
     return ColorizationPipeline(create_model("fusion", **TINY | {"embedder": "inception_v3"}).eval(), "cpu")

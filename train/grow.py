@@ -44,7 +44,7 @@ def main(argv: list[str] | None = None) -> None:
         "--second_embedder_scale",
         type=float,
         metavar="SCALE",
-        help="how much larger than the picture the second embedder sees it, 1 to 2 (default: as it is)",
+        help="how much larger than the picture the second embedder sees it: 1, or 1.25 to 2 (default: as it is)",
     )
     parser.add_argument("--output_dir", required=True, help="the folder that the grown model is written to")
     arguments = parser.parse_args(argv)
@@ -74,7 +74,7 @@ def grow(
     the second one sees, or several of these; in eval mode.
 
     Raises ColorizerError, in one sentence, if it is no fusion model, has a second embedder or as many blocks already,
-    the embedder asked for is not a part of its own, or the scale is none.
+    the embedder asked for is not a part of its own, or the scale is not one that a fusion model takes.
     """
     old = load_model(source)
     if old.name != "fusion":

@@ -42,8 +42,8 @@ class FusionColorizer(QuarterGridColorizer):
             first's. So one can learn along with the colors while the other keeps what it knew of pictures before.
         attention_blocks: how many transformer blocks follow the decoder's first stage, by which all places of the
             picture ask each other.
-        second_embedder_scale: how much larger than the picture the second embedder sees it, 1 to 2, as one that was
-            trained on larger pictures wants it (embedder.py); needs the embedding "maps".
+        second_embedder_scale: how much larger than the picture the second embedder sees it, 1 or from 1.25 to 2, as
+            one that was trained on larger pictures wants it (embedder.py); needs the embedding "maps".
 
     Raises:
         ColorizerError: an option that is none of these.
@@ -88,8 +88,9 @@ class FusionColorizer(QuarterGridColorizer):
         if fusion == "attention" and second_embedder:
             raise ColorizerError("The fusion 'attention' asks the maps of one embedder: leave out second_embedder.")
         scale = second_embedder_scale
-        if isinstance(scale, bool) or not isinstance(scale, (int, float)) or not 1 <= scale <= 2:
-            raise ColorizerError(f"second_embedder_scale must be a number from 1 to 2, not {scale!r}.")
+        if isinstance(scale, bool) or not isinstance(scale, (int, float)) or not (scale == 1 or 1.25 <= scale <= 2):
+            # Between them sides that are multiples of 32 would be rounded back to themselves, or not, by their length.
+            raise ColorizerError(f"second_embedder_scale must be 1 or a number from 1.25 to 2, not {scale!r}.")
         if scale != 1 and (embedding != "maps" or embedder_size or not second_embedder):
             raise ColorizerError(
                 "A second_embedder_scale other than 1 needs a second_embedder, embedding 'maps' and no embedder_size."
@@ -154,7 +155,10 @@ class FusionColorizer(QuarterGridColorizer):
 
     @property
     def reductions(self) -> list[int]:
-        """Of each feature map of the embedding, in its order: how many pixels a side one of its places stands for."""
+        """Of each feature map of the embedding, in its order: how many pixels a side one of its places stands for.
+
+        Of the picture as that embedder sees it, which may be larger (`second_embedder_scale`).
+        """
         return self.embedder.reductions + (self.second_embedder.reductions if self.second_embedder else [])
 
     def logits(

@@ -7,9 +7,9 @@
 A second embedder begins without a say: the decoder's weights for what it tells are zero, so that the grown model
 colors as the one that it was grown from, until it is trained (after Net2Net, Chen et al. 2016, arXiv:1511.05641). With
 `--attention_blocks` transformer blocks are added likewise, whose branches end in weights that are zero. With
-`--second_embedder_scale 1.5` the second embedder sees every picture that much larger, to which the rest has to get
-used by training: of all changes this one alters colors at once. With
-`--embedder resnet16` the last block of a ResNet-18 is left out: 4.7 million of its weights, and some of what it knows.
+`--second_embedder_scale 1.5` the second embedder sees every picture that much larger, which alters the colors at once.
+With `--embedder resnet16` the last block of a ResNet-18 is left out: 4.7 million of its weights, and some of what it
+knows.
 """
 
 import sys

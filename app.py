@@ -803,15 +803,17 @@ AT_START = f"""() => {{
     }});
     // The server hears an event that begins while word is on its way here that it has closed the stream, but gradio's
     // client waits for the answer on the closed one until another event opens the next. What is seen to wait, a ring
-    // or the download, asks for that, and again, since that may be held up likewise.
-    let asking;
-    document.addEventListener('click', (event) => {{
-        if (!event.target.closest?.('#canvas img, #download')) return;
+    // or the download, asks for that, and again, since that may be held up likewise; of dials, guesses and buttons
+    // nothing is seen, so that they ask twice.
+    let asking, questions = 0;
+    for (const type of ['click', 'input']) document.addEventListener(type, (event) => {{
+        if (!event.target.closest?.('#canvas img, #result :is(input, button)')) return;
+        questions = 2;
         clearTimeout(asking);
         asking = setTimeout(ask, 5000, 10000);
     }});
     const ask = (wait) => {{
-        if (!document.querySelector('#canvas .ring, #download[aria-busy]')) return;
+        if (questions-- <= 0 && !document.querySelector('#canvas .ring, #download[aria-busy]')) return;
         document.querySelector('#ask').click();
         asking = setTimeout(ask, wait, 2 * wait);
     }};

@@ -599,36 +599,54 @@ def test_a_click_while_the_picture_loads_counts(open_page):
     page.wait_for_function("!document.querySelector('.ring')")
 
 
+HOLD_WHAT_CLOSES_STREAMS = r"""() => {
+    const directly = window.fetch;
+    window.fetch = async (...asked) => {
+        const answer = await directly(...asked);
+        if (!String(asked[0].url ?? asked[0]).includes('/queue/data')) return answer;
+        const late = new TransformStream({transform: async (text, on) => {
+            for (const words of text.split(/(?<=\n\n)/)) {
+                if (words.includes('close_stream')) await new Promise((on) => setTimeout(on, 7000));
+                on.enqueue(words);
+            }
+        }});
+        const body = answer.body.pipeThrough(new TextDecoderStream()).pipeThrough(late);
+        return new Response(body.pipeThrough(new TextEncoderStream()), {headers: answer.headers});
+    };
+    document.querySelector('#ask').addEventListener('click', () => { window.asked = true; });
+}"""
+
+
 def test_a_click_after_the_server_closed_its_stream_counts(open_page):
     """As on a slow network: an event begins while the word that its stream is closed is still on its way."""
     page = open_page()
     canvas = canvas_of_the_astronaut(page)
-    page.evaluate(
-        r"""() => {
-            const directly = window.fetch;
-            window.fetch = async (...asked) => {
-                const answer = await directly(...asked);
-                if (!String(asked[0].url ?? asked[0]).includes('/queue/data')) return answer;
-                const late = new TransformStream({transform: async (text, on) => {
-                    for (const words of text.split(/(?<=\n\n)/)) {
-                        if (words.includes('close_stream')) await new Promise((on) => setTimeout(on, 7000));
-                        on.enqueue(words);
-                    }
-                }});
-                const body = answer.body.pipeThrough(new TextDecoderStream()).pipeThrough(late);
-                return new Response(body.pipeThrough(new TextEncoderStream()), {headers: answer.headers});
-            };
-        }"""
-    )
+    page.evaluate(HOLD_WHAT_CLOSES_STREAMS)
     box = canvas.bounding_box()
     canvas.click(position={"x": 0.25 * box["width"], "y": 0.8 * box["height"]})
     page.wait_for_function("!document.querySelector('.ring')")  # its result is there, and nothing after it
     canvas.click(position={"x": 0.6 * box["width"], "y": 0.3 * box["height"]})
     assert page.locator(".ring").count() == 1
-    page.evaluate("document.querySelector('#ask').addEventListener('click', () => { window.asked = true; })")
+    page.evaluate("window.asked = false")
     page.wait_for_function("!document.querySelector('.ring')")
     assert page.evaluate("window.asked")  # or gradio's client knows by now, and need not be asked
     assert ring_at(page, 0.25, 0.8) and ring_at(page, 0.6, 0.3)
+
+
+def test_a_guess_after_the_server_closed_its_stream_counts(open_page):
+    """Likewise, though nothing on the page tells that it waits."""
+    page = open_page()
+    page.get_by_label("Color the example: astronaut").click()
+    wait_for_result(page)
+    wait_until_still(page)
+    page.evaluate(HOLD_WHAT_CLOSES_STREAMS)
+    shown = "[...document.querySelectorAll('#compare .slider-wrap img')].at(-1).src"
+    for guess in ("warmer", "cooler"):
+        before = page.evaluate(shown)
+        page.evaluate("window.asked = false")
+        page.get_by_role("radio", name=guess).check(force=True)
+        page.wait_for_function(f"(before) => {shown} != before", arg=before)
+    assert page.evaluate("window.asked")
 
 
 def test_the_color_picker_by_finger(open_page):

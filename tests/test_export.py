@@ -22,6 +22,7 @@ MODELS = {
     "regression": ("fusion", {**TINY, "head": "regression"}),
     "a vector of pictures of one size": ("fusion", {**TINY, "embedding": "pooled"}),
     "attention": ("fusion", {**TINY, "attention_blocks": 1}),
+    "attention for hints": ("fusion", {**TINY, "attention_blocks": 1, "attention_for_hints": True}),
     "a second embedder that sees more": (
         "fusion",
         {**TINY, "second_embedder": "test_efficientnet", "second_embedder_scale": 1.5},
@@ -58,6 +59,8 @@ def test_a_model_gives_what_the_pipeline_does(kind, tmp_path):
     name, config = MODELS[kind]
     model = create_model(name, **config)
     model.defaults["colorfulness"] = 1  # a whole number is none of another kind
+    for block in getattr(model, "attention", ()):  # which begins without a say
+        torch.nn.init.normal_(block.block.attn.proj.weight)
     path = tmp_path / "made/model.onnx"
     inputs = export_onnx(model, path)
     session, feeds = session_of(path)
@@ -67,12 +70,19 @@ def test_a_model_gives_what_the_pipeline_does(kind, tmp_path):
     pipe = ColorizationPipeline(model, "cpu")
     faded = (100 + data.coffee()[:, :400] * 0.2).astype(np.uint8)
     least = int(session.get_modelmeta().custom_metadata_map["least_side"])
-    for count, pixels, size in ((1, data.astronaut(), 160), (3, faded, least)):
-        coloring = pipe.prepare(photo_of(pixels), working_size=size)
+    hinted = [Hint(100, 200, 30, 60)] if model.accepts_hints else []
+    for count, pixels, size, hints in (
+        (1, data.astronaut(), 160, []),
+        (1, data.astronaut(), 160, hinted),
+        (3, faded, least, []),
+    ):
+        coloring = pipe.prepare(photo_of(pixels), working_size=size, hints=hints)
         lightness = coloring.lightness.numpy().repeat(count, 0)
         feeds["lightness"] = lightness
         if model.accepts_hints:
             feeds["hints"] = np.zeros((count, 3, *lightness.shape[2:]), np.float32)
+            if hints:
+                feeds["hints"] = coloring._hint_map()[None].numpy()
         (got,) = session.run(["ab"], feeds)
         wanted = ab_of(pipe, coloring).numpy().repeat(count, 0)
         assert got.shape == wanted.shape and np.abs(wanted).max() > 0.1

@@ -59,6 +59,16 @@ def test_attention_begins_without_a_say(tmp_path):
         assert (grown.logits(lightness) - before).abs().max() > 0.01
     with pytest.raises(ColorizerError, match="has 2 attention blocks already: give .* more of them"):
         grow(str(tmp_path / "grown"), None, None, "none", 2)
+    main(
+        [str(tmp_path / "model"), "--attention_blocks", "1", "--attention_for_hints", "--output_dir"]
+        + [str(tmp_path / "for-hints")]
+    )
+    assert load_model(tmp_path / "for-hints").config == old.config | {
+        "attention_blocks": 1,
+        "attention_for_hints": True,
+    }
+    with pytest.raises(ColorizerError, match="nothing to do"):
+        grow(str(tmp_path / "model"), None, None, "none", attention_for_hints=True)
 
 
 def test_the_second_embedder_has_the_weights_that_it_was_given(tmp_path, second_weights):

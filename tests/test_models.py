@@ -61,6 +61,7 @@ OPTIONS = [
     {"embedder": "resnet16"},
     {"attention_blocks": 2},
     {"attention_blocks": 1, "embedding": "pooled", "norm": "none"},
+    {"attention_blocks": 1, "attention_for_hints": True},
     {"second_embedder": "test_efficientnet", "second_embedder_scale": 1.5},
 ]
 
@@ -183,7 +184,8 @@ def test_a_config_without_fusion_builds_what_it_always_did():
     torch.manual_seed(0)
     named = small("fusion", fusion="concat")
     assert before.config == named.config
-    assert list(before.config)[-4:] == ["fusion", "second_embedder", "attention_blocks", "second_embedder_scale"]
+    came_later = ["second_embedder", "attention_blocks", "second_embedder_scale", "attention_for_hints"]
+    assert list(before.config)[-5:] == ["fusion", *came_later]
     for (name, ours), (other, theirs) in zip(before.state_dict().items(), named.state_dict().items(), strict=True):
         assert name == other and torch.equal(ours, theirs)
     names = {name.partition(".")[2] for name, _ in before.fusion.named_parameters()}
@@ -208,6 +210,27 @@ def test_attention_is_told_by_every_place_alike():
     assert told.shape == (2, 8, 6, 7)
     assert torch.allclose(fuse(x, asked.flip(2, 3)), told, atol=1e-5)
     assert (fuse(x, 1 - asked) - told).abs().max() > 1e-3
+
+
+def test_attention_for_hints_leaves_pictures_without_them_alone():
+    """Also where they are in one batch with others, which are colored as with attention for all."""
+    plain = small("fusion", hints=True).eval()
+    ours = small("fusion", hints=True, attention_blocks=1, attention_for_hints=True).eval()
+    always = small("fusion", hints=True, attention_blocks=1).eval()
+    for parameter in ours.attention.parameters():
+        torch.nn.init.normal_(parameter)
+    ours.load_state_dict(ours.state_dict() | plain.state_dict())
+    always.load_state_dict(ours.state_dict())
+    lightness, _ = picture(64)
+    hints = torch.zeros(2, 3, 64, 64)
+    with torch.no_grad():
+        without = plain(lightness)
+        assert torch.equal(ours(lightness), without) and torch.equal(ours(lightness, hints), without)
+        hints[1, 2, 8, 8] = 1  # of gray: it is the mask that counts
+        with_them = ours(lightness, hints)
+        assert torch.equal(with_them[0], without[0])
+        assert torch.allclose(with_them[1], always(lightness, hints)[1], atol=1e-4)
+        assert (with_them[1] - plain(lightness, hints)[1]).abs().max() > 0.01
 
 
 def test_the_places_of_a_map_ask_each_other():
@@ -379,6 +402,9 @@ def test_the_second_embedder_sees_the_picture_larger():
         ({"decoder_widths": [1, 2]}, "three numbers"),
         ({"attention_blocks": -1}, "attention_blocks must be a whole number, 0 or more, not -1"),
         ({"attention_blocks": 1, "decoder_widths": [18, 12, 8]}, "must be a multiple of 4, not 18"),
+        ({"attention_blocks": 1, "attention_for_hints": "yes"}, "must be true or false, not 'yes'"),
+        ({"attention_for_hints": True}, "needs attention_blocks and hints"),
+        ({"attention_blocks": 1, "attention_for_hints": True, "hints": False}, "needs attention_blocks and hints"),
         ({"second_embedder": "test_convnext", "second_embedder_scale": 3}, "from 1.25 to 2, not 3"),
         ({"second_embedder": "test_convnext", "second_embedder_scale": "2"}, "from 1.25 to 2, not '2'"),
         ({"second_embedder": "test_convnext", "second_embedder_scale": 1.1}, "from 1.25 to 2, not 1.1"),

@@ -51,6 +51,7 @@ from train.views import (
     cut,
     draw,
     random_boxes,
+    recolor,
     simulate_hints,
     training_views,
     with_documents,
@@ -168,11 +169,29 @@ GOOD = {"model": {"name": "fusion"}, "train_data_dir": ["x"], "max_train_steps":
         ({"objectives": {"colorfulness": 1}}, "ties the colors to the truth"),
         ({"hint_share": 1.5}, "hint_share is a share"),
         ({"aging": -0.1}, "aging is a share"),
+        ({"recolored": 2, "hint_share": 1}, "recolored is a share"),
+        ({"recolored": 0.5, "hint_share": 0.5}, "recolored needs a hint_share of 1"),
+        (
+            {"recolored": 0.5, "hint_share": 1, "objectives": {"mse": 1, "perceptual": 1}},
+            "leave out recolored, or perceptual",
+        ),
+        ({"recolored": 0.5, "hint_share": 1, "teacher": ["a"]}, "leave out recolored, or teacher"),
         ({"documents": 1.5}, "documents is a share"),
         ({"ema_decay": 1}, "ema_decay"),
+        ({"embedding_dropout": 1.5}, "embedding_dropout is a share"),
+        ({"embedding_dropout": 1}, "embedding_dropout must be less than 1"),
         ({"freeze_embedder": True}, "needs trained weights"),
         ({"freeze_embedder": True, "embedder_weights": "pretrained", "objectives": {"mse": 1, "labels": 1}}, "labels"),
         ({"freeze_second_embedder": True}, "second embedder that stays, .* or leave out freeze_second_embedder"),
+        ({"learning_parts": ["decoder"]}, "needs trained weights: give pretrained_model_name_or_path"),
+        (
+            {
+                "learning_parts": ["decoder"],
+                "pretrained_model_name_or_path": "x",
+                "objectives": {"mse": 1, "labels": 1},
+            },
+            "learns nothing from labels",
+        ),
         ({"second_embedder_stages": 2}, "needs trained weights.* or leave out second_embedder_stages"),
         ({"second_embedder_stages": 0}, "second_embedder_stages must be more than 0"),
         ({"second_embedder_rate": 0}, "second_embedder_rate must be more than 0"),
@@ -575,12 +594,36 @@ def test_hints_carry_the_color_below_them():
     assert torch.equal(simulate_hints(ab[7:8], draws[7:8], share=0.5)[0], hints[7])
 
 
+def test_what_is_recolored_is_what_the_first_hint_lies_on():
+    """A green field beside a gray one, as light: the field takes the color around the hint, and the rest keeps its."""
+    lightness, ab = torch.full((64, 1, 40, 40), 50.0), torch.zeros(64, 2, 40, 40)
+    ab[:, 0, :, :20] = -40
+    draws = draw(0, 0, torch.arange(64))
+    moved = recolor(lightness, ab, draws, share=0.5)
+    changed = (moved != ab).flatten(1).any(1)
+    assert 0.3 < changed.float().mean() < 0.7
+    for picture, before, row in zip(moved[changed], ab[changed], draws[changed], strict=True):
+        y, x = (int(row[views.HINTS + part] * 40) for part in range(2))
+        color = picture[:, y, x]
+        assert 14.9 < color.norm() < 60.1
+        other = slice(20, 40) if x < 20 else slice(0, 20)  # 40 units of ab away: what is left of it is exp(-5.5)
+        assert (picture - before)[:, :, other].abs().max() < 0.005 * 101
+        moves = (picture - before).norm(dim=0)
+        assert moves[y, x] == moves.max()
+        assert (moves[:, x][(torch.arange(40) - y).abs() > 20] < moves.max() / 7).all()  # exp(-2) of it
+    hints = simulate_hints(moved, draws, share=1.0)
+    told = hints[changed][:, 2].flatten(1).any(1)
+    assert told.float().mean() > 0.8  # but for those of no hint
+    assert torch.equal(recolor(lightness[3:4], ab[3:4], draws[3:4], 0.5)[0], moved[3])
+    assert recolor(lightness, ab, draws, share=0) is ab
+
+
 def test_new_columns_leave_the_earlier_numbers_alone():
     """A run of before there was aging is resumed with the views and hints that it would have had."""
     before = 7 + 3 * views.MOST_HINTS
     for index, row in zip((4, 700), draw(11, 3, torch.tensor([4, 700])), strict=True):
         assert row[:before].tolist() == np.random.default_rng((11, 3, index)).random(before, np.float32).tolist()
-    assert before == views.AGED and views.DRAWS == before + 18
+    assert before == views.AGED and views.DRAWS == before + 21
 
 
 def old_photos(count=48, size=40):
@@ -1083,6 +1126,45 @@ def test_calibration_gives_the_statistics_of_the_data():
             model(lightness)
     assert torch.allclose(norm.running_mean, torch.stack([x.mean((0, 2, 3)) for x in inputs]).mean(0), atol=1e-5)
     assert not model.training and norm.momentum == 0.1
+
+
+def test_calibration_leaves_dropout_out():
+    """The statistics are those of the network as it is used."""
+    lightness = torch.rand(4, 1, 64, 64) * 100
+    told_all, told_less = (create_model("fusion", **TINY | {"norm": "batch"}) for _ in range(2))
+    told_less.load_state_dict(told_all.state_dict())
+    told_less.dropout.p = 0.5
+    for model in (told_all, told_less):
+        calibrate(model, iter([(lightness, None)]))
+    assert all(torch.equal(told_less.state_dict()[key], value) for key, value in told_all.state_dict().items())
+
+
+@pytest.mark.parametrize("embedding", ["pooled", "maps"])
+def test_embedding_dropout_leaves_channels_out_of_training_alone(embedding):
+    """Whole channels, and what is left is as much larger, so that the mean is what it was."""
+    model = create_model("fusion", **TINY | {"embedding": embedding})
+    config, lightness = dict(model.config), torch.rand(2, 1, 64, 64) * 100
+    before = model.eval()(lightness)
+    trainee = Trainee(model, embedding_dropout=0.5)
+    told = []
+    model.fusion[0].register_forward_hook(lambda module, args, output: told.append(args))
+    assert torch.equal(model.eval()(lightness), before)
+    assert model.config == config  # what is left out is not the model's business
+    trainee.train()
+    model.embedder.eval()
+    vector, *maps = model.embed(lightness)
+    model.logits(lightness, embedding=(vector, *maps))
+    (_, whole), (inputs, part) = told
+    left = part != 0
+    assert torch.equal(part[left], 2 * vector[left]) and 0.2 < left[whole > 0].float().mean() < 0.8
+    if maps:
+        mine = inputs[:, -maps[-1].shape[1] :].flatten(2).any(-1)  # the coarsest map's channels come last
+        assert 0.1 < mine.float().mean() < 0.8 and not torch.equal(mine, left)
+
+
+def test_embedding_dropout_needs_an_embedding():
+    with pytest.raises(ColorizerError, match="fuses no embedding: leave out embedding_dropout"):
+        Trainee(create_model("eccv16"), embedding_dropout=0.3)
 
 
 def test_muon_works_in_the_training_s_precision(photos, monkeypatch):
@@ -1743,6 +1825,30 @@ def test_the_first_stages_are_saved_as_they_were_given(photos, tmp_path):
     assert changed == learning and 0 < len(learning) < len(dict(training.model.second_embedder.named_parameters()))
 
 
+def test_only_the_parts_that_are_named_learn(photos, tmp_path):
+    """And the statistics of the others are as they were given."""
+    start = create_model("fusion", **TINY, attention_blocks=1, attention_for_hints=True)
+    start.save_pretrained(tmp_path / "start")
+    recipe = recipe_of(
+        photos, output_dir=tmp_path / "run", model="null", pretrained_model_name_or_path=tmp_path / "start",
+        ema_decay=0.9, resolutions="{0.0: 64}", hint_share=1, objectives="{rebalanced_cross_entropy: 1}",
+    )  # fmt: skip
+    recipe = dataclasses.replace(recipe, learning_parts=["attention", "head"])
+    training = Training(recipe)
+    given = {key: value.clone() for key, value in training.model.state_dict().items()}
+    training.fit()
+    saved = training.finished_model().state_dict()
+    changed = {key for key, value in saved.items() if not torch.equal(value, given[key])}
+    learned = {key.partition(".")[0] for key in changed}
+    assert learned == {"attention", "head"} and any("running_mean" in key for key in changed)
+    weights = {key for key, _ in training.model.named_parameters() if key.startswith(("attention.", "head."))}
+    assert weights - changed <= {key for key in weights if "qkv.bias" in key}  # of the keys' one the softmax hears not
+    with pytest.raises(
+        ColorizerError, match="no part 'wings' .*: its learning_parts can be attention, decoder, .*head"
+    ):
+        Trainee(start, learning_parts=["wings"])
+
+
 def test_adversarial_phase_comes_late(photos, tmp_path, small_network):
     recipe = recipe_of(
         photos, output_dir=tmp_path, max_train_steps=8, adversarial_from=0.5, critic_warmup_steps=2,
@@ -1881,9 +1987,9 @@ def test_resumed_equals_left_alone_for_all_kinds(photos, shards, small_network, 
     """From the checkpoint in the middle on, in another folder, to the same bits (SIGKILL: tests/integration)."""
     if kind == "stream":
         changes = {"train_shards": shards / "{0..1}.tar", "objectives": "{rebalanced_cross_entropy: 1}"}
-    elif kind == "dropout":  # which the network draws itself
+    elif kind == "dropout":  # which the networks draw themselves
         model = "{name: fusion, embedder: ghostnet_050, embedder_size: 64, width: 4, decoder_widths: [8, 8, 8]}"
-        changes = {"train_data_dir": photos, "model": model}
+        changes = {"train_data_dir": photos, "model": model, "embedding_dropout": 0.3}
     elif kind == "aging":
         changes = {"train_data_dir": photos, "aging": 0.7, "documents": 0.3, "levels": True, "teacher": tiny_folder}
     else:
@@ -1901,6 +2007,7 @@ def test_resumed_equals_left_alone_for_all_kinds(photos, shards, small_network, 
     assert run("resumed", resume_from_checkpoint=tmp_path / "alone/checkpoint-3") == alone
     assert run("again", seed=1) != alone
     if kind == "dropout":
+        assert run("told-all", embedding_dropout=0) != alone
         assert run("watched", validation_steps=2) == alone
 
 

@@ -41,6 +41,7 @@ FIXED = (
     "freeze_second_embedder",
     "second_embedder_stages",
     "second_embedder_rate",
+    "learning_parts",
     "optimizer",
     "objectives",
     "ema_decay",

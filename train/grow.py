@@ -41,6 +41,9 @@ def main(argv: list[str] | None = None) -> None:
         "--attention_blocks", type=int, metavar="N", help="as many transformer blocks after the decoder's first stage"
     )
     parser.add_argument(
+        "--attention_for_hints", action="store_true", help="ask these blocks for pictures with hints alone"
+    )
+    parser.add_argument(
         "--second_embedder_scale",
         type=float,
         metavar="SCALE",
@@ -56,6 +59,7 @@ def main(argv: list[str] | None = None) -> None:
         arguments.second_embedder_weights,
         arguments.attention_blocks,
         arguments.second_embedder_scale,
+        arguments.attention_for_hints,
     )
     make_folder(folder)
     model.save_pretrained(folder)
@@ -69,9 +73,10 @@ def grow(
     second_weights: str,
     attention_blocks: int | None = None,
     second_scale: float | None = None,
+    attention_for_hints: bool = False,
 ) -> Colorizer:
-    """The fusion model `source` with another embedder, a second one beside it, attention blocks, another scale of what
-    the second one sees, or several of these; in eval mode.
+    """The fusion model `source` with another embedder, a second one beside it, attention blocks (for hints alone or
+    not), another scale of what the second one sees, or several of these; in eval mode.
 
     Raises ColorizerError, in one sentence, if it is no fusion model, has a second embedder or as many blocks already,
     the embedder asked for is not a part of its own, or the scale is not one that a fusion model takes.
@@ -92,6 +97,7 @@ def grow(
     changes = {"embedder": embedder} if embedder else {}
     changes |= {"second_embedder": second} if second else {}
     changes |= {"attention_blocks": attention_blocks} if attention_blocks else {}
+    changes |= {"attention_for_hints": True} if attention_for_hints else {}
     changes |= {"second_embedder_scale": second_scale} if second_scale is not None else {}
     model = new_model("fusion", old.config | changes)
     if second:

@@ -30,6 +30,8 @@ class Recipe:
     freeze_second_embedder: bool = False  # the same of the second one (train/grow.py)
     second_embedder_stages: int | None = None  # so many of its last stages learn; the rest and the statistics stay
     second_embedder_rate: float = 1.0  # the second embedder's learning rate, as a share of the others'
+    learning_parts: list[str] = dataclasses.field(default_factory=list)  # attention, say; all others stay; none: all
+    embedding_dropout: float = 0.0  # share of the channels of what the embedders tell that a view does without
     cache_embeddings: bool = False  # of a frozen embedder, when nothing is augmented
     decoder_weights: str | None = None  # a model: start with its decoder (models/two_stage.py)
     defaults: dict[str, Any] = dataclasses.field(default_factory=dict)  # the dials written to config.json
@@ -60,6 +62,7 @@ class Recipe:
     augment: bool = True  # by `augmentation`; without, the center square of each picture
     augmentation: str = "crops"  # random crops and flips; flips: those alone; shifts: moved and turned a little
     hint_share: float = 0.0  # of the views that carry simulated hints (Zhang et al. 2017)
+    recolored: float = 0.0  # of the views where what the first hint tells is another color than in the picture
     aging: float = 0.0  # share of the views whose lightness is made to look like an old photograph's
     documents: float = 0.0  # share of the views that show drawn documents instead, which are to stay gray
     levels: bool = False  # stretch each view's levels where they are flat, as the pipeline does with what it colors
@@ -154,8 +157,8 @@ NOT_NEGATIVE = (
     "critic_warmup_steps",
 )  # fmt: skip
 SHARES = (
-    "hint_share", "aging", "documents", "validation_share", "rebalancing_mix", "teacher_share", "adversarial_from",
-    "freeze_norm_from", "second_embedder_rate",
+    "hint_share", "recolored", "aging", "documents", "validation_share", "rebalancing_mix", "teacher_share",
+    "adversarial_from", "freeze_norm_from", "second_embedder_rate", "embedding_dropout",
 )  # fmt: skip
 FIELDS = {field.name: field for field in dataclasses.fields(Recipe)}
 
@@ -284,6 +287,7 @@ def _check(recipe: Recipe) -> None:
     require(
         recipe.rebalancing_mix > 0, "rebalancing_mix must be more than 0: without it, absent colors weigh infinitely."
     )
+    require(recipe.embedding_dropout < 1, "embedding_dropout must be less than 1: all channels would be left out.")
     require(0 <= recipe.ema_decay < 1, f"ema_decay must be from 0 up to less than 1, not {recipe.ema_decay}.")
 
     require(
@@ -346,6 +350,24 @@ def _check(recipe: Recipe) -> None:
         "What a teacher predicts is learned by rebalanced_cross_entropy: give that objective, or leave out teacher.",
     )
 
+    require(
+        not recipe.learning_parts or recipe.pretrained_model_name_or_path,
+        "A model of which only learning_parts learn needs trained weights: give pretrained_model_name_or_path.",
+    )
+    require(
+        not recipe.learning_parts or "embedder" in recipe.learning_parts or not recipe.objectives.get("labels"),
+        "An embedder that is not among the learning_parts learns nothing from labels: leave out the objective.",
+    )
+    require(
+        recipe.hint_share == 1 or not recipe.recolored,
+        "What is recolored is told by hints alone: recolored needs a hint_share of 1.",
+    )
+    judges = [name for name in ("perceptual", "colorfulness", "adversarial") if recipe.objectives.get(name)]
+    require(
+        not recipe.recolored or not (judges or recipe.teacher),
+        "No picture has the colors of a recolored one, and no teacher knows them: leave out recolored, or "
+        f"{' and '.join(judges or ['teacher'])}.",
+    )
     for name in ("freeze_second_embedder", "second_embedder_stages"):
         require(
             not getattr(recipe, name) or recipe.pretrained_model_name_or_path,

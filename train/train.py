@@ -93,7 +93,7 @@ from train.trainee import (  # noqa: E402
     still_parts,
     synchronized,
 )
-from train.views import age, draw, simulate_hints, to_lab, training_views, with_documents  # noqa: E402
+from train.views import age, draw, recolor, simulate_hints, to_lab, training_views, with_documents  # noqa: E402
 from train.weights import load_decoder_weights, load_embedder_weights, new_model  # noqa: E402
 
 SAMPLE_EPOCH = 2**31  # no epoch of the training: seeds the views of what is looked at beside it
@@ -290,6 +290,8 @@ class Training:
                 recipe.freeze_embedder,
                 recipe.freeze_second_embedder,
                 recipe.second_embedder_stages,
+                recipe.learning_parts,
+                recipe.embedding_dropout,
             )
             if recipe.second_embedder_rate != 1 and getattr(colorizer, "second_embedder", None) is None:
                 raise ColorizerError("The model has no second embedder: leave out second_embedder_rate.")
@@ -575,6 +577,8 @@ class Training:
         if not self.reads_color:
             inputs["seen"] = self.shown(age(inputs["lightness"], draws, recipe.aging))
             accepts_hints = self.model.accepts_hints
+            if recipe.recolored:
+                inputs["ab"] = recolor(inputs["lightness"], inputs["ab"], draws, recipe.recolored)
             inputs["hints"] = simulate_hints(inputs["ab"], draws, recipe.hint_share) if accepts_hints else None
             inputs["embedding"] = None if self.embeddings is None else (self.embeddings[index].to(device),)
             inputs["drawn"] = batch.get("drawn")

@@ -9,11 +9,13 @@ import torch
 from timm.layers import convert_sync_batchnorm
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.dropout import _DropoutNd
 from torch.utils.checkpoint import checkpoint
 
 from colorizer.errors import ColorizerError
 from colorizer.models import Colorizer
 from colorizer.models.embedder import LARGEST_LEAST_SIDE, Embedder
+from colorizer.models.fusion import FusionColorizer
 
 
 class Trained(nn.Module):
@@ -21,10 +23,10 @@ class Trained(nn.Module):
 
     Attributes:
         freeze_norm: set it, and batch norm keeps its statistics from the next train() on.
-        still: whether the embedder, and the second one, are in eval mode throughout.
+        still: parts of the model that are in eval mode throughout, as `still_parts` takes them.
     """
 
-    still = (False, False)
+    still: tuple = (False, False)
 
     def __init__(self, colorizer: Colorizer) -> None:
         super().__init__()
@@ -50,9 +52,12 @@ class Trainee(Trained):
         freeze_second_embedder: the second one's.
         second_embedder_stages: how many of the second one's last stages learn (a stage ends with a feature map); the
             others stay as they are, and so do the statistics of batch norm in all. None: all learn, with statistics.
+        learning_parts: the parts of the colorizer that learn, by its attributes' names; all others are kept likewise.
+            Empty: all learn.
+        embedding_dropout: share of the channels of what the embedders tell that each view does without.
 
     Raises:
-        ColorizerError: the colorizer does not have what is to be kept.
+        ColorizerError: the colorizer does not have what is to be kept or left out.
     """
 
     def __init__(
@@ -63,6 +68,8 @@ class Trainee(Trained):
         freeze_embedder: bool = False,
         freeze_second_embedder: bool = False,
         second_embedder_stages: int | None = None,
+        learning_parts: Sequence[str] = (),
+        embedding_dropout: float = 0.0,
     ):
         super().__init__(colorizer)
         self.needs_ab = needs_ab
@@ -78,11 +85,22 @@ class Trainee(Trained):
         }.items():
             if value and second is None:
                 raise ColorizerError(f"The model has no second embedder: leave out {key}.")
-        for part in still_parts(colorizer, freeze_embedder, freeze_second_embedder):
+        parts = {name for name, part in colorizer.named_children() if any(True for _ in part.parameters())}
+        if unknown := [name for name in learning_parts if name not in parts]:
+            raise ColorizerError(
+                f"The model has no part {unknown[0]!r} that could learn: its learning_parts can be "
+                f"{', '.join(sorted(parts))}."
+            )
+        for part in still_parts(colorizer, freeze_embedder, freeze_second_embedder, learning_parts):
             part.requires_grad_(False)
-        self.still = (freeze_embedder, freeze_second_embedder or second_embedder_stages is not None)
+        stays = freeze_second_embedder or second_embedder_stages is not None
+        self.still = (freeze_embedder, stays, tuple(learning_parts))
         if second_embedder_stages is not None:
             freeze_first_stages(second, second_embedder_stages)
+        if embedding_dropout:
+            if not isinstance(colorizer, FusionColorizer):
+                raise ColorizerError(f"A {colorizer.name} model fuses no embedding: leave out embedding_dropout.")
+            colorizer.dropout.p = embedding_dropout
         self.classifier = nn.Linear(embedder.channels, classes) if classes else None
 
     def train(self, mode: bool = True) -> Trainee:
@@ -138,9 +156,14 @@ def batch_norms(module: nn.Module) -> Iterator[_BatchNorm]:
     return (part for part in module.modules() if isinstance(part, _BatchNorm))
 
 
-def still_parts(colorizer: Colorizer, embedder: bool, second_embedder: bool) -> list[nn.Module]:
-    """The embedders of a colorizer that a training keeps in eval mode: those whose flag is set."""
-    return ([colorizer.embedder] if embedder else []) + ([colorizer.second_embedder] if second_embedder else [])
+def still_parts(
+    colorizer: Colorizer, embedder: bool, second_embedder: bool, learning: Sequence[str] = ()
+) -> list[nn.Module]:
+    """The parts of a colorizer that a training keeps in eval mode: the embedders whose flag is set, and all that are
+    not among those that are learning, if any are named."""
+    flags = {"embedder": embedder, "second_embedder": second_embedder}
+    parts = colorizer.named_children()
+    return [part for name, part in parts if flags.get(name) or (learning and name not in learning)]
 
 
 def freeze_first_stages(embedder: Embedder, learning: int) -> None:
@@ -217,7 +240,8 @@ def calibrate(
 
     The average of the statistics is not the statistics of the average: while the weights still move, it gives one
     brown for everything. `batches` are what the model is called with, hinted and aged as often as in training:
-    without that the statistics are others again. Parts that are `frozen` keep their own and stay in eval mode.
+    without that the statistics are others again. Dropout is left out, as it will be when the model is used: it widens
+    what the norms see. Parts that are `frozen` keep their own and stay in eval mode.
     """
     kept = {norm for part in frozen for norm in batch_norms(part)}
     norms = [norm for norm in batch_norms(model) if norm not in kept]
@@ -227,7 +251,7 @@ def calibrate(
             norm.reset_running_stats()
             norm.momentum = None  # the plain mean over the batches
         model.train()
-        for part in frozen:
+        for part in (*frozen, *(part for part in model.modules() if isinstance(part, _DropoutNd))):
             part.eval()
         for inputs in batches:
             model(*inputs)

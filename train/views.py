@@ -22,6 +22,10 @@ TURN = 7  # degrees that it is turned by at most
 MOST_HINTS = 20
 HINT_RADIUS = 4  # pixels; a hint covers 1 to 9 pixels a side
 
+# What is recolored: what differs by less than some one of these from the place of a hint.
+ALIKE_AB, ALIKE_LIGHTNESS, NEAR = 12, 15, 0.25  # Lab units, units of L, of the view's short side
+CHROMAS = (15, 60)  # of the new color, in Lab units
+
 # What age does to a picture at most; each of it happens to OFTEN of those that are aged.
 OFTEN = 0.6
 MOST_BLUR = 1.2 / 96  # sigma, of the view's short side
@@ -56,7 +60,8 @@ BLURRED, BLUR, GRAINED, GRAIN, GRAIN_TOP, GRAIN_LEFT = range(AGED + 1, AGED + 7)
 TONED, TONE_CONTRAST, TONE_GAMMA, TONE_BLACK, TONE_WHITE = range(AGED + 7, AGED + 12)
 COMPRESSED, COMPRESSION, REPLACED, REPLACEMENT = range(AGED + 12, AGED + 16)
 CRISP, CRISPNESS = range(AGED + 16, AGED + 18)
-DRAWS = AGED + 18
+RECOLORED, HUE, CHROMA = range(AGED + 18, AGED + 21)
+DRAWS = AGED + 21
 
 
 def draw(seed: int, epoch: int, indices: Tensor) -> Tensor:
@@ -135,6 +140,33 @@ def to_lab(rgb: Tensor) -> tuple[Tensor, Tensor]:
     """Lightness (N, 1, H, W) and ab (N, 2, H, W) of sRGB (N, 3, H, W) in 0..1."""
     lab = rgb_to_lab(rgb)
     return lab[:, :1].contiguous(), lab[:, 1:].contiguous()
+
+
+def recolor(lightness: Tensor, ab: Tensor, draws: Tensor, share: float) -> Tensor:
+    """ab (N, 2, H, W) in which what lies at the place of the first hint has another color in `share` of the pictures.
+
+    True hints tell of a whole picture, of its light or its film, and who learns from them alone paints all of it anew
+    for a single wrong color. A hint that does not fit the rest is to be heard where it is: so what is near the hint,
+    and of its color and lightness, by a Gaussian of each, moves by as much as the place to a random hue and chroma.
+    `lightness` is (N, 1, H, W), `draws` (N, DRAWS).
+    """
+    chosen = draws[:, RECOLORED] < share
+    if not chosen.any():
+        return ab
+    lab, row = torch.cat([lightness, ab], dim=1)[chosen], draws[chosen]
+    height, width = lab.shape[-2:]
+    y, x = (row[:, HINTS] * height).long(), (row[:, HINTS + 1] * width).long()  # as simulate_hints reads them
+    place = lab[torch.arange(len(lab)), :, y, x][:, :, None, None]
+    down = torch.arange(height, device=ab.device)[:, None] - y[:, None, None]
+    across = torch.arange(width, device=ab.device) - x[:, None, None]
+    distance = (down.square() + across.square()) / (NEAR * min(height, width)) ** 2
+    distance = distance[:, None] + ((lab[:, :1] - place[:, :1]) / ALIKE_LIGHTNESS).square()
+    distance += ((lab[:, 1:] - place[:, 1:]) / ALIKE_AB).square().sum(1, keepdim=True)
+    hue, chroma = 2 * math.pi * row[:, HUE], CHROMAS[0] + (CHROMAS[1] - CHROMAS[0]) * row[:, CHROMA]
+    color = torch.stack([chroma * hue.cos(), chroma * hue.sin()], dim=1)[:, :, None, None]
+    recolored = ab.clone()
+    recolored[chosen] = lab[:, 1:] + torch.exp(-distance / 2) * (color - place[:, 1:])
+    return recolored
 
 
 def simulate_hints(ab: Tensor, draws: Tensor, share: float) -> Tensor:

@@ -42,8 +42,14 @@ class FusionColorizer(QuarterGridColorizer):
             first's. So one can learn along with the colors while the other keeps what it knew of pictures before.
         attention_blocks: how many transformer blocks follow the decoder's first stage, by which all places of the
             picture ask each other.
+        attention_for_hints: whether they are asked for pictures with hints alone, which they carry to other places;
+            the others are colored as without them.
         second_embedder_scale: how much larger than the picture the second embedder sees it, 1 or from 1.25 to 2, as
             one that was trained on larger pictures wants it (embedder.py); needs the embedding "maps".
+
+    Attributes:
+        dropout: while training, leaves out channels of what the embedders tell (Tompson et al. 2015, arXiv:1411.4280),
+            none unless its `p` is set: that is the trainer's business (`embedding_dropout`).
 
     Raises:
         ColorizerError: an option that is none of these.
@@ -68,6 +74,7 @@ class FusionColorizer(QuarterGridColorizer):
         second_embedder: str | None = None,
         attention_blocks: int = 0,
         second_embedder_scale: float = 1.0,
+        attention_for_hints: bool = False,
     ) -> None:
         super().__init__()
         if head not in ("bins", "regression"):
@@ -96,6 +103,10 @@ class FusionColorizer(QuarterGridColorizer):
                 "A second_embedder_scale other than 1 needs a second_embedder, embedding 'maps' and no embedder_size."
             )
         check_counts(0, attention_blocks=attention_blocks)
+        if not isinstance(attention_for_hints, bool):
+            raise ColorizerError(f"attention_for_hints must be true or false, not {attention_for_hints!r}.")
+        if attention_for_hints and not (attention_blocks and hints):
+            raise ColorizerError("attention_for_hints needs attention_blocks and hints.")
         if attention_blocks and decoder_widths[0] % HEADS:
             raise ColorizerError(
                 f"Attention blocks have {HEADS} heads: the first of decoder_widths must be a multiple of {HEADS}, not "
@@ -109,6 +120,7 @@ class FusionColorizer(QuarterGridColorizer):
         self.accepts_hints = hints
         self.skips = skips
         self.asks_maps = fusion == "attention"
+        self.attention_for_hints = attention_for_hints
 
         widths = [width * 2**stage for stage in range(len(STRIDES))]
         channels = [4 if hints else 1, *widths]
@@ -123,6 +135,7 @@ class FusionColorizer(QuarterGridColorizer):
         self.second_embedder = Embedder(second_embedder, embedding, embedder_size, scale) if second_embedder else None
         embedders = [self.embedder, self.second_embedder] if second_embedder else [self.embedder]
         vector = sum(each.channels for each in embedders)
+        self.dropout = nn.Dropout2d(0.0)
 
         self.fusion = nn.ModuleList()
         self.decoder = nn.ModuleList()
@@ -169,9 +182,8 @@ class FusionColorizer(QuarterGridColorizer):
         height, width = lightness.shape[-2:]
         x = (lightness - 50) / 50
         if self.accepts_hints:
-            if hints is None:
-                hints = lightness.new_zeros(len(lightness), 3, height, width)
-            x = torch.cat([x, hints * hints.new_tensor([1 / AB_LIMIT, 1 / AB_LIMIT, 1.0])[:, None, None]], dim=1)
+            told = lightness.new_zeros(len(lightness), 3, height, width) if hints is None else hints
+            x = torch.cat([x, told * told.new_tensor([1 / AB_LIMIT, 1 / AB_LIMIT, 1.0])[:, None, None]], dim=1)
         elif hints is not None:
             raise ColorizerError("This model takes no color hints; one trained with hints=True does.")
 
@@ -180,7 +192,8 @@ class FusionColorizer(QuarterGridColorizer):
         for stride, stage in zip(STRIDES, self.encoder, strict=True):
             x = encoded[stride] = stage(x)
 
-        vector, *maps = embedding
+        vector, *maps = (self.dropout(part) for part in (embedding[0][:, :, None, None], *embedding[1:]))
+        vector = vector[:, :, 0, 0]
         told = maps[-1] if self.asks_maps else vector
         x = None
         for stride, fuse, block in zip((16, 8, 4), self.fusion, self.decoder, strict=True):
@@ -191,11 +204,19 @@ class FusionColorizer(QuarterGridColorizer):
             parts += [resize(maps[index], size) for index in map_indices(self.reductions, stride)]
             x = block(fuse(torch.cat(parts, dim=1), told))
             if stride == 16:
-                x = self.attention(x)
+                x = self.attend(x, hints)
         x = self.head(x)
         if self.bins is None:
             x = AB_LIMIT * torch.tanh(x.float())
         return x[..., : -(-height // 4), : -(-width // 4)]
+
+    def attend(self, x: Tensor, hints: Tensor | None) -> Tensor:
+        """The decoder's first map (N, C, h, w) after the attention blocks, where they are asked."""
+        if not self.attention_for_hints:
+            return self.attention(x)
+        if hints is None:
+            return x
+        return torch.where(hints[:, 2:].amax((1, 2, 3), keepdim=True) > 0, self.attention(x), x)
 
 
 def conv_block(inputs: int, outputs: int, norm: str, kernel: int = 3, stride: int = 1) -> nn.Sequential:

@@ -67,8 +67,10 @@ def test_attention_begins_without_a_say(tmp_path):
         "attention_blocks": 1,
         "attention_for_hints": True,
     }
-    with pytest.raises(ColorizerError, match="nothing to do"):
+    with pytest.raises(ColorizerError, match="needs --attention_blocks"):
         grow(str(tmp_path / "model"), None, None, "none", attention_for_hints=True)
+    with pytest.raises(ColorizerError, match="attention for all pictures: leave out"):
+        grow(str(tmp_path / "grown"), None, None, "none", 3, attention_for_hints=True)
 
 
 def test_the_second_embedder_has_the_weights_that_it_was_given(tmp_path, second_weights):

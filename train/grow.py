@@ -89,6 +89,10 @@ def grow(
     had = old.config["attention_blocks"]
     if attention_blocks is not None and attention_blocks <= had:
         raise ColorizerError(f"{source} has {had} attention blocks already: give --attention_blocks more of them.")
+    if attention_for_hints and had and not old.config["attention_for_hints"]:
+        raise ColorizerError(f"{source} asks its attention for all pictures: leave out --attention_for_hints.")
+    if attention_for_hints and not (attention_blocks or had):
+        raise ColorizerError("--attention_for_hints needs --attention_blocks.")
     if not (embedder or second or attention_blocks or second_scale is not None):
         raise ColorizerError(
             "There is nothing to do: give --embedder, --second_embedder, --second_embedder_scale or "

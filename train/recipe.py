@@ -132,9 +132,9 @@ class Recipe:
 
     @property
     def changes_embedders(self) -> bool:
-        """Whether a key asks for an embedder to be trained otherwise than the rest."""
+        """Whether a key asks for an embedder, or another part, to be trained otherwise than the rest."""
         freezes = self.freeze_embedder or self.freeze_second_embedder or self.second_embedder_stages
-        return bool(freezes) or self.second_embedder_rate != 1
+        return bool(freezes or self.learning_parts or self.embedding_dropout) or self.second_embedder_rate != 1
 
     @property
     def is_streamed(self) -> bool:
@@ -363,10 +363,23 @@ def _check(recipe: Recipe) -> None:
         "What is recolored is told by hints alone: recolored needs a hint_share of 1.",
     )
     judges = [name for name in ("perceptual", "colorfulness", "adversarial") if recipe.objectives.get(name)]
+    judges += ["teacher"] if recipe.teacher else []
     require(
-        not recipe.recolored or not (judges or recipe.teacher),
+        not recipe.recolored or not judges,
         "No picture has the colors of a recolored one, and no teacher knows them: leave out recolored, or "
-        f"{' and '.join(judges or ['teacher'])}.",
+        f"{' and '.join(judges)}.",
+    )
+    for name, part in (("freeze_embedder", "embedder"), ("freeze_second_embedder", "second_embedder")):
+        require(
+            not getattr(recipe, name) or part not in recipe.learning_parts,
+            f"The {part} is among the learning_parts and stays by {name}: leave out one of the two.",
+        )
+    require(
+        not recipe.learning_parts
+        or "second_embedder" in recipe.learning_parts
+        or (recipe.second_embedder_stages is None and recipe.second_embedder_rate == 1),
+        "A second embedder that is not among the learning_parts learns at no rate and in no stage: name it, or leave "
+        "out second_embedder_stages and second_embedder_rate.",
     )
     for name in ("freeze_second_embedder", "second_embedder_stages"):
         require(

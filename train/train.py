@@ -293,6 +293,10 @@ class Training:
                 recipe.learning_parts,
                 recipe.embedding_dropout,
             )
+            if recipe.learning_parts == ["attention"] and colorizer.attention_for_hints and not recipe.hint_share:
+                raise ColorizerError(
+                    "Attention that is for hints alone learns nothing without them: raise hint_share."
+                )
             if recipe.second_embedder_rate != 1 and getattr(colorizer, "second_embedder", None) is None:
                 raise ColorizerError("The model has no second embedder: leave out second_embedder_rate.")
         if "adversarial" in weights and (colorizer.output != "ab" or self.reads_color):
@@ -578,11 +582,16 @@ class Training:
             inputs["seen"] = self.shown(age(inputs["lightness"], draws, recipe.aging))
             accepts_hints = self.model.accepts_hints
             if recipe.recolored:
-                inputs["ab"] = recolor(inputs["lightness"], inputs["ab"], draws, recipe.recolored)
+                inputs["ab"] = self.recolored(inputs, draws, batch.get("drawn"))
             inputs["hints"] = simulate_hints(inputs["ab"], draws, recipe.hint_share) if accepts_hints else None
             inputs["embedding"] = None if self.embeddings is None else (self.embeddings[index].to(device),)
             inputs["drawn"] = batch.get("drawn")
         return inputs
+
+    def recolored(self, inputs: dict[str, Tensor], draws: Tensor, drawn: Tensor | None) -> Tensor:
+        """The ab (N, 2, H, W) of views with things of other colors; of drawn documents as it was."""
+        ab = recolor(inputs["lightness"], inputs["ab"], draws, self.recipe.recolored)
+        return ab if drawn is None else torch.where(drawn[:, None, None, None], inputs["ab"], ab)
 
     @torch.no_grad()
     def ask_teachers(self, inputs: dict[str, Tensor | None]) -> Tensor:

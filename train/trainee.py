@@ -85,7 +85,7 @@ class Trainee(Trained):
         }.items():
             if value and second is None:
                 raise ColorizerError(f"The model has no second embedder: leave out {key}.")
-        parts = {name for name, part in colorizer.named_children() if any(True for _ in part.parameters())}
+        parts = parts_that_learn(colorizer)
         if unknown := [name for name in learning_parts if name not in parts]:
             raise ColorizerError(
                 f"The model has no part {unknown[0]!r} that could learn: its learning_parts can be "
@@ -162,8 +162,13 @@ def still_parts(
     """The parts of a colorizer that a training keeps in eval mode: the embedders whose flag is set, and all that are
     not among those that are learning, if any are named."""
     flags = {"embedder": embedder, "second_embedder": second_embedder}
-    parts = colorizer.named_children()
-    return [part for name, part in parts if flags.get(name) or (learning and name not in learning)]
+    kept = parts_that_learn(colorizer) - set(learning) if learning else set()
+    return [part for name, part in colorizer.named_children() if flags.get(name) or name in kept]
+
+
+def parts_that_learn(colorizer: Colorizer) -> set[str]:
+    """The names of the parts of a colorizer that have weights."""
+    return {name for name, part in colorizer.named_children() if any(True for _ in part.parameters())}
 
 
 def freeze_first_stages(embedder: Embedder, learning: int) -> None:
@@ -240,7 +245,7 @@ def calibrate(
 
     The average of the statistics is not the statistics of the average: while the weights still move, it gives one
     brown for everything. `batches` are what the model is called with, hinted and aged as often as in training:
-    without that the statistics are others again. Dropout is left out, as it will be when the model is used: it widens
+    without that the statistics are others again. Layers of dropout are left out, as when the model is used: they widen
     what the norms see. Parts that are `frozen` keep their own and stay in eval mode.
     """
     kept = {norm for part in frozen for norm in batch_norms(part)}

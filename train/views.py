@@ -148,15 +148,15 @@ def recolor(lightness: Tensor, ab: Tensor, draws: Tensor, share: float) -> Tenso
     True hints tell of a whole picture, of its light or its film, and who learns from them alone paints all of it anew
     for a single wrong color. A hint that does not fit the rest is to be heard where it is: so what is near the hint,
     and of its color and lightness, by a Gaussian of each, moves by as much as the place to a random hue and chroma.
-    `lightness` is (N, 1, H, W), `draws` (N, DRAWS).
+    `lightness` is (N, 1, H, W), `draws` (N, DRAWS), from which simulate_hints has to be given a share of 1.
     """
-    chosen = draws[:, RECOLORED] < share
+    chosen = (draws[:, RECOLORED] < share) & (draws[:, HINTED] * (MOST_HINTS + 1) >= 1)
     if not chosen.any():
         return ab
     lab, row = torch.cat([lightness, ab], dim=1)[chosen], draws[chosen]
     height, width = lab.shape[-2:]
     y, x = (row[:, HINTS] * height).long(), (row[:, HINTS + 1] * width).long()  # as simulate_hints reads them
-    place = lab[torch.arange(len(lab)), :, y, x][:, :, None, None]
+    place = lab[torch.arange(len(lab), device=ab.device), :, y, x][:, :, None, None]
     down = torch.arange(height, device=ab.device)[:, None] - y[:, None, None]
     across = torch.arange(width, device=ab.device) - x[:, None, None]
     distance = (down.square() + across.square()) / (NEAR * min(height, width)) ** 2

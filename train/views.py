@@ -22,7 +22,7 @@ TURN = 7  # degrees that it is turned by at most
 MOST_HINTS = 20
 HINT_RADIUS = 4  # pixels; a hint covers 1 to 9 pixels a side
 
-# What is recolored: what differs by less than some one of these from the place of a hint.
+# How far, by Gaussians of these sigmas, what is recolored may differ from a hint's place and lie from it.
 ALIKE_AB, ALIKE_LIGHTNESS, NEAR = 12, 15, 0.25  # Lab units, units of L, of the view's short side
 CHROMAS = (15, 60)  # of the new color, in Lab units
 

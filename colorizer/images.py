@@ -118,6 +118,8 @@ class Photo:
         """
         with _stream(source) as (name, stream), _plain_errors(name):
             head = stream.read(64)
+            if isinstance(head, str):
+                raise ColorizerError(f"{name} is open as text: open it in binary mode, 'rb'")
             stream.seek(0)
             format = _sniff(name, head)
 
@@ -324,8 +326,13 @@ def _plain_errors(name: str) -> Iterator[None]:
     except MemoryError as error:
         raise ColorizerError(f"{name} does not fit into this machine's memory: reduce it first") from error
     except Exception as error:
+        if isinstance(error, OSError) and error.errno:  # decoders give theirs no number
+            reason = f"{name} cannot be read ({error.strerror or error}): check the disk or the connection"
+            raise ColorizerError(reason) from error
         reason = " ".join(str(error).split()) or type(error).__name__
-        raise ColorizerError(f"{name} is damaged or cut short ({reason}): use an intact copy") from error
+        raise ColorizerError(
+            f"{name} is damaged, cut short or of a rare kind ({reason}): use an intact copy, or one saved as PNG"
+        ) from error
 
 
 def _sniff(name: str, head: bytes) -> str:
@@ -366,6 +373,8 @@ def _heif(name: str):
 def _channels(name: str, image: Image.Image) -> tuple[Image.Image | np.ndarray, int, bool]:
     """The image or an array, how many of its channels are color (1 gray, 3 RGB, 4 CMYK), whether alpha follows."""
     mode = image.mode
+    if 0 in image.size:
+        raise ColorizerError(f"{name} has no pixels ({image.width} x {image.height}): give a picture")
     if mode.startswith("I;16"):
         return np.asarray(image).astype(np.uint16), 1, False
     if mode in ("I", "F"):
@@ -610,11 +619,13 @@ def _finish(
     orientation = exif.get(ExifTags.Base.Orientation, 1)
     orientation = orientation if orientation in range(1, 9) else 1
     icc, gamma = info.get("icc_profile"), None if "srgb" in info else info.get("gamma")  # as PNG ranks its chunks
+    icc = icc if isinstance(icc, bytes) else None  # a TIFF may have a number in its place
     pixels, alpha = _upright(source, colors, has_alpha, orientation, icc, None if icc else gamma)
     dpi = _dpi(exif, info)
     if dpi and orientation > 4:
         dpi = dpi[::-1]
-    return pixels, alpha, format, _clean_exif(exif), _clean_xmp(info.get("xmp")), dpi
+    turned = orientation != 1
+    return pixels, alpha, format, _clean_exif(exif, turned), _clean_xmp(info.get("xmp"), turned), dpi
 
 
 def _upright(
@@ -732,6 +743,8 @@ _STORAGE_TAGS = {
 _STORAGE_TEXTS = "ImageJ=", '{"shape": '  # how descriptions begin that ImageJ and tifffile read for the layout
 # Tags of the Exif part: component layout, color space, width, height, interoperability (Adobe RGB), gamma.
 _STALE_EXIF_TAGS = {37121, 37122, 40961, 40962, 40963, 40965, 42240}
+_PLACE_TAGS = {37396, 41492}  # where the subject is, in a picture that may lie on its side
+_USER_COMMENT = 37510
 _UNDEFINED_GPS_TAGS = {27, 28}  # processing method and area, which begin with their code; the Exif part has no BYTE
 
 _STALE_XMP = (
@@ -740,6 +753,7 @@ _STALE_XMP = (
     rb"|GCamera:(?:MotionPhoto|MicroVideo)\w*|hdrgm:\w+|xmpNote:HasExtendedXMP)"
 )
 _STALE_XMP_PARTS = b"xmp:Thumbnails", b"Container:Directory"  # that lists a film or a gain map behind the photo
+_PLACE_XMP_PARTS = b"mwg-rs:Regions", b"MP:RegionInfo"  # where the faces are, by Adobe's and by Microsoft's programs
 # As attributes and as elements. Nothing here looks further than the next "<": packets are long, and may be malicious.
 _STALE_XMP = re.compile(
     rb"\s" + _STALE_XMP + rb"\s*=\s*(?:\"[^\"<]*\"|'[^'<]*')|<(" + _STALE_XMP + rb")(?:\s[^<>]*)?>[^<]*</\1\s*>"
@@ -772,8 +786,10 @@ def _exif_of(image: Image.Image) -> Image.Exif:
     return Image.Exif()
 
 
-def _clean_exif(exif: Image.Exif) -> bytes | None:
-    """The block to write: upright, sRGB, no thumbnail, nothing about storage. What cannot be written is left out."""
+def _clean_exif(exif: Image.Exif, turned: bool) -> bytes | None:
+    """The block to write: upright, sRGB, no thumbnail, nothing about storage. What cannot be written is left out, and
+    of a picture that was turned the places in it."""
+    stale = _STALE_EXIF_TAGS | _PLACE_TAGS if turned else _STALE_EXIF_TAGS
     clean = Image.Exif()
     clean.endian = "<"
     for tag in exif:
@@ -789,9 +805,11 @@ def _clean_exif(exif: Image.Exif) -> bytes | None:
         kept = {}
         with contextlib.suppress(Exception):
             for tag, value in exif.get_ifd(part).items():
-                if part == ExifTags.IFD.Exif and tag in _STALE_EXIF_TAGS:
+                if part == ExifTags.IFD.Exif and tag in stale:
                     continue
                 with contextlib.suppress(Exception):
+                    if part == ExifTags.IFD.Exif and tag == _USER_COMMENT and exif.endian == ">":
+                        value = _little_endian(value)
                     value = _as_read(part, tag, value)
                     _check_writable({part: {tag: value}})
                     kept[tag] = value
@@ -800,6 +818,15 @@ def _clean_exif(exif: Image.Exif) -> bytes | None:
         if kept:
             clean[part] = kept
     return clean.tobytes() if len(clean) else None
+
+
+def _little_endian(comment: bytes) -> bytes:
+    """A user comment of a big-endian block: its UTF-16 is in the block's byte order, which here becomes the other."""
+    code = b"UNICODE\0"
+    if not isinstance(comment, bytes) or not comment.startswith(code) or len(comment) % 2:
+        return comment
+    text = np.frombuffer(comment[len(code) :], "u2").byteswap()
+    return code + text.tobytes()
 
 
 def _describes_storage(text) -> bool:
@@ -813,12 +840,13 @@ def _check_writable(tags: dict) -> None:
     exif.tobytes()
 
 
-def _clean_xmp(xmp: bytes | str | None) -> bytes | None:
-    """The packet without orientation, size, kind of color, and what a colored copy does not carry along."""
-    if not xmp:
+def _clean_xmp(xmp: bytes | str | None, turned: bool) -> bytes | None:
+    """The packet without orientation, size, kind of color, and what a colored copy does not carry along; of a picture
+    that was turned also without the places in it."""
+    if not xmp or not isinstance(xmp, (bytes, bytearray, str)):  # a TIFF may have a number in its place
         return None
     xmp = xmp.encode() if isinstance(xmp, str) else bytes(xmp)
-    for part in _STALE_XMP_PARTS:
+    for part in _STALE_XMP_PARTS + _PLACE_XMP_PARTS if turned else _STALE_XMP_PARTS:
         before, _, rest = xmp.partition(b"<" + part)
         _, closing, after = rest.rpartition(b"</" + part + b">")
         xmp = before + after if closing else xmp
@@ -828,7 +856,9 @@ def _clean_xmp(xmp: bytes | str | None) -> bytes | None:
 def _dpi(exif: Image.Exif, info: dict) -> tuple[float, float] | None:
     """Dots per inch by the file's own header or else by EXIF."""
     dpi = info.get("dpi")
-    if dpi is None:
+    # Pillow makes up 72 for a JPEG with an EXIF block where neither says how many.
+    is_said = "exif" not in info or info.get("jfif_unit") in (1, 2) or ExifTags.Base.XResolution in exif
+    if dpi is None or isinstance(dpi, tuple) and dpi == (72, 72) and not is_said:
         scale = {2: 1, 3: 2.54}.get(exif.get(ExifTags.Base.ResolutionUnit, 2))  # inches by TIFF's default
         dpi = [exif.get(tag) for tag in (ExifTags.Base.XResolution, ExifTags.Base.YResolution)]
         is_known = scale and all(isinstance(value, Real) for value in dpi)

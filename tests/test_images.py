@@ -1,5 +1,6 @@
 """Photo: every mode and format in and out, with its metadata; mistakes told in one sentence; whole files or none."""
 
+import errno
 import io
 import itertools
 import os
@@ -505,6 +506,18 @@ def test_text_and_types_of_exif_come_back_byte_for_byte(format):
         assert {key: found.get(key) for key in wanted} == wanted
 
 
+@pytest.mark.parametrize("format", ["JPEG", "TIFF"])
+def test_a_comment_of_a_big_endian_block_keeps_its_text(format):
+    """Its UTF-16 is in the block's byte order, and what is written is little-endian."""
+    for code, coding, other in ((b"UNICODE\0", "utf-16-be", "utf-16-le"), (b"ASCII\0\0\0", "ascii", "ascii")):
+        exif = Image.Exif()
+        exif.endian = ">"
+        exif[ExifTags.IFD.Exif] = {ExifTags.Base.UserComment: code + "attic".encode(coding)}
+        photo = Photo.open(Photo.open(file_of(scene(), "JPEG", exif=exif.tobytes())).encode(format))
+        comment = exif_entries(photo.exif)[ExifTags.IFD.Exif, ExifTags.Base.UserComment]
+        assert comment == (7, code + "attic".encode(other))
+
+
 def test_text_of_exif_that_is_set_by_hand_is_utf_8():
     image = Image.fromarray(scene())
     image.getexif()[ExifTags.Base.Artist] = "東京"
@@ -560,8 +573,8 @@ def test_the_thumbnail_is_dropped():
 )
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize(
-    "format, options, dpi",  # Pillow takes 72 for a JPEG's where the block that should say it is broken
-    [("JPEG", {}, (72, 72)), ("JPEG", {"dpi": (300, 300)}, (300, 300)), ("PNG", {}, None), ("WEBP", {}, None)],
+    "format, options, dpi",
+    [("JPEG", {}, None), ("JPEG", {"dpi": (300, 300)}, (300, 300)), ("PNG", {}, None), ("WEBP", {}, None)],
 )
 def test_broken_exif_does_not_stop_the_picture(block, format, options, dpi):
     photo = Photo.open(file_of(scene(), format, exif=block, **options))
@@ -618,6 +631,33 @@ def test_xmp_of_what_a_colored_copy_does_not_carry_is_dropped():
     kept = Photo.open(file_of(scene(1), "JPEG", xmp=packet)).xmp
     assert b'dc:source="attic"' in kept and kept.endswith(b"</rdf:Description></rdf:RDF></x:xmpmeta>")
     assert not any(fact.partition(b"=")[0] in kept for fact in facts) and b"Container" not in kept
+
+
+@pytest.mark.parametrize("orientation", [1, 6])
+def test_places_in_a_picture_that_is_turned_are_dropped(orientation):
+    faces = (
+        b"<mwg-rs:Regions><mwg-rs:AppliedToDimensions stDim:w='64'/></mwg-rs:Regions><MP:RegionInfo></MP:RegionInfo>"
+    )
+    exif = exif_of(orientation)
+    exif[ExifTags.IFD.Exif] = {ExifTags.Base.SubjectLocation: (6, 4), ExifTags.Base.ExposureProgram: 3}
+    packet = XMP.replace(b"</rdf:Description>", faces + b"</rdf:Description>")
+    photo = Photo.open(file_of(scene(), "JPEG", exif=exif.tobytes(), xmp=packet))
+    with opened(photo.encode()) as written:
+        inner = written.getexif().get_ifd(ExifTags.IFD.Exif)
+    assert inner[ExifTags.Base.ExposureProgram] == 3
+    assert (ExifTags.Base.SubjectLocation in inner) == (orientation == 1)
+    assert (faces in photo.xmp) == (orientation == 1) and (b"Region" in photo.xmp) == (orientation == 1)
+    assert photo.xmp.endswith(b"</rdf:Description></rdf:RDF></x:xmpmeta>") and b'dc:source="attic"' in photo.xmp
+
+
+@pytest.mark.parametrize("tag, kind", [(700, "I"), (700, "H"), (34675, "I")])
+def test_a_number_in_the_place_of_a_text_asks_for_no_memory(tag, kind):
+    """bytes(2 ** 32 - 1) would be as many zeros."""
+    count = 2 if kind == "H" else 1
+    value = (3, 4) if kind == "H" else 2**32 - 1
+    photo = Photo.open(tiff_of(scene(), extratags=[(tag, kind, count, value, True)]))
+    np.testing.assert_array_equal(photo.pixels, scene())
+    assert photo.xmp is None
 
 
 @pytest.mark.parametrize("open_file", [tempfile.TemporaryFile, tempfile.SpooledTemporaryFile])
@@ -679,6 +719,15 @@ def test_a_resolution_without_a_unit_is_in_inches():
     exif = Image.Exif()
     exif[ExifTags.Base.XResolution] = exif[ExifTags.Base.YResolution] = 300.0
     assert Photo.open(file_of(scene(), "WEBP", exif=exif.tobytes(), lossless=True)).dpi == (300, 300)
+
+
+def test_a_resolution_that_no_one_stated_is_none():
+    """Pillow answers 72 for a JPEG with EXIF that says nothing of it."""
+    assert Photo.open(file_of(scene(), "JPEG", exif=exif_of().tobytes())).dpi is None
+    assert Photo.open(file_of(scene(), "JPEG", exif=exif_of().tobytes(), dpi=(72, 72))).dpi == (72, 72)
+    exif = exif_of()
+    exif[ExifTags.Base.XResolution] = exif[ExifTags.Base.YResolution] = 72.0
+    assert Photo.open(file_of(scene(), "JPEG", exif=exif.tobytes())).dpi == (72, 72)
 
 
 def test_a_resolution_beyond_jpeg_is_left_out():
@@ -1009,6 +1058,25 @@ def test_files_that_are_no_picture(content, right, tmp_path):
     with pytest.raises(ColorizerError) as error:
         Photo.open(path)
     assert "letter.jpg" in sentence(error) and right in sentence(error)
+
+
+def test_what_is_to_blame_is_named():
+    class Torn(io.BytesIO):
+        def read(self, *size):
+            if self.tell():
+                raise OSError(errno.EIO, "Input/output error")
+            return super().read(*size)
+
+    for source, words in (
+        (Torn(file_of(scene(), "JPEG")), "cannot be read (Input/output error): check the disk"),
+        (io.StringIO("P1 1 1 0"), "is open as text: open it in binary mode"),
+    ):
+        with pytest.raises(ColorizerError) as error:
+            Photo.open(source)
+        assert words in sentence(error) and "damaged" not in sentence(error)
+    with pytest.raises(ColorizerError, match=r"has no pixels \(0 x 5\): give a picture") as error:
+        Photo.from_pil(Image.new("RGB", (0, 5)))
+    assert "damaged" not in sentence(error)
 
 
 def test_paths_that_cannot_be_read(tmp_path):

@@ -102,8 +102,8 @@ def color(argv: list[str]) -> int:
     finally:
         run.bar.close()
     counts = [f"{run.colored} colored"]
-    if len(jobs) > len(todo):
-        counts.append(f"{len(jobs) - len(todo)} skipped (exists)")
+    if skipped := len(jobs) - len(todo) + run.skipped:
+        counts.append(f"{skipped} skipped (exists)")
     if results:
         counts.append(f"{results} left out (results of others)")
     if run.failed:
@@ -111,7 +111,7 @@ def color(argv: list[str]) -> int:
     if closed:
         counts.append(f"{len(closed)} folders not read" if len(closed) > 1 else "1 folder not read")
     if interrupted:
-        counts.append(f"interrupted with {len(todo) - run.colored - run.failed} left")
+        counts.append(f"interrupted with {len(todo) - run.colored - run.skipped - run.failed} left")
     if interrupted or not args.quiet:
         print(f"{', '.join(counts)} in {time.perf_counter() - start:.1f} s", flush=True)
     return 130 if interrupted else 1 if run.failed or closed else 0
@@ -198,8 +198,11 @@ def ignores_case(folder: Path) -> bool:
 
 
 def nearest_existing(folder: Path) -> Path:
-    """The folder, or the nearest one above it that exists."""
-    return next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
+    """The folder, or the nearest one above it that exists. ColorizerError where there is none, not even a drive."""
+    for parent in (folder, *folder.absolute().parents):
+        if parent.exists():
+            return parent
+    raise ColorizerError(f"cannot write to {folder} ({folder.anchor} is not there); name another folder")
 
 
 def find(word: str, output: Path | None, on_closed: Callable[[OSError], None]):
@@ -266,10 +269,16 @@ def is_loop(folder: Path, base: Path) -> bool:
 
 
 def target_of(source: Path, inside: Path, output: Path | None) -> Path:
-    suffix = WRITTEN_SUFFIX.get(source.suffix.lower(), source.suffix)
+    """Where the result goes; of one that becomes another format under its own whole name, two.bmp.png, where a
+    two.png or a two.gif lies beside it."""
+    stem, suffix = source.stem, source.suffix
+    if suffix.lower() in WRITTEN_SUFFIX:
+        others = {*WRITTEN_SUFFIX, *WRITTEN_SUFFIX.values()} - {suffix.lower()}
+        stem = source.name if any(source.with_suffix(other).exists() for other in others) else stem
+        suffix = WRITTEN_SUFFIX[suffix.lower()]
     if output is None:
-        return source.with_name(f"{source.stem}.color{suffix}")
-    return output / inside.with_name(source.stem + suffix)
+        return source.with_name(f"{stem}.color{suffix}")
+    return output / inside.with_name(stem + suffix)
 
 
 def check_writable(folder: Path, advice: str = "name another folder with -o") -> None:
@@ -285,7 +294,7 @@ class Run:
 
     def __init__(self, args, total: int):
         self.args = args
-        self.colored = self.failed = 0
+        self.colored = self.skipped = self.failed = 0
         self.bar = tqdm(total=total, unit="photo", disable=args.quiet or not sys.stderr.isatty(), miniters=1)
 
     def load(self) -> None:
@@ -325,6 +334,8 @@ class Run:
         """Decodes as it goes: lists of (job, photo) of at most --batch-size photos and about BATCH_PIXELS pixels."""
         batch, pixels = [], 0
         for job in jobs:
+            if self.is_there(job):
+                continue
             try:
                 photo = self.read(job.source)
             except Exception as error:
@@ -342,6 +353,14 @@ class Run:
                 batch, pixels = [], 0
         if batch:
             yield batch
+
+    def is_there(self, job: Job) -> bool:
+        """Whether the result is there by now, made by another run or by hand; it is counted as skipped then."""
+        if self.args.overwrite or not os.path.exists(job.target):
+            return False
+        self.skipped += 1
+        self.bar.update()
+        return True
 
     def read(self, path: Path):
         """The Photo of a file. ColorizerError for one that cannot be read or is too large."""
@@ -381,6 +400,8 @@ class Run:
     def save(self, job: Job, photo) -> None:
         from colorizer.images import SUFFIXES
 
+        if self.is_there(job):
+            return
         # A name without a picture's suffix says nothing of the format: the input's own, then.
         file_format = None if job.target.suffix.lower() in SUFFIXES else photo.output_format
         try:
@@ -392,17 +413,22 @@ class Run:
             self.colored += 1
             self.bar.update()
 
+    @property
+    def elsewhere(self) -> str:
+        """What may help where a device failed that is not the CPU."""
+        return "" if self.pipe.device.type == "cpu" else f" on the device {self.pipe.device}; try --device cpu"
+
     def fail(self, job: Job, error: Exception) -> None:
         """Counts the photo as failed and says why in one sentence on stderr."""
         text = " ".join(str(error).split())
         if isinstance(error, ColorizerError):
             pass
         elif is_shortage(error):
-            text = "not enough memory for this photo"
+            text = "not enough memory for this photo" + self.elsewhere
         elif isinstance(error, OSError):
             text = error.strerror or text
         else:
-            text = f"{type(error).__name__}: {text[:200]}"
+            text = f"{type(error).__name__}: {text[:200]}{self.elsewhere}"
         if str(job.source) not in text:
             text = f"{job.source}: {text}"
         tqdm.write(text, file=sys.stderr)

@@ -17,6 +17,7 @@ from PIL import ExifTags, Image
 from skimage import data
 
 from colorizer import cli
+from colorizer.errors import ColorizerError
 
 ROOT = Path(__file__).parents[1]
 
@@ -460,6 +461,8 @@ def test_failing_photo_does_not_take_its_batch_along(colorize, tmp_path, monkeyp
     code, out, err = colorize(".")
     assert (code, out.split(" in ")[0]) == (1, "2 colored, 1 failed")
     assert err == "b.png: not enough memory for this photo\n"
+    monkeypatch.setattr(cli.Run, "elsewhere", " on the device cuda; try --device cpu")  # as where there is one
+    assert colorize("b.png", "-o", "out")[2].endswith("for this photo on the device cuda; try --device cpu\n")
 
 
 @pytest.mark.parametrize("error", [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory: 9 bytes")])
@@ -503,12 +506,50 @@ def test_one_name_for_two(colorize, no_model, tmp_path):
     picture(tmp_path / "x/a.png")
     picture(tmp_path / "y/a.png")
     picture(tmp_path / "x/b.gif")
-    picture(tmp_path / "x/b.png")
     misuse(colorize("x/a.png", "y", "-o", "out"), Path("x/a.png"), Path("y/a.png"))
-    misuse(colorize("x"), Path("x/b.gif"), Path("x/b.png"))
-    os.symlink(tmp_path / "x", tmp_path / "link")
-    misuse(colorize("x/b.gif", "link/b.png"), Path("x/b.gif"), Path("link/b.png"))
+    picture(tmp_path / "y/b.png")
+    misuse(colorize("x/b.gif", "y/b.png", "-o", "out"), Path("x/b.gif"), Path("y/b.png"))
     assert not (tmp_path / "out").exists()
+
+
+def test_pictures_that_differ_in_format_alone(colorize, tmp_path):
+    """One that becomes PNG takes its whole name along where a PNG, or another such one, lies beside it."""
+    for name in ("a.bmp", "b.bmp", "b.png", "c.gif", "c.bmp"):
+        picture(tmp_path / "in" / name)
+    assert colorize("in", "-o", "out")[0] == 0
+    assert files(tmp_path / "out") == ["a.png", "b.bmp.png", "b.png", "c.bmp.png", "c.gif.png"]
+    assert colorize("in")[0] == 0
+    results = ["a.color.png", "b.bmp.color.png", "b.color.png", "c.bmp.color.png", "c.gif.color.png"]
+    assert [name for name in files(tmp_path / "in") if "color" in name] == results
+    for words in (["in"], files(tmp_path)):  # the second as a shell's pattern would name them
+        code, out, _ = colorize(*words)
+        assert code == 0 and out.startswith("0 colored, 5 skipped (exists)") or "out/" in words[-1], out
+
+
+def test_what_appears_on_the_way_is_left_alone(colorize, tmp_path, monkeypatch):
+    """By another run on the same folder, or by hand: before a photo is decoded, and while it is colored."""
+    for name in ("a.png", "b.png", "c.png"):
+        picture(tmp_path / "in" / name)
+    made = cli.Run.color_batch
+
+    def color_batch(run, batch):
+        for job, _ in batch:
+            if job.source.name == "a.png":
+                for name in ("a.png", "c.png"):
+                    (tmp_path / "out").mkdir(exist_ok=True)
+                    (tmp_path / "out" / name).write_text("theirs")
+        made(run, batch)
+
+    monkeypatch.setattr(cli.Run, "color_batch", color_batch)
+    code, out, err = colorize("in", "-o", "out", "--batch-size", 1)
+    assert (code, err, out.split(" in ")[0]) == (0, "", "1 colored, 2 skipped (exists)")
+    assert [(tmp_path / "out" / name).read_bytes() == b"theirs" for name in ("a.png", "b.png", "c.png")] == [1, 0, 1]
+
+
+def test_a_drive_that_is_not_there(monkeypatch):
+    monkeypatch.setattr(Path, "exists", lambda path: False)
+    with pytest.raises(ColorizerError, match="^cannot write to Z:/out .* is not there.; name another folder$"):
+        cli.check_writable(Path("Z:/out"))
 
 
 def test_names_that_differ_in_case_alone(colorize, tmp_path, monkeypatch):

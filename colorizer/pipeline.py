@@ -28,6 +28,7 @@ import math
 import numbers
 import os
 import reprlib
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -125,7 +126,8 @@ class ColorizationPipeline:
 
     Args:
         model: a Colorizer; it is put in eval mode and moved to the device.
-        device: where the network runs; None picks CUDA, then MPS, then the CPU.
+        device: where the network runs; None picks CUDA, then MPS, then the CPU, and the CPU, with a warning, where
+            the weights do not get onto the other.
 
     Several threads may use one pipeline at once, except for `to`. ColorizerError for a model that colors nothing (a
     classifier, an autoencoder), and for a device that cannot be used.
@@ -140,7 +142,13 @@ class ColorizationPipeline:
         # A regression head may offer its ab as it made it, before forward enlarges it: better for the guided filter.
         self._predicts_on_grid = model.output == "ab" and hasattr(model, "logits") and hasattr(model, "decode")
         self.device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
-        self.to(_best_device() if device is None else device)
+        try:
+            self.to(_best_device() if device is None else device)
+        except ColorizerError as error:
+            if device is not None:
+                raise
+            warnings.warn(f"{error} Going on with the CPU.", stacklevel=2)  # a GPU that is full, for example
+            self.to("cpu")
 
     @classmethod
     def from_pretrained(

@@ -169,9 +169,11 @@ def test_what_cannot_be_judged(photos, tiny_folder, classifier_folder, tmp_path,
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no disk that is always full")
 def test_a_full_disk_is_one_sentence(photos, tiny_folder, tmp_path):
-    (tmp_path / "results.json.partial").symlink_to("/dev/full")
+    (tmp_path / "sitecustomize.py").write_text("import secrets\nsecrets.token_hex = lambda *_: 'a'")
+    (tmp_path / ".a.partial").symlink_to("/dev/full")
     arguments = ["--model", tiny_folder, "--working_size", 32, "--data", photos / "single", "--sheet_photos", 0]
-    result = run(ROOT / "train/evaluate.py", *arguments, "--no_ssim", "--output_dir", tmp_path, cwd=tmp_path)
+    arguments += ["--no_ssim", "--output_dir", tmp_path]
+    result = run(ROOT / "train/evaluate.py", *arguments, cwd=tmp_path, PYTHONPATH=str(tmp_path))
     assert result.returncode == 2 and "Traceback" not in result.stderr
     assert result.stderr.splitlines()[-1].startswith("evaluate.py: ") and result.stderr.endswith("make room.\n")
 

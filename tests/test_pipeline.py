@@ -1072,6 +1072,17 @@ def test_colors_that_are_no_numbers_are_refused():
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is such a device")
+def test_a_device_that_nobody_asked_for_and_cannot_be_used(tiny_model, monkeypatch):
+    """A GPU that is full, say: the CPU does its work, with a warning."""
+    monkeypatch.setattr(pipeline, "_best_device", lambda: "cuda")
+    with pytest.warns(UserWarning, match="'cuda' cannot be used here.*Going on with the CPU"):
+        pipe = ColorizationPipeline(tiny_model)
+    assert pipe.device.type == "cpu" and pipe(gray_photo(), working_size=32)
+    with pytest.raises(ColorizerError, match="'cuda' cannot be used here"):
+        ColorizationPipeline(tiny_model, device="cuda")
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is such a device")
 @pytest.mark.parametrize("device", ["cuda", "xpu", "no such"])
 def test_a_device_that_is_not_there_changes_nothing(tiny_model, device):
     pipe = ColorizationPipeline(create_model("fusion", **tiny_model.config), "cpu")

@@ -6,6 +6,7 @@ import contextlib
 import functools
 import inspect
 import json
+import secrets
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -268,7 +269,7 @@ class QuarterGridColorizer(Colorizer):
 @contextlib.contextmanager
 def written_aside(path: Path) -> Iterator[Path]:
     """Gives a temporary path beside `path`, and renames it to that when the block ends well."""
-    partial = path.with_name(path.name + ".partial")
+    partial = path.with_name(f".{secrets.token_hex(8)}.partial")  # of nobody else who writes the same at this time
     try:
         yield partial
         partial.replace(path)

@@ -10,6 +10,7 @@ import json
 import math
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tarfile
@@ -31,7 +32,7 @@ from torch import nn
 
 from colorizer.color import AbBins, lab_to_rgb, rgb_to_lab
 from colorizer.errors import ColorizerError
-from colorizer.hub import MAX_NAMES, load_model
+from colorizer.hub import MAX_NAMES, RUN_MARK, load_model
 from colorizer.models import create_model
 from colorizer.pipeline import stretched
 from tests.conftest import TINY
@@ -419,6 +420,17 @@ def test_a_stream_is_known_by_what_decides_who_is_held_out(changes, same):
     settings = {"model": {"name": "fusion"}, "train_shards": ["a/{0..1}.tar"], "max_train_steps": 1}
     before, now = (Stream(make_recipe(settings | more), 0, 1).digest for more in ({}, changes))
     assert (before == now) is same
+
+
+def test_a_stream_of_a_folder_is_known_wherever_the_folder_is(tmp_path, monkeypatch):
+    settings = {"model": {"name": "fusion"}, "max_train_steps": 1, "streaming": True}
+    monkeypatch.chdir(tmp_path)
+    for folder in ("a/photos", "b/photos", "b/others"):
+        (tmp_path / folder).mkdir(parents=True)
+    digests = []
+    for name in (str(tmp_path / "a/photos"), "b/photos", "b/others", "user/photos"):
+        digests.append(Stream(make_recipe(settings | {"dataset_name": name}), 0, 1).digest)
+    assert digests[0] == digests[1] and len(set(digests)) == 3
 
 
 def test_a_stream_is_known_by_the_pictures_that_it_leaves_out():
@@ -2083,6 +2095,57 @@ def test_a_checkpoint_of_another_recipe_is_refused(photos, tmp_path):
             (tmp_path / "fewer" / folder / path.name).write_bytes(path.read_bytes())
     with pytest.raises(ColorizerError, match="was trained on other pictures"):
         Training(recipe_of(tmp_path / "fewer", output_dir=tmp_path, resume_from_checkpoint="latest"))
+
+
+def test_what_has_changed_since_a_checkpoint_is_used(photos, tmp_path, small_network, monkeypatch):
+    """The optimizers' states bring what they had before."""
+    objectives = "{mse: 1, adversarial: 0.1}"
+    flags = {"output_dir": tmp_path, "objectives": objectives, "adversarial_from": 0.5, "critic_warmup_steps": 1}
+    train(recipe_of(photos, max_train_steps=4, **flags))
+    flags |= {"resume_from_checkpoint": "latest", "weight_decay": 0.5, "critic_learning_rate": 1e-5}
+    training = Training(recipe_of(photos, max_train_steps=6, **flags))
+    assert [group["weight_decay"] for group in training.optimizer.param_groups] == [0.5, 0.0]
+    assert [group["lr"] for group in training.critic_optimizer.param_groups] == [1e-5]
+    # Of a checkpoint without fp16 the scaler is none that could be gone on with.
+    scaler = training.accelerator.scaler = torch.amp.GradScaler("cpu", init_scale=8.0)
+    training.load_state(tmp_path / "checkpoint-4")
+    assert training.accelerator.scaler is scaler and scaler.get_scale() == 8
+
+
+def test_a_finished_model_is_not_written_over_by_a_new_run(photos, tmp_path):
+    train(recipe_of(photos, output_dir=tmp_path, max_train_steps=2))
+    for checkpoint in tmp_path.glob("checkpoint-*"):
+        shutil.rmtree(checkpoint)  # to have room again
+    before = (tmp_path / "metrics.jsonl").read_bytes(), (tmp_path / "model/model.safetensors").read_bytes()
+    with pytest.raises(ColorizerError, match="holds the model of an earlier run, which this one would replace: move"):
+        Training(recipe_of(photos, output_dir=tmp_path))
+    assert before == ((tmp_path / "metrics.jsonl").read_bytes(), (tmp_path / "model/model.safetensors").read_bytes())
+
+
+def test_a_card_that_a_person_has_made_theirs_stays(photos, tmp_path):
+    train(recipe_of(photos, output_dir=tmp_path, max_train_steps=2))
+    card = tmp_path / "model/README.md"
+    for change, stays in ((f"{RUN_MARK}\nMine.", False), ("license: mit\nMine.", True)):
+        card.write_text(change)
+        train(recipe_of(photos, output_dir=tmp_path, max_train_steps=2, resume_from_checkpoint="latest"))
+        assert (card.read_text() == change) == stays and ("max_train_steps" in card.read_text()) != stays
+
+
+def test_what_follows_the_last_checkpoint_can_be_broken_off(photos, tmp_path, monkeypatch):
+    """A long upload, say; until then a signal has a checkpoint saved."""
+    theirs = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    seen = []
+    for name in ("take_step", "finish"):
+        make = getattr(Training, name)
+
+        def watched(training, *args, make=make):
+            seen.append([signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)])
+            return make(training, *args)
+
+        monkeypatch.setattr(Training, name, watched)
+    training = Training(recipe_of(photos, output_dir=tmp_path, max_train_steps=1))
+    training.fit()
+    assert seen == [[training.ask_to_stop] * 2, theirs]
 
 
 # ---------------------------------------------------------------------------------------------------- as a script

@@ -362,7 +362,10 @@ class Stream(IterableDataset):
         self.recipe, self.rank, self.world_size, self.held_out = recipe, rank, world_size, held_out
         shards = [shard.rsplit("/", 1)[-1] for shard in recipe.train_shards]  # they may have moved
         split = (recipe.seed, recipe.validation_share, bool(recipe.validation_data_dir), *sorted(held_out))
-        self.digest = f"a stream, {zlib.crc32(repr((recipe.dataset, shards, split)).encode()):08x}"
+        dataset = recipe.dataset
+        if dataset and Path(dataset.name).exists():
+            dataset = dataclasses.replace(dataset, name=Path(dataset.name).name)
+        self.digest = f"a stream, {zlib.crc32(repr((dataset, shards, split)).encode()):08x}"
 
     def __iter__(self) -> Iterator[dict]:
         info = get_worker_info()

@@ -34,6 +34,7 @@ import torch  # noqa: E402
 import yaml  # noqa: E402
 from accelerate import Accelerator, InitProcessGroupKwargs  # noqa: E402
 from accelerate.utils import (  # noqa: E402
+    SCALER_NAME,
     DataLoaderConfiguration,
     GradientAccumulationPlugin,
     ProjectConfiguration,
@@ -50,7 +51,17 @@ from tqdm import tqdm  # noqa: E402
 from colorizer import metrics  # noqa: E402
 from colorizer.color import lab_to_rgb  # noqa: E402
 from colorizer.errors import ColorizerError  # noqa: E402
-from colorizer.hub import FILES, LONGEST_NAME, MAX_NAMES, WEIGHTS_FILE, check_defaults, check_token, load_model, push  # noqa: E402
+from colorizer.hub import (  # noqa: E402
+    FILES,
+    LONGEST_NAME,
+    MAX_NAMES,
+    RUN_MARK,
+    WEIGHTS_FILE,
+    check_defaults,
+    check_token,
+    load_model,
+    push,
+)
 from colorizer.models import Colorizer  # noqa: E402
 from colorizer.models.mnist import paint, painting_accuracy  # noqa: E402
 from colorizer.pipeline import stretched  # noqa: E402
@@ -93,7 +104,7 @@ from train.trainee import (  # noqa: E402
     still_parts,
     synchronized,
 )
-from train.views import age, draw, recolor, simulate_hints, to_lab, training_views, with_documents  # noqa: E402
+from train.views import age, documents, draw, recolor, simulate_hints, to_lab, training_views, with_documents  # noqa: E402
 from train.weights import load_decoder_weights, load_embedder_weights, new_model  # noqa: E402
 
 SAMPLE_EPOCH = 2**31  # no epoch of the training: seeds the views of what is looked at beside it
@@ -199,7 +210,14 @@ class Training:
                 f"{self.output} holds an earlier run: go on with it by --resume_from_checkpoint latest, or give "
                 "another output_dir."
             )
+        elif (self.output / "model" / "config.json").is_file() and not recipe.dry_run:
+            raise ColorizerError(
+                f"{self.output} holds the model of an earlier run, which this one would replace: move it, or give "
+                "another output_dir."
+            )
         make_folder(self.output)
+        if recipe.documents:  # or each process would draw them amid its first steps, and the others wait for it
+            documents(recipe.picture_size)
         # Last, by the embedder that the run goes on with: a checkpoint brings its own.
         self.embeddings = self.embed_all() if recipe.cache_embeddings else None
 
@@ -409,8 +427,18 @@ class Training:
         return describe_run(self.recipe, self.training.digest, processes, teachers)
 
     def load_state(self, folder: Path) -> None:
+        """The state of a checkpoint, but for what the recipe says of the optimizers, which may have changed since."""
+        accelerator, decays = self.accelerator, [group["weight_decay"] for group in self.optimizer.param_groups]
+        scaler = accelerator.scaler
+        if not (folder / STATE / SCALER_NAME).exists():  # it was trained without fp16: the scaler begins anew
+            accelerator.scaler = None
         # By the CPU: the optimizer keeps its step counts where they are loaded, and on a GPU it would wait for each.
-        self.accelerator.load_state(str(folder / STATE), map_location="cpu")
+        accelerator.load_state(str(folder / STATE), map_location="cpu")
+        accelerator.scaler = scaler
+        for group, decay in zip(self.optimizer.param_groups, decays, strict=True):
+            group["weight_decay"] = decay
+        for group in self.critic_optimizer.param_groups if self.critic else ():
+            group["lr"] = self.recipe.critic_learning_rate
 
     def resume(self, folder: Path) -> None:
         changed = check_same_run(folder, self.describe(), self.is_sharded)
@@ -465,8 +493,7 @@ class Training:
             (self.output / "recipe.yaml").write_text(yaml.safe_dump(as_plain(again), sort_keys=False))
             self.cut_metrics()
         self.start_trackers()
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, self.ask_to_stop)
+        before = {number: signal.signal(number, self.ask_to_stop) for number in (signal.SIGINT, signal.SIGTERM)}
         bar = tqdm(
             total=self.max_steps, initial=progress.step, disable=not accelerator.is_main_process, smoothing=0.05,
             mininterval=0.5 if sys.stderr.isatty() else 10, desc="train",
@@ -503,6 +530,8 @@ class Training:
                 self.leave()
                 return 128 + (self.stopped_by or signal.SIGTERM)  # another process was told which
         bar.close()
+        for number, handler in before.items():  # all is on the disk: what follows may be broken off
+            signal.signal(number, handler)
         if self.validated is None:
             self.validate()
         self.finish()
@@ -985,7 +1014,11 @@ class Training:
             partial.mkdir()
             for name in ("config.json", "model.safetensors"):
                 shutil.copy(self.checkpoint / name, partial / name)
-            write_card(partial / "README.md", self)
+            card = self.output / "model" / "README.md"
+            if card.is_file() and RUN_MARK not in card.read_text(errors="replace"):  # a person has made it theirs
+                shutil.copy(card, partial / "README.md")
+            else:
+                write_card(partial / "README.md", self)
             replace_folder(partial, self.output / "model")
             self.accelerator.print(f"the model is in {self.output / 'model'}")
             if self.recipe.push_to_hub:

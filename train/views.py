@@ -203,10 +203,12 @@ def simulate_hints(ab: Tensor, draws: Tensor, share: float) -> Tensor:
     point, cell = inside.nonzero(as_tuple=True)
     values = torch.cat([mean, mean.new_ones(len(mean), 1)], dim=1)
     # Where two patches meet, the later point wins, on every device: index_put_ with duplicates promises no order.
-    for late in range(MOST_HINTS):
-        chosen = number[point] == late
-        p, c = point[chosen], cell[chosen]
-        hints[owner[p], :, rows[p, c], columns[p, c]] = values[p]
+    y, x = rows[point, cell], columns[point, cell]
+    place = (owner[point] * height + y) * width + x
+    latest = number.new_full((n * height * width,), -1).scatter_reduce(0, place, number[point], "amax")
+    wins = number[point] == latest[place]
+    point = point[wins]
+    hints[owner[point], :, y[wins], x[wins]] = values[point]
     return hints
 
 

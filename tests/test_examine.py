@@ -71,6 +71,7 @@ def test_all_parts_from_the_command_line(photos, tiny_folder, tmp_path):
         "results.json",
         "results.md",
         "broken-1.jpg",
+        "hints.jpg",
         "references.jpg",
         "guesses.jpg",
         "aged.jpg",
@@ -217,6 +218,15 @@ def test_hints_with_the_truth_help_and_stay_where_they_are(truths, bundled, tmp_
     assert found["rows"][0]["rmse_to_automatic"] == 0 and found["rows"][-1]["rmse_to_automatic"] < -0.1
     assert found["moves"]["near"] > 3 * found["moves"]["far"]
     assert found == examine.hints(bundled, truths, tmp_path)  # seeded
+    assert Image.open(tmp_path / "hints.jpg").width > 7 * 60
+
+
+def test_a_ring_marks_the_place_of_a_hint_and_leaves_its_color():
+    plain = np.full((100, 200, 3), 120, np.uint8)
+    ringed = examine.ringed(plain, examine.Hint(150, 40, 0, 0, 1))
+    rows, columns = np.nonzero((ringed != plain).any(-1))
+    assert abs(rows.mean() - 40) < 1 and abs(columns.mean() - 150) < 1 and np.ptp(columns) < 15
+    assert (ringed[39:42, 149:152] == 120).all() and (plain == 120).all()
 
 
 def test_hints_carry_the_mean_color_below_them():

@@ -15,8 +15,8 @@ The parts, each on the same photographs (the first --photos of a shuffle with se
     edges        whether colors spill over strong edges: the model's, and the true ones brought up from its own grid
     gray         pages, text, drawings and charts, which should stay nearly gray
 
-The output folder gets results.json, results.md and the pictures to look at: broken-1.jpg ..., references.jpg,
-guesses.jpg, aged.jpg, gray.jpg.
+The output folder gets results.json, results.md and the pictures to look at: broken-1.jpg ..., hints.jpg,
+references.jpg, guesses.jpg, aged.jpg, gray.jpg.
 """
 
 import sys
@@ -72,7 +72,7 @@ COLORFULNESS_STEPS = tuple(step / 4 for step in range(9))
 BALANCE_STEPS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.6, 0.8, 1.0)
 TEMPERATURE_STEPS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0, 1.2, 1.5)
 GROUPS = 10  # of places, by entropy
-SHOWN = 8  # photographs on the sheets of references, guesses and age
+SHOWN = 8  # photographs on the sheets of hints, references, guesses and age
 PAGE = 50  # photographs on a page of broken-*.jpg
 STRONGEST = 90  # percentile of a photograph's gradients, of lightness and of color, above which there is a strong edge
 REACH = 0.01  # of the short side: how far from such an edge a place counts as beside it
@@ -300,17 +300,27 @@ def breakage(ab: np.ndarray, true_ab: np.ndarray) -> dict:
 
 
 def hints(pipe: ColorizationPipeline, photos: list[Truth], output: Path) -> dict:
-    """What hints with the truth's own colors gain, and what a single contrary one moves."""
+    """What hints with the truth's own colors gain, and what a single contrary one moves; and a sheet."""
     if not pipe.model.accepts_hints:
         return {"says": f"The model {pipe.model.name} takes no hints.", "rows": []}
     tallies = {count: Tally() for count in HINT_COUNTS}
-    moves = []
+    moves, strips = [], []
     for number, photo in enumerate(tqdm(photos, desc="hints", mininterval=5)):
         automatic = pipe.prepare(Image.fromarray(photo.pixels))
         given = true_hints(photo.pixels, max(HINT_COUNTS), automatic.lightness.shape[-1], seed=number)
-        for count, tally in tallies.items():
-            tally.add(rendered(automatic.with_hints(given[:count])), photo.pixels)
-        moves.append(contrary_hint(automatic, given))
+        results = [rendered(automatic.with_hints(given[:count])) for count in HINT_COUNTS]
+        for result, tally in zip(results, tallies.values(), strict=True):
+            tally.add(result, photo.pixels)
+        hint = contrary_hint(automatic, results[0], given)
+        contrary = rendered(automatic.with_hints([hint]))
+        moves.append(movement(results[0], contrary, hint))
+        if number < SHOWN:
+            pictures = to_gray(photo.pixels), results[0], ringed(contrary, hint), *results[1:], photo.pixels
+            strips.append(Strip([thumbnail(picture) for picture in pictures], photo.name))
+    counts = [f"{count} true" for count in HINT_COUNTS[1:]]
+    save_sheet(
+        draw_sheet(strips, ("gray", "automatic", "1 contrary", *counts, "truth"), across=1), output / "hints.jpg"
+    )
     rows = [
         {"hints": count} | tally.row("rmse", "rmse_to_gray", "colorfulness_to_truth")
         for count, tally in tallies.items()
@@ -351,26 +361,38 @@ def square(x: float, y: float, radius: float) -> tuple[slice, slice, slice]:
     return np.s_[:, max(0, int(y) - reach) : int(y) + reach + 1, max(0, int(x) - reach) : int(x) + reach + 1]
 
 
-def contrary_hint(automatic: Coloring, places: list[Hint]) -> tuple[float, float, float]:
-    """How far a hint of the hue opposite to the automatic one moves ab: in its patch, near it and far from it.
+def contrary_hint(automatic: Coloring, result: np.ndarray, places: list[Hint]) -> Hint:
+    """A hint of the hue opposite to that of `result`, which is `automatic` rendered, sRGB (H, W, 3) uint8.
 
-    The hint goes to the first place of a middling lightness, since black and white can hold no color. Returns mean
-    |d ab| in Lab units over the patch, within NEAR and beyond FAR of the short side; far from it that is also what
-    the balance moves, a sixth of which the first hint takes away.
+    It goes to the first place of a middling lightness, since black and white can hold no color.
     """
-    before = rgb_to_lab(to_tensor(rendered(automatic)))[0]
+    before = rgb_to_lab(to_tensor(result))[0]
     place = next((h for h in places if 30 <= before[0, int(h.y), int(h.x)] <= 80), places[0])
     radius = HINT_RADIUS / 2 * automatic.photo.width / automatic.lightness.shape[-1]
     ab = before[square(place.x, place.y, radius)][1:].mean((1, 2)).numpy()
     chroma = np.hypot(*ab)
     a, b = -CONTRARY * ab / chroma if chroma > 1 else (CONTRARY, 0)  # gray has no opposite
-    hint = Hint(place.x, place.y, float(a), float(b), radius)
-    moved = (ab_of(rendered(automatic.with_hints([hint]))) - before[1:]).norm(dim=0, keepdim=True)
-    height, width = moved.shape[1:]
+    return Hint(place.x, place.y, float(a), float(b), radius)
+
+
+def movement(before: np.ndarray, after: np.ndarray, hint: Hint) -> tuple[float, float, float]:
+    """Mean |d ab| in Lab units of two sRGB (H, W, 3) uint8: in the hint's patch, within NEAR and beyond FAR of the
+    short side; far from it that is also what the balance moves, a sixth of which the first hint takes away."""
+    change = (ab_of(after) - ab_of(before)).norm(dim=0, keepdim=True)
+    height, width = change.shape[1:]
     down, across = np.ogrid[:height, :width]
-    distance = torch.from_numpy(np.hypot(down - place.y, across - place.x))[None] / min(height, width)
-    parts = moved[square(place.x, place.y, radius)], moved[distance < NEAR], moved[distance > FAR]
+    distance = torch.from_numpy(np.hypot(down - hint.y, across - hint.x))[None] / min(height, width)
+    parts = change[square(hint.x, hint.y, hint.radius)], change[distance < NEAR], change[distance > FAR]
     return tuple(part.mean().item() for part in parts)
+
+
+def ringed(rgb: np.ndarray, hint: Hint) -> np.ndarray:
+    """sRGB (H, W, 3) uint8 with a ring around the hint's place, white within black."""
+    picture = Image.fromarray(rgb)
+    draw, side = ImageDraw.Draw(picture), min(rgb.shape[:2])
+    for radius, color in ((0.035, "white"), (0.045, "black")):
+        draw.circle((hint.x, hint.y), radius * side, outline=color, width=max(1, round(0.01 * side)))
+    return np.asarray(picture)
 
 
 def references(pipe: ColorizationPipeline, photos: list[Truth], output: Path) -> dict:

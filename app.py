@@ -41,6 +41,7 @@ except ImportError:
 
 
 import gradio as gr
+import gradio.processing_utils
 import gradio.route_utils
 from gradio.data_classes import ListFiles
 from gradio.utils import get_upload_folder
@@ -579,6 +580,10 @@ def delete_old_files(blocks: gr.Blocks, age: float | None) -> None:
             with contextlib.suppress(OSError):
                 if part.is_file() and time.time() - part.lstat().st_ctime > age:
                     part.unlink()
+        for part in uploads.glob("deep_links/*"):  # what a page showed, kept for whoever asks gradio for a link to it
+            with contextlib.suppress(OSError):
+                if time.time() - part.lstat().st_ctime > age:
+                    shutil.rmtree(part)
     kept = set().union(*(getattr(component, "keep_in_cache", ()) for component in blocks.blocks.values()))
     for files in blocks.temp_file_sets:
         for file in files.copy():  # at once, which no other thread can come between
@@ -605,6 +610,18 @@ def as_it_came(component: gr.Image | gr.File | gr.UploadButton, upload) -> str |
 
 
 gr.Image.preprocess = gr.File.preprocess = gr.UploadButton.preprocess = as_it_came
+
+
+async def refuse_address(url: str, cache_dir: str) -> str:
+    """Answers a program that gives an address in a file's place.
+
+    gradio would fetch it while everyone else waits, however large it is and however slowly it comes. In the module's
+    place, as above.
+    """
+    raise gr.Error("This server fetches no addresses: give the photo as a file.", print_exception=False)
+
+
+gradio.processing_utils.async_ssrf_protected_download = refuse_address
 
 
 # ---------------------------------------------------------------------------------------------------- the looks
@@ -693,6 +710,9 @@ CSS = """
   cursor: crosshair; }
 #canvas .ring { position: absolute; z-index: 5; width: 14px; height: 14px; margin: -7px 0 0 -7px;
   border: 2px solid #fff; border-radius: 50%; outline: 1px solid #000; pointer-events: none; }
+#canvas .cross { position: absolute; z-index: 6; width: 27px; height: 27px; margin: -13.5px 0 0 -13.5px;
+  pointer-events: none; filter: drop-shadow(0 0 1px #000) drop-shadow(0 0 1px #000);
+  background: linear-gradient(#fff 0 0) 50% / 3px 100% no-repeat, linear-gradient(#fff 0 0) 50% / 100% 3px no-repeat; }
 #lead { align-items: stretch; gap: 12px; margin-top: 4px; }
 #reference { min-height: 160px; background: var(--background-fill-secondary); }
 #reference h2 { font-size: 1rem; font-weight: 700; color: var(--body-text-color); }
@@ -761,7 +781,8 @@ ACCEPTS = f"""
 
 CORRECT = """
 <p>Pick or type a color, then click the thing that should have it. Its lightness stays as in the photo: black, white
-and gray all make it gray. Where a color spreads too far, click there with another one.</p>
+and gray all make it gray. Where a color spreads too far, or not far enough, click there, too. By keys: the arrows move
+a cross over the picture (with Shift by little), and Enter puts the color there.</p>
 """
 
 ALIKE = """
@@ -800,6 +821,41 @@ AT_START = f"""() => {{
         ring.style.top = event.clientY - y - canvas.clientTop + 'px';
         ring.style.background = getComputedStyle(document.querySelector('#picker .dialog-button')).backgroundColor;
         canvas.append(ring);
+    }});
+    let cross;  // where it stands, in shares of the picture
+    document.addEventListener('keydown', (event) => {{
+        const canvas = event.target.closest?.('#canvas'), image = event.target.querySelector?.('img');
+        const by = {{ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1]}}[event.key];
+        const isEnter = ['Enter', ' '].includes(event.key);
+        if (!canvas || !image?.naturalWidth || !by && !isEnter) return;
+        event.preventDefault();  // the page would move, or the button be clicked where the mouse is not
+        let mark = canvas.querySelector('.cross');
+        if (!mark) {{
+            mark = document.createElement('i');
+            mark.className = 'cross';
+            canvas.append(mark);
+            cross ??= [0.5, 0.5];
+        }} else if (by) {{
+            const step = event.shiftKey ? 0.004 : 0.02;
+            cross = cross.map((at, axis) => Math.min(Math.max(at + step * by[axis], 0), 0.9999));
+        }}
+        const within = image.getBoundingClientRect(), {{x, y}} = canvas.getBoundingClientRect();
+        const clientX = within.x + cross[0] * within.width, clientY = within.y + cross[1] * within.height;
+        mark.style.left = clientX - x - canvas.clientLeft + 'px';
+        mark.style.top = clientY - y - canvas.clientTop + 'px';
+        mark.scrollIntoView({{block: 'nearest'}});
+        if (isEnter) image.dispatchEvent(new MouseEvent('click', {{bubbles: true, view: window, clientX, clientY}}));
+    }}, true);
+    document.addEventListener('keyup', (event) => {{  // where a space clicks a button as it is let go
+        if (event.key == ' ' && event.target.closest?.('#canvas')) event.preventDefault();
+    }}, true);
+    document.addEventListener('focusout', (event) => {{
+        event.target.closest?.('#canvas')?.querySelector('.cross')?.remove();
+    }});
+    // What the server keeps for this visit is lost with the page: more than one photo, and colors given by hand.
+    window.addEventListener('beforeunload', (event) => {{
+        const isMuch = document.querySelectorAll('#strip .thumbnail-item').length > 1;
+        if (isMuch || document.querySelector('#undo:not([disabled])')) event.preventDefault();
     }});
     // The server hears an event that begins while word is on its way here that it has closed the stream, but gradio's
     // client waits for the answer on the closed one until another event opens the next. What is seen to wait, a ring
@@ -1015,7 +1071,7 @@ DOWNLOAD = """(file) => {
     link.remove();
 }"""
 # What takes long goes on a step at a time, and others are served in between. A step that did not begin, since the line
-# was full or the network away, is tried again a little later.
+# was full, is tried again a little later. (Where the network is away gradio itself loads the page anew.)
 NEXT = """(left) => {
     window.failedSteps = 0;
     if (left) document.querySelector('#next').click();
@@ -1154,9 +1210,12 @@ def build_app(studio: Studio | None = None) -> gr.Blocks:
             dials = (dial_defaults(pipeline.model)[0], *dials[1:])
             updates = {colorfulness_dial: gr.update(value=dials[0])}
         shown = colored(path, *dials, choice, dials_of(choice), session, pipeline)
-        if session is None and pipeline is not studio.pipeline_of(choice):
-            # A fetched model has taken over meanwhile, and `refresh` has given the page its dials.
-            updates = updates_for(pipeline.model, dials)
+        if session is None:
+            if pipeline is not studio.pipeline_of(choice):
+                # A fetched model has taken over meanwhile, and `refresh` has given the page its dials.
+                updates = updates_for(pipeline.model, dials)
+            # The server may have forgotten the visitor, and the page not what it showed.
+            updates = updates | {reference_input: None, likeness_dial: DEFAULT_LIKENESS}
         latest = pictured(shown[state])
         if not album.waiting:
             album = dataclasses.replace(album, refused=())  # of those before
@@ -1263,17 +1322,23 @@ def build_app(studio: Studio | None = None) -> gr.Blocks:
         }
 
     def color_several(paths: list[str] | None, *args) -> dict:
-        """Color and show the first of several photos that were just given; the others wait, see color_next.
+        """Color and show the first of several photos that were just given and are not here yet; the others wait, see
+        color_next.
 
         The other arguments are those of `color`.
         """
         if not paths:
             return gr.skip()
-        album, paths, refused = args[-1], list(dict.fromkeys(paths)), {}
-        if len({*paths, *(at.path for at in album.everything)}) > MAX_PHOTOS:
+        album, refused = args[-1], {}
+        there = {at.path for at in album.everything}
+        paths = [path for path in dict.fromkeys(paths) if path not in there]  # the others stay as they were left
+        if not paths:
+            gr.Info("These photos are all here: click a small picture to see one.")
+            return gr.skip()
+        if len(paths) + len(there) > MAX_PHOTOS:
             sentence = f"At most {MAX_PHOTOS} photos at a time: these are {len(paths)}"
-            if album.everything:
-                sentence += f", and {len(album.everything)} are here already: reload the page first"
+            if there:
+                sentence += f", and {len(there)} are here already: reload the page first"
             raise gr.Error(f"{sentence}.", print_exception=False)
         for path in paths:
             try:
@@ -1285,8 +1350,7 @@ def build_app(studio: Studio | None = None) -> gr.Blocks:
             raise gr.Error(summary(refused.values()), print_exception=False)
         session, album = shown[state], shown[album_state]
         blank = dataclasses.replace(session, before="", facts="", square="")
-        there = {at.path for at in album.everything}
-        rest = [path for path in paths if path not in refused and path not in there]
+        rest = [path for path in paths if path not in refused and path != session.path]
         waiting = [dataclasses.replace(blank, path=path, key=uuid.uuid4().hex) for path in rest]
         return shown | shown_album(album.with_waiting(waiting, 1 + len(refused), refused.values()), session)
 
@@ -1509,9 +1573,13 @@ def build_app(studio: Studio | None = None) -> gr.Blocks:
             return gr.skip()
         return turned(session.dials, dataclasses.replace(session, guess=guess))
 
-    def refer(path: str | None, likeness: float, session: Session | None) -> dict:
-        """The photo in the colors of another one, which is shown small; without one, as the model guesses."""
-        known(session)
+    def refer(path: str | None, likeness: float, set_for: str, session: Session | None) -> dict:
+        """The photo in the colors of another one, which is shown small; without one, as the model guesses.
+
+        Its own reference is back in its place where another photo has come to be shown meanwhile.
+        """
+        if known(session).dials_of != set_for:
+            return put_back(session)
         other = shown = None
         if path:
             with told(path):
@@ -1522,8 +1590,8 @@ def build_app(studio: Studio | None = None) -> gr.Blocks:
         given = {"reference_given": other, "reference_shown": shown, "likeness": likeness}
         return recolored(session, **given) | {reference_input: shown}
 
-    def turn_likeness(likeness: float, session: Session | None) -> dict:
-        if known(session).likeness == likeness:
+    def turn_likeness(likeness: float, set_for: str, session: Session | None) -> dict:
+        if known(session).dials_of != set_for or session.likeness == likeness:
             return gr.skip()
         if session.reference is None:
             return {state: dataclasses.replace(session, likeness=likeness)}
@@ -1560,9 +1628,15 @@ def build_app(studio: Studio | None = None) -> gr.Blocks:
                 work = dataclasses.replace(work, coloring=work.coloring.with_reference(**session.lead))
             return save_full_size(work.render(session.dials, session.guess), session.path)
 
-    def make_download(*dials_and_session) -> str:
+    def order(*dials_session_and_orders) -> dict:
+        """Note what a download is asked of: when its turn has come the page may show another photo."""
+        *dials_and_session, orders = dials_session_and_orders
+        key = uuid.uuid4().hex
+        return {orders_state: (*orders[-9:], (key, on_the_page(*dials_and_session))), order_key: key}
+
+    def make_download(key: str, orders: tuple[tuple[str, Session], ...]) -> str:
         """The file at full size, made when it is asked for: on a large photo it takes longer than a dial should."""
-        return full_size(on_the_page(*dials_and_session))
+        return full_size(known(dict(orders).get(key)))
 
     def pack(*dials_session_album_and_parcel) -> dict:
         """Begin a ZIP file of all photos as they were left, or go on with one of the same; see pack_next."""
@@ -1694,6 +1768,7 @@ def build_app(studio: Studio | None = None) -> gr.Blocks:
         state = gr.State(None)
         album_state = gr.State(NO_PHOTOS)
         parcel_state = gr.State(None)
+        orders_state, order_key = gr.State(()), gr.Textbox(visible=False)  # of the latest downloads
         dials_set_for = gr.Textbox(dials_of(MAIN), visible=False)
         left_to_color, left_to_pack = gr.Number(0, visible=False), gr.Number(0, visible=False)
         next_step, pack_step, ask = (
@@ -1708,6 +1783,7 @@ def build_app(studio: Studio | None = None) -> gr.Blocks:
                 type="filepath",
                 image_mode=None,
                 sources=["upload", "webcam", "clipboard"],
+                webcam_options=gr.WebcamOptions(mirror=False),  # that would turn the picture itself around
                 label="Photo",
                 show_label=False,
                 placeholder="# Drop a photo here\nor click to choose one",
@@ -1768,7 +1844,8 @@ def build_app(studio: Studio | None = None) -> gr.Blocks:
                         show_label=False,
                         interactive=False,
                         buttons=[],
-                        alt_text="The photo in color, to be clicked where a color is wrong",
+                        alt_text="The photo in color: click where a color is wrong, or move a cross there by the "
+                        "arrow keys and press Enter",
                         elem_id="canvas",
                     )
                 with gr.Accordion(
@@ -1883,7 +1960,8 @@ def build_app(studio: Studio | None = None) -> gr.Blocks:
             "digits": digit_row,
         }
         album_parts = [album_state, album_panel, strip, album_line, left_to_color]
-        new_result = [*dict.fromkeys([*result, input_panel, photo_input, *parts.values(), *album_parts])]
+        lead = [reference_input, likeness_dial]
+        new_result = [*dict.fromkeys([*result, input_panel, photo_input, *parts.values(), *lead, *album_parts])]
         shown_and_album = [*quick_dials, guess_dial, likeness_dial, dials_set_for, state, album_state]
         private = {"api_visibility": "private"}
 
@@ -1917,7 +1995,7 @@ def build_app(studio: Studio | None = None) -> gr.Blocks:
         shown_again = strip.select(
             show,
             shown_and_album,
-            [*dict.fromkeys([*new_result, likeness_dial, reference_input, menu, model_line])],
+            [*new_result, menu, model_line],
             show_progress_on=compare,
             trigger_mode="multiple",  # with always_last the second click would come as the first again
             js=UNDER_WAY,
@@ -2008,7 +2086,7 @@ def build_app(studio: Studio | None = None) -> gr.Blocks:
         gr.on(
             [reference_input.upload, reference_input.clear],
             refer,
-            [reference_input, likeness_dial, state],
+            [reference_input, likeness_dial, dials_set_for, state],
             [*changed_parts, reference_input],
             show_progress_on=reference_input,
             trigger_mode="always_last",
@@ -2018,7 +2096,7 @@ def build_app(studio: Studio | None = None) -> gr.Blocks:
         gr.on(
             [likeness_dial.input, likeness_dial.release],
             turn_likeness,
-            [likeness_dial, state],
+            [likeness_dial, dials_set_for, state],
             changed_parts,
             show_progress="hidden",
             trigger_mode="always_last",
@@ -2044,12 +2122,21 @@ def build_app(studio: Studio | None = None) -> gr.Blocks:
         )
         download.click(js=MAKE, **private)  # before the other, as above
         # When what was asked for before it is there: it has another line, and would overtake a correction.
-        reached = download.click(lambda: None, show_progress="hidden", **ONE_AT_A_TIME, **private)
+        reached = download.click(
+            order,
+            [*quick_dials, guess_dial, likeness_dial, dials_set_for, state, orders_state],
+            [orders_state, order_key],
+            show_progress="hidden",
+            trigger_mode="multiple",
+            **ONE_AT_A_TIME,
+            **private,
+        )
         made = reached.success(
             make_download,
-            [*quick_dials, guess_dial, likeness_dial, dials_set_for, state],
+            [order_key, orders_state],
             file,
             show_progress="hidden",
+            trigger_mode="multiple",
             **ONE_FILE_AT_A_TIME,
             **private,
         )

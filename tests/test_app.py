@@ -111,7 +111,13 @@ def outputs(page, name: str, *args) -> dict:
 
 def download(page, session) -> str:
     """The path of the file at full size, at the dials of the picture that is shown."""
-    return events(page)["make_download"](*session.dials, session.guess, session.likeness, session.dials_of, session)
+    return make_download(page, *session.dials, session.guess, session.likeness, session.dials_of, session)
+
+
+def make_download(page, *dials_and_session) -> str:
+    """As the page has it made: ordered, then made when its turn has come."""
+    orders, key = events(page)["order"](*dials_and_session, ()).values()
+    return events(page)["make_download"](key, orders)
 
 
 def wait_until(condition, seconds: float = 60) -> None:
@@ -126,7 +132,7 @@ def wait_until(condition, seconds: float = 60) -> None:
 
 RUN_THE_MODEL = {"color", "color_photograph", "color_digit", "color_again", "choose", "turn_dial", "reset_dials"}
 RUN_THE_MODEL |= {"make_download", "colorize", "correct", "undo_one", "undo_all", "refer", "turn_likeness"}
-RUN_THE_MODEL |= {"take_guess", "color_several", "color_next", "show", "style_all", "pack", "pack_next"}
+RUN_THE_MODEL |= {"order", "take_guess", "color_several", "color_next", "show", "style_all", "pack", "pack_next"}
 
 
 def test_nothing_gets_past_the_line(server, jpeg):
@@ -168,6 +174,15 @@ def test_api_returns_the_full_size_file_in_its_own_format_with_its_metadata(serv
     assert info.keys() == {"model", "width", "height", "seconds"}
     assert (info["model"], info["width"], info["height"]) == ("fusion_compact (bundled)", 400, 300)
     assert 0 < info["seconds"] < 60
+
+
+def test_api_fetches_no_addresses(server, jpeg, unused_port, capfd):
+    """Nobody else would be served until the address has answered, with however much."""
+    address = handle_file(f"http://127.0.0.1:{unused_port}/photo.jpg")
+    for given in ({"photo": address}, {"photo": handle_file(jpeg), "reference": address}):
+        with pytest.raises(AppError, match="fetches no addresses: give the photo as a file"):
+            server.predict(**given, api_name="/colorize")
+    assert "Traceback" not in capfd.readouterr().err
 
 
 def test_api_takes_every_dial(server, jpeg):
@@ -519,7 +534,7 @@ def test_the_colors_of_another_photo(page, jpeg, tmp_path, monkeypatch):
     Image.open(jpeg).save(path)
     first = outputs(page, "color", str(path), 1.0, 0.4, 0.2, 128, app.MAIN, app.MAIN, None)
     plain = pixels(download(page, first["state"]))
-    led = outputs(page, "refer", str(cup), 0.9, first["state"])
+    led = outputs(page, "refer", str(cup), 0.9, first["state"].dials_of, first["state"])
     session, pipeline = led["state"], first["state"].pipeline
     expected = pipeline(path, 1.0, 0.4, 128, balance=0.2, reference=cup, likeness=0.9)
     assert np.array_equal(pixels(download(page, session)), expected)
@@ -544,18 +559,20 @@ def test_the_colors_of_another_photo(page, jpeg, tmp_path, monkeypatch):
         assert (later.reference, later.likeness) == (session.reference, 0.9) and without.reference is None
         assert not np.array_equal(pixels(download(page, later)), pixels(download(page, without)))
         first["state"] = outputs(page, "color", str(path), 1.0, 0.4, 0.2, 128, app.MAIN, app.MAIN, None)["state"]
-        session = outputs(page, "refer", str(cup), 0.9, first["state"])["state"]
+        session = outputs(page, "refer", str(cup), 0.9, first["state"].dials_of, first["state"])["state"]
         first["state"] = outputs(page, "color", str(path), 1.0, 0.4, 0.2, 128, app.MAIN, app.MAIN, None)["state"]
 
-    less = outputs(page, "turn_likeness", 0.3, session)
+    less = outputs(page, "turn_likeness", 0.3, session.dials_of, session)
     assert less["state"].likeness == 0.3
     assert not np.array_equal(pixels(less["compare"][1]), pixels(led["compare"][1]))
-    assert events(page)["turn_likeness"](0.9, session) == app.gr.skip()
-    gone = outputs(page, "refer", None, 0.9, session)
+    assert events(page)["turn_likeness"](0.9, session.dials_of, session) == app.gr.skip()
+    gone = outputs(page, "refer", None, 0.9, session.dials_of, session)
     assert gone["reference"] is None and gone["state"].reference_given is None and "cup" not in gone["facts"]
     assert np.array_equal(pixels(download(page, gone["state"])), plain)
-    assert outputs(page, "turn_likeness", 0.3, gone["state"]).keys() == {"state"}  # for the next reference
-    none = outputs(page, "turn_likeness", 0, session)
+    assert outputs(page, "turn_likeness", 0.3, gone["state"].dials_of, gone["state"]).keys() == {
+        "state"
+    }  # for the next reference
+    none = outputs(page, "turn_likeness", 0, session.dials_of, session)
     assert "cup" not in none["facts"] and np.array_equal(pixels(download(page, none["state"])), plain)
 
     other = outputs(page, "choose", "two_stage", session)  # which takes no reference
@@ -616,7 +633,7 @@ def test_guesses_are_pictured(page, tmp_path):
     for name, *args in (
         ("turn_dial", 0.0, 0.4, 0.2, session.dials_of, session),
         ("correct", "#0000ff", session, click(240, 80)),
-        ("refer", str(path.with_name("cup.png")), 1.0, session),
+        ("refer", str(path.with_name("cup.png")), 1.0, session.dials_of, session),
         ("color_again", *session.dials, 192, session.dials_of, session),
     ):
         Image.fromarray(data.coffee()).save(path.with_name("cup.png"))
@@ -640,10 +657,10 @@ def test_a_reference_that_is_none_is_told_and_the_one_before_stays(page, jpeg, t
     cup = tmp_path / "cup.png"
     Image.fromarray(data.coffee()).save(cup)
     session = outputs(page, "color", str(jpeg), 1.0, 0.4, 0.2, 128, app.MAIN, app.MAIN, None)["state"]
-    session = outputs(page, "refer", str(cup), 0.9, session)["state"]
+    session = outputs(page, "refer", str(cup), 0.9, session.dials_of, session)["state"]
     shown = pixels(download(page, session))
     with pytest.raises(app.gr.Error, match="^'portrait.jpg is gray"):
-        events(page)["refer"](str(jpeg), 0.9, session)
+        events(page)["refer"](str(jpeg), 0.9, session.dials_of, session)
     assert np.array_equal(pixels(download(page, session)), shown)
     assert outputs(page, "put_back", session) == {"reference": session.reference_shown}
     Path(session.reference_shown).unlink()  # with the old files
@@ -660,7 +677,7 @@ def test_a_change_that_fails_leaves_what_was(page, jpeg, monkeypatch):
         patch.setattr(app, "with_before", None, raising=False)
         patch.setattr(app.Work, "render", lambda *_: (_ for _ in ()).throw(OSError("no space left")))
         with pytest.raises(app.gr.Error, match="short of memory or disk"):
-            outputs(page, "refer", str(cup), 0.9, session)
+            outputs(page, "refer", str(cup), 0.9, session.dials_of, session)
     assert np.array_equal(pixels(download(page, session)), shown)
 
 
@@ -977,6 +994,51 @@ def test_the_first_of_several_that_is_a_photo_is_shown(page, photos, jpeg):
     assert events(page)["color_several"](None, *DIALS, None, app.NO_PHOTOS) == app.gr.skip()
 
 
+def test_photos_that_are_given_again_stay_as_they_were_left(page, photos, jpeg, monkeypatch):
+    """Someone who chooses the folder a second time, with one more photo in it."""
+    shown = give(page, [photos[0], photos[2]])
+    shown |= outputs(page, "correct", "#ff0000", shown["state"], click(30, 30))
+    more = give(page, [photos[0], photos[2], str(jpeg)], DIALS, shown["state"], shown["visitors"])
+    assert more["state"].path == str(jpeg) and not more["state"].hints
+    assert [at.path for at in more["visitors"].sessions] == [photos[0], photos[2], str(jpeg)]
+    assert [len(at.hints) for at in more["visitors"].sessions] == [1, 0, 0]
+    told = []
+    monkeypatch.setattr(app.gr, "Info", told.append)
+    again = events(page)["color_several"](photos[2:1:-1], *DIALS, more["state"], more["visitors"])
+    assert again == app.gr.skip() and "all here" in told[0]
+
+
+def test_what_was_meant_for_one_photo_does_not_change_the_next(page, photos, jpeg):
+    """What arrives late, since the line was long: a step of the likeness, a reference, and a download."""
+    cup = jpeg.with_name("cup.png")
+    Image.fromarray(data.coffee()).save(cup)
+    shown = give(page, [photos[0], photos[2]])
+    shown |= outputs(page, "refer", str(cup), 0.5, shown["state"].dials_of, shown["state"])
+    first, ordered = shown["state"], events(page)["order"]
+    orders, key = ordered(*on_page(shown)[:-1], ()).values()
+    second = bring(page, 1, shown)
+    assert events(page)["turn_likeness"](0.9, first.dials_of, second["state"]) == app.gr.skip()
+    assert outputs(page, "refer", str(cup), 0.5, first.dials_of, second["state"]) == {"reference": None}
+    back = bring(page, 0, second)
+    assert outputs(page, "refer", None, 0.5, first.dials_of, back["state"]) == {"reference": first.reference_shown}
+    orders, later = ordered(*on_page(second)[:-1], orders).values()
+    made = [Path(events(page)["make_download"](asked, orders)) for asked in (key, later)]
+    assert [path.name for path in made] == ["cup.color.png", "cat.color.jpg"]
+    assert np.array_equal(pixels(made[0]), pixels(download(page, back["state"])))
+    for _ in range(20):
+        orders, _ = ordered(*on_page(back)[:-1], orders).values()
+    assert len(orders) == 10
+    with pytest.raises(app.gr.Error, match="please give it again"):
+        events(page)["make_download"](key, orders)
+
+
+def test_a_visitor_of_whom_the_server_has_forgotten_the_reference(page, jpeg):
+    """It would still be pictured."""
+    shown = outputs(page, "color", str(jpeg), *DIALS, None)
+    assert shown["reference"] is None and shown["slider"] == app.DEFAULT_LIKENESS
+    assert "reference" not in outputs(page, "color", str(jpeg), *DIALS, shown["state"])
+
+
 def test_photos_that_are_given_while_others_wait(page, photos, jpeg):
     shown = outputs(page, "color_several", photos[:3], *DIALS, None, app.NO_PHOTOS)
     args = shown["state"], shown["visitors"]
@@ -1013,7 +1075,7 @@ def test_a_photo_comes_back_as_it_was_left(page, photos, jpeg, monkeypatch):
         shown |= outputs(page, name, *args, shown["state"], *([click(30, 30)] if name == "correct" else []))
     cup = jpeg.with_name("cup of another.png")
     Image.fromarray(data.coffee()).save(cup)
-    shown |= outputs(page, "refer", str(cup), 0.7, shown["state"])
+    shown |= outputs(page, "refer", str(cup), 0.7, shown["state"].dials_of, shown["state"])
     shown |= outputs(page, "color_again", 1.5, 0.3, 0.1, 128, shown["state"].dials_of, shown["state"])
     left, file = shown["state"], pixels(download(page, shown["state"]))
     other = bring(page, 2, shown)
@@ -1069,7 +1131,7 @@ def test_the_last_turn_of_a_dial_counts_though_its_preview_is_still_to_come(page
     cup = jpeg.with_name("cup.png")
     Image.fromarray(data.coffee()).save(cup)
     shown = give(page, photos)
-    shown |= outputs(page, "refer", str(cup), 0.3, shown["state"])
+    shown |= outputs(page, "refer", str(cup), 0.3, shown["state"].dials_of, shown["state"])
     old = shown["state"]
     turned = (1.9, 0.4, 0.2, "cooler", 0.9, old.dials_of, old, shown["visitors"])
     other = outputs(page, "show", *turned, types.SimpleNamespace(index=1))
@@ -1081,7 +1143,7 @@ def test_the_last_turn_of_a_dial_counts_though_its_preview_is_still_to_come(page
     expected = old.pipeline(
         Photo.open(photos[0]), 1.9, 0.4, 96, reference=cup, likeness=0.9, guess="cooler", balance=0.2
     )
-    assert np.array_equal(pixels(events(page)["make_download"](*args)), pixels_of(expected))
+    assert np.array_equal(pixels(make_download(page, *args)), pixels_of(expected))
     styled = outputs(page, "style_all", *turned)["visitors"]
     assert {(at.dials, at.guess, at.likeness) for at in styled.sessions} == {((1.9, 0.4, 0.2), "cooler", 0.9)}
     given = outputs(page, "color", str(jpeg), 1.9, 0.4, 0.2, 96, app.MAIN, old.dials_of, old, shown["visitors"])
@@ -1213,6 +1275,19 @@ def test_what_the_page_writes_is_deleted(page, photos, monkeypatch):
     assert app.FOLDERS == set() and not any(folder.exists() for folder in new)
 
 
+def test_what_gradio_keeps_for_links_to_a_page_is_deleted(monkeypatch, tmp_path):
+    """Anyone can have it kept, with the pictures of the guesses in it."""
+    monkeypatch.setattr(app, "get_upload_folder", lambda: str(tmp_path))
+    link = tmp_path / "deep_links/1234"
+    link.mkdir(parents=True)
+    (link / "state.json").write_text("{}")
+    blocks = types.SimpleNamespace(blocks={}, temp_file_sets=[])
+    app.delete_old_files(blocks, 60)
+    assert (link / "state.json").exists()
+    app.delete_old_files(blocks, -1)
+    assert not link.exists()
+
+
 def test_no_more_photos_are_kept_than_may_be_given(photos):
     session = app.Session("", "", app.MAIN, None, 96, (1.0, 0.4, 0.2), "", "")
     visitors = app.NO_PHOTOS
@@ -1300,7 +1375,7 @@ def test_what_was_turned_before_the_dials_were_set_anew_is_not_heard(page, jpeg)
         for name, *args in (("turn_dial", 0, 0.4, 0.2), ("take_guess", "cooler"), ("color_again", 0, 0.4, 0.2, 192)):
             assert events(page)[name](*args, old, later) == app.gr.skip()
         assert events(page)["turn_dial"](0, 0.4, 0.2, later.dials_of, later) != app.gr.skip()
-        late = events(page)["make_download"](0, 0.4, 0.2, "cooler", 0.5, old, later)
+        late = make_download(page, 0, 0.4, 0.2, "cooler", 0.5, old, later)
         assert np.array_equal(pixels(late), pixels(download(page, later)))
     again = outputs(page, "color_again", *first.dials, 192, old, first)["state"]
     assert again.dials_of == old  # the dials stay as they are, also one that is turned meanwhile
@@ -1313,14 +1388,14 @@ def test_a_photo_that_the_server_has_forgotten_is_asked_for_again(page, jpeg):
         ("take_guess", "cooler", app.MAIN),
         ("color_again", 1, 0.4, 0.2, 192, app.MAIN),
         ("reset_dials",),
-        ("make_download", 1, 0.4, 0.2, "first", 0.5, app.MAIN),
+        ("order", 1, 0.4, 0.2, "first", 0.5, app.MAIN),
         ("correct", "#0000ff"),
         ("undo_one",),
         ("undo_all",),
-        ("refer", str(jpeg), 0.5),
-        ("turn_likeness", 0.9),
+        ("refer", str(jpeg), 0.5, app.MAIN),
+        ("turn_likeness", 0.9, app.MAIN),
     ):
-        clicked = [click(20, 20)] if name == "correct" else []
+        clicked = {"correct": [click(20, 20)], "order": [()]}.get(name, [])
         with pytest.raises(app.gr.Error, match="please give it again"):
             events(page)[name](*args, None, *clicked)
 
@@ -1338,8 +1413,8 @@ def test_what_fails_on_the_server_is_told(page, jpeg, monkeypatch, capfd, error)
     for name, *args in (
         ("color", str(jpeg), 1.0, 0.4, 0.2, 256, app.MAIN, app.MAIN, session),
         ("turn_dial", 0.5, 0.4, 0.2, session.dials_of, session),
-        ("refer", str(jpeg), 0.5, session),
-        ("make_download", *session.dials, "first", 0.5, session.dials_of, session),
+        ("refer", str(jpeg), 0.5, session.dials_of, session),
+        ("make_download", "key", (("key", session),)),
         ("colorize", str(jpeg)),
     ):
         if name == "refer":
@@ -1384,13 +1459,12 @@ def test_a_choice_after_the_photo_is_gone(page, jpeg, monkeypatch):
 def test_a_download_has_the_dials_of_the_page(page, jpeg):
     """The preview of the last turn may not have been made yet; dials that were set for another model do not count."""
     session = outputs(page, "color", str(jpeg), 1.0, 0.4, 0.2, 256, app.MAIN, app.MAIN, None)["state"]
-    make = events(page)["make_download"]
     cup = jpeg.with_name("cup.png")
     Image.fromarray(data.coffee()).save(cup)
-    session = outputs(page, "refer", str(cup), 0.2, session)["state"]
+    session = outputs(page, "refer", str(cup), 0.2, session.dials_of, session)["state"]
     own = (*session.dials, "first", 0.2)
     gray, shown, stale, cooler, alike = (
-        pixels(make(*args, session))
+        pixels(make_download(page, *args, session))
         for args in (
             (0, 0.4, 0.2, "first", 0.2, session.dials_of),
             (*own, session.dials_of),
@@ -1403,7 +1477,7 @@ def test_a_download_has_the_dials_of_the_page(page, jpeg):
     assert np.array_equal(stale, shown)
     cooler_session = outputs(page, "take_guess", "cooler", session.dials_of, session)["state"]
     assert np.array_equal(cooler, pixels(download(page, cooler_session))) and not np.array_equal(cooler, shown)
-    alike_session = outputs(page, "turn_likeness", 0.9, session)["state"]
+    alike_session = outputs(page, "turn_likeness", 0.9, session.dials_of, session)["state"]
     assert np.array_equal(alike, pixels(download(page, alike_session))) and not np.array_equal(alike, shown)
     assert events(page)["turn_dial"](0, 0.4, 0.2, "another", session) == app.gr.skip()
 

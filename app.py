@@ -827,10 +827,12 @@ AT_START = f"""() => {{
         const canvas = event.target.closest?.('#canvas'), image = event.target.querySelector?.('img');
         const by = {{ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1]}}[event.key];
         const isEnter = ['Enter', ' '].includes(event.key);
-        if (!canvas || !image?.naturalWidth || !by && !isEnter) return;
+        const isOther = !by && !isEnter || event.altKey || event.ctrlKey || event.metaKey;
+        if (!canvas || !image?.naturalWidth || isOther) return;
         event.preventDefault();  // the page would move, or the button be clicked where the mouse is not
         let mark = canvas.querySelector('.cross');
-        if (!mark) {{
+        const isSeen = !!mark;
+        if (!isSeen) {{
             mark = document.createElement('i');
             mark.className = 'cross';
             canvas.append(mark);
@@ -839,12 +841,17 @@ AT_START = f"""() => {{
             const step = event.shiftKey ? 0.004 : 0.02;
             cross = cross.map((at, axis) => Math.min(Math.max(at + step * by[axis], 0), 0.9999));
         }}
-        const within = image.getBoundingClientRect(), {{x, y}} = canvas.getBoundingClientRect();
-        const clientX = within.x + cross[0] * within.width, clientY = within.y + cross[1] * within.height;
-        mark.style.left = clientX - x - canvas.clientLeft + 'px';
-        mark.style.top = clientY - y - canvas.clientTop + 'px';
-        mark.scrollIntoView({{block: 'nearest'}});
-        if (isEnter) image.dispatchEvent(new MouseEvent('click', {{bubbles: true, view: window, clientX, clientY}}));
+        const place = () => {{
+            const {{x, y, width, height}} = image.getBoundingClientRect();
+            return [x + cross[0] * width, y + cross[1] * height];
+        }};
+        const {{x, y}} = canvas.getBoundingClientRect();
+        mark.style.left = place()[0] - x - canvas.clientLeft + 'px';
+        mark.style.top = place()[1] - y - canvas.clientTop + 'px';
+        mark.scrollIntoView({{block: 'nearest', behavior: 'instant'}});
+        if (!isEnter || !isSeen || event.repeat) return;
+        const [clientX, clientY] = place();
+        image.dispatchEvent(new MouseEvent('click', {{bubbles: true, view: window, clientX, clientY}}));
     }}, true);
     document.addEventListener('keyup', (event) => {{  // where a space clicks a button as it is let go
         if (event.key == ' ' && event.target.closest?.('#canvas')) event.preventDefault();
@@ -852,11 +859,18 @@ AT_START = f"""() => {{
     document.addEventListener('focusout', (event) => {{
         event.target.closest?.('#canvas')?.querySelector('.cross')?.remove();
     }});
-    // What the server keeps for this visit is lost with the page: more than one photo, and colors given by hand.
+    // What the server keeps for this visit is lost with the page: more than one photo, and colors given by hand. Where
+    // the connection was lost gradio loads the page anew, and there is no other way on.
     window.addEventListener('beforeunload', (event) => {{
-        const isMuch = document.querySelectorAll('#strip .thumbnail-item').length > 1;
-        if (isMuch || document.querySelector('#undo:not([disabled])')) event.preventDefault();
+        const says = (part, word) => [...document.querySelectorAll(part)].some((at) => at.textContent.includes(word));
+        const isMuch = document.querySelector('#strip .thumbnail-item + *, #strip .gallery-item + .gallery-item')
+            || says('#album-line', 'Coloring');
+        const isCorrected = document.querySelector('#undo:not([disabled])');
+        if ((isMuch || isCorrected) && !says('.toast-body', 'Connection')) event.preventDefault();
     }});
+    document.addEventListener('click', (event) => {{  // by a key, too, while one is made
+        if (event.target.closest?.('#download[aria-busy]')) event.stopImmediatePropagation();
+    }}, true);
     // The server hears an event that begins while word is on its way here that it has closed the stream, but gradio's
     // client waits for the answer on the closed one until another event opens the next. What is seen to wait, a ring
     // or the download, asks for that, and again, since that may be held up likewise; of dials, guesses and buttons
@@ -1278,6 +1292,7 @@ def build_app(studio: Studio | None = None) -> gr.Blocks:
         """What the page says of the photo that it shows."""
         return {
             dials_set_for: session.dials_of,
+            photo_shown: session.path,
             facts_line: paragraph(session.all_facts, role="status"),
             download: gr.Button(f"Download full size ({work.photo.output_format})"),
         }
@@ -1330,7 +1345,7 @@ def build_app(studio: Studio | None = None) -> gr.Blocks:
         if not paths:
             return gr.skip()
         album, refused = args[-1], {}
-        there = {at.path for at in album.everything}
+        there = {at.path for at in album.waiting} | {at.path for at in album.sessions if Path(at.square).is_file()}
         paths = [path for path in dict.fromkeys(paths) if path not in there]  # the others stay as they were left
         if not paths:
             gr.Info("These photos are all here: click a small picture to see one.")
@@ -1573,12 +1588,13 @@ def build_app(studio: Studio | None = None) -> gr.Blocks:
             return gr.skip()
         return turned(session.dials, dataclasses.replace(session, guess=guess))
 
-    def refer(path: str | None, likeness: float, set_for: str, session: Session | None) -> dict:
+    def refer(path: str | None, likeness: float, photo: str, session: Session | None) -> dict:
         """The photo in the colors of another one, which is shown small; without one, as the model guesses.
 
         Its own reference is back in its place where another photo has come to be shown meanwhile.
         """
-        if known(session).dials_of != set_for:
+        if known(session).path != photo:
+            gr.Info("Another photo has come to be shown: give it this reference again.")
             return put_back(session)
         other = shown = None
         if path:
@@ -1590,8 +1606,8 @@ def build_app(studio: Studio | None = None) -> gr.Blocks:
         given = {"reference_given": other, "reference_shown": shown, "likeness": likeness}
         return recolored(session, **given) | {reference_input: shown}
 
-    def turn_likeness(likeness: float, set_for: str, session: Session | None) -> dict:
-        if known(session).dials_of != set_for or session.likeness == likeness:
+    def turn_likeness(likeness: float, photo: str, session: Session | None) -> dict:
+        if known(session).path != photo or session.likeness == likeness:
             return gr.skip()
         if session.reference is None:
             return {state: dataclasses.replace(session, likeness=likeness)}
@@ -1769,7 +1785,7 @@ def build_app(studio: Studio | None = None) -> gr.Blocks:
         album_state = gr.State(NO_PHOTOS)
         parcel_state = gr.State(None)
         orders_state, order_key = gr.State(()), gr.Textbox(visible=False)  # of the latest downloads
-        dials_set_for = gr.Textbox(dials_of(MAIN), visible=False)
+        dials_set_for, photo_shown = gr.Textbox(dials_of(MAIN), visible=False), gr.Textbox(visible=False)
         left_to_color, left_to_pack = gr.Number(0, visible=False), gr.Number(0, visible=False)
         next_step, pack_step, ask = (
             gr.Button(visible="hidden", elem_id=name) for name in ("next", "pack-next", "ask")
@@ -1946,7 +1962,8 @@ def build_app(studio: Studio | None = None) -> gr.Blocks:
         dials = [*quick_dials, size_dial, menu, dials_set_for, state, album_state]
         preview = [state, compare, canvas, guess_pictures, undo, undo_everything]
         changed_parts = [*preview, facts_line]
-        result = [*changed_parts, dials_set_for, download, guess_dial, temperature_dial, balance_dial, result_panel]
+        labeled = [dials_set_for, photo_shown, download]
+        result = [*changed_parts, *labeled, guess_dial, temperature_dial, balance_dial, result_panel]
         parts = {  # by the names that looks_of gives them
             "colorfulness": colorfulness_dial,
             "temperature": temperature_dial,
@@ -2086,7 +2103,7 @@ def build_app(studio: Studio | None = None) -> gr.Blocks:
         gr.on(
             [reference_input.upload, reference_input.clear],
             refer,
-            [reference_input, likeness_dial, dials_set_for, state],
+            [reference_input, likeness_dial, photo_shown, state],
             [*changed_parts, reference_input],
             show_progress_on=reference_input,
             trigger_mode="always_last",
@@ -2096,7 +2113,7 @@ def build_app(studio: Studio | None = None) -> gr.Blocks:
         gr.on(
             [likeness_dial.input, likeness_dial.release],
             turn_likeness,
-            [likeness_dial, dials_set_for, state],
+            [likeness_dial, photo_shown, state],
             changed_parts,
             show_progress="hidden",
             trigger_mode="always_last",
@@ -2127,7 +2144,6 @@ def build_app(studio: Studio | None = None) -> gr.Blocks:
             [*quick_dials, guess_dial, likeness_dial, dials_set_for, state, orders_state],
             [orders_state, order_key],
             show_progress="hidden",
-            trigger_mode="multiple",
             **ONE_AT_A_TIME,
             **private,
         )
@@ -2136,7 +2152,6 @@ def build_app(studio: Studio | None = None) -> gr.Blocks:
             [order_key, orders_state],
             file,
             show_progress="hidden",
-            trigger_mode="multiple",
             **ONE_FILE_AT_A_TIME,
             **private,
         )

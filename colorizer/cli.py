@@ -82,7 +82,12 @@ def color(argv: list[str]) -> int:
         raise ColorizerError("--likeness is that to a --reference, and there is none; name one or leave it out")
     if args.reference is not None and not args.reference.is_file():
         raise ColorizerError(f"--reference: {args.reference} is no file; name a photo in color")
-    jobs, results = plan(args.paths, args.output, on_closed, args.reference)
+    jobs, results, clashes = plan(args.paths, args.output, on_closed, args.reference)
+    for job, other in clashes:
+        print(
+            f"{job.source}: not colored, since {other.source} goes to {job.target}, too; give it another -o",
+            file=sys.stderr,
+        )
     if args.hint and len(jobs) > 1:
         raise ColorizerError(f"--hint is for one photo, and here are {len(jobs)}; color them one at a time")
     todo = [job for job in jobs if args.overwrite or not os.path.exists(job.target)]  # False for a name too long
@@ -92,6 +97,7 @@ def color(argv: list[str]) -> int:
     for folder in {job.target.parent for job in todo}:
         check_writable(folder)
     run = Run(args, len(todo))
+    run.failed = len(clashes)
     interrupted = False
     try:
         if todo:
@@ -111,7 +117,7 @@ def color(argv: list[str]) -> int:
     if closed:
         counts.append(f"{len(closed)} folders not read" if len(closed) > 1 else "1 folder not read")
     if interrupted:
-        counts.append(f"interrupted with {len(todo) - run.colored - run.skipped - run.failed} left")
+        counts.append(f"interrupted with {len(todo) + len(clashes) - run.colored - run.skipped - run.failed} left")
     if interrupted or not args.quiet:
         print(f"{', '.join(counts)} in {time.perf_counter() - start:.1f} s", flush=True)
     return 130 if interrupted else 1 if run.failed or closed else 0
@@ -125,11 +131,12 @@ class Job:
 
 def plan(
     words: list[str], output: Path | None, on_closed: Callable[[OSError], None], reference: Path | None = None
-) -> tuple[list[Job], int]:
+) -> tuple[list[Job], int, list[tuple[Job, Job]]]:
     """What is to be colored and where it goes, and how many are left out as results of others that are named.
 
-    Folders that cannot be read are told to `on_closed`. ColorizerError if two would have one name, or if
-    an input or the reference would be lost.
+    Third, those that are left out because they become another format, and so would get the name of another that goes
+    there: (job, that other). Folders that cannot be read are told to `on_closed`. ColorizerError if two others would
+    have one name, or if an input or the reference would be lost.
     """
     found = {}
     for word in words:
@@ -145,8 +152,8 @@ def plan(
     inputs |= {os.path.realpath(reference)} if reference else set()
     inputs_folded = {folded(path) for path in inputs}
     inputs_numbered = {numbered(path) for path in inputs} - {None}
-    taken = {}
-    for job in jobs:
+    taken, clashes = {}, []
+    for job in sorted(jobs, key=lambda job: job.source.suffix.lower() in WRITTEN_SUFFIX):  # those that keep it first
         path, place = os.path.realpath(job.target), place_of(job.target)
         if ignores_case(nearest_existing(job.target.parent)):
             is_input, place = folded(path) in inputs_folded, folded(place)
@@ -157,12 +164,15 @@ def plan(
                 f"{job.source} would be written over the input {job.target}; name another folder with -o"
             )
         other = taken.setdefault(place, job)
-        if other is not job:
+        if other is not job and job.source.suffix.lower() in WRITTEN_SUFFIX:
+            clashes.append((job, other))
+        elif other is not job:
             raise ColorizerError(
                 f"{other.source} and {job.source} would both be written to {job.target}; "
                 "color them in two runs, each with its own -o"
             )
-    return jobs, len(found) - len(jobs)
+    left_out = {job for job, _ in clashes}
+    return [job for job in jobs if job not in left_out], len(found) - len(jobs), clashes
 
 
 def place_of(path: Path) -> str:
@@ -269,16 +279,10 @@ def is_loop(folder: Path, base: Path) -> bool:
 
 
 def target_of(source: Path, inside: Path, output: Path | None) -> Path:
-    """Where the result goes; of one that becomes another format under its own whole name, two.bmp.png, where a
-    two.png or a two.gif lies beside it."""
-    stem, suffix = source.stem, source.suffix
-    if suffix.lower() in WRITTEN_SUFFIX:
-        others = {*WRITTEN_SUFFIX, *WRITTEN_SUFFIX.values()} - {suffix.lower()}
-        stem = source.name if any(source.with_suffix(other).exists() for other in others) else stem
-        suffix = WRITTEN_SUFFIX[suffix.lower()]
+    suffix = WRITTEN_SUFFIX.get(source.suffix.lower(), source.suffix)
     if output is None:
-        return source.with_name(f"{stem}.color{suffix}")
-    return output / inside.with_name(stem + suffix)
+        return source.with_name(f"{source.stem}.color{suffix}")
+    return output / inside.with_name(source.stem + suffix)
 
 
 def check_writable(folder: Path, advice: str = "name another folder with -o") -> None:
@@ -392,7 +396,7 @@ class Run:
             for (job, _), result in zip(batch, results, strict=True):
                 self.save(job, result)
         elif len(batch) == 1:
-            self.fail(batch[0][0], failure)
+            self.fail(batch[0][0], failure, self.elsewhere)
         else:  # one of them is bad, or together they are too many
             for one in batch:
                 self.color_batch([one])
@@ -418,17 +422,17 @@ class Run:
         """What may help where a device failed that is not the CPU."""
         return "" if self.pipe.device.type == "cpu" else f" on the device {self.pipe.device}; try --device cpu"
 
-    def fail(self, job: Job, error: Exception) -> None:
+    def fail(self, job: Job, error: Exception, advice: str = "") -> None:
         """Counts the photo as failed and says why in one sentence on stderr."""
         text = " ".join(str(error).split())
         if isinstance(error, ColorizerError):
             pass
         elif is_shortage(error):
-            text = "not enough memory for this photo" + self.elsewhere
+            text = "not enough memory for this photo" + advice
         elif isinstance(error, OSError):
             text = error.strerror or text
         else:
-            text = f"{type(error).__name__}: {text[:200]}{self.elsewhere}"
+            text = f"{type(error).__name__}: {text[:200]}{advice}"
         if str(job.source) not in text:
             text = f"{job.source}: {text}"
         tqdm.write(text, file=sys.stderr)

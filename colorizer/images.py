@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import errno
 import functools
 import io
 import itertools
@@ -326,7 +327,8 @@ def _plain_errors(name: str) -> Iterator[None]:
     except MemoryError as error:
         raise ColorizerError(f"{name} does not fit into this machine's memory: reduce it first") from error
     except Exception as error:
-        if isinstance(error, OSError) and error.errno:  # decoders give theirs no number
+        # Decoders give theirs no number, and what a broken offset brings about is the file's own fault.
+        if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL, errno.EOVERFLOW):
             reason = f"{name} cannot be read ({error.strerror or error}): check the disk or the connection"
             raise ColorizerError(reason) from error
         reason = " ".join(str(error).split()) or type(error).__name__
@@ -621,10 +623,10 @@ def _finish(
     icc, gamma = info.get("icc_profile"), None if "srgb" in info else info.get("gamma")  # as PNG ranks its chunks
     icc = icc if isinstance(icc, bytes) else None  # a TIFF may have a number in its place
     pixels, alpha = _upright(source, colors, has_alpha, orientation, icc, None if icc else gamma)
-    dpi = _dpi(exif, info)
+    dpi = _dpi(exif, info, format)
     if dpi and orientation > 4:
         dpi = dpi[::-1]
-    turned = orientation != 1
+    turned = orientation != 1 or info.get("original_orientation") not in (None, 1)  # pillow-heif turns it itself
     return pixels, alpha, format, _clean_exif(exif, turned), _clean_xmp(info.get("xmp"), turned), dpi
 
 
@@ -753,7 +755,8 @@ _STALE_XMP = (
     rb"|GCamera:(?:MotionPhoto|MicroVideo)\w*|hdrgm:\w+|xmpNote:HasExtendedXMP)"
 )
 _STALE_XMP_PARTS = b"xmp:Thumbnails", b"Container:Directory"  # that lists a film or a gain map behind the photo
-_PLACE_XMP_PARTS = b"mwg-rs:Regions", b"MP:RegionInfo"  # where the faces are, by Adobe's and by Microsoft's programs
+# Where the faces are, by Adobe's and by Microsoft's programs, and the subject.
+_PLACE_XMP_PARTS = b"mwg-rs:Regions", b"MP:RegionInfo", b"exif:SubjectArea", b"exif:SubjectLocation"
 # As attributes and as elements. Nothing here looks further than the next "<": packets are long, and may be malicious.
 _STALE_XMP = re.compile(
     rb"\s" + _STALE_XMP + rb"\s*=\s*(?:\"[^\"<]*\"|'[^'<]*')|<(" + _STALE_XMP + rb")(?:\s[^<>]*)?>[^<]*</\1\s*>"
@@ -849,16 +852,19 @@ def _clean_xmp(xmp: bytes | str | None, turned: bool) -> bytes | None:
     for part in _STALE_XMP_PARTS + _PLACE_XMP_PARTS if turned else _STALE_XMP_PARTS:
         before, _, rest = xmp.partition(b"<" + part)
         _, closing, after = rest.rpartition(b"</" + part + b">")
+        if not closing and rest.partition(b">")[0].endswith(b"/"):  # all of it in attributes
+            _, closing, after = rest.partition(b">")
         xmp = before + after if closing else xmp
     return _STALE_XMP.sub(b"", xmp)
 
 
-def _dpi(exif: Image.Exif, info: dict) -> tuple[float, float] | None:
+def _dpi(exif: Image.Exif, info: dict, format: str) -> tuple[float, float] | None:
     """Dots per inch by the file's own header or else by EXIF."""
     dpi = info.get("dpi")
-    # Pillow makes up 72 for a JPEG with an EXIF block where neither says how many.
-    is_said = "exif" not in info or info.get("jfif_unit") in (1, 2) or ExifTags.Base.XResolution in exif
-    if dpi is None or isinstance(dpi, tuple) and dpi == (72, 72) and not is_said:
+    # Pillow makes up 72 for a JPEG with an EXIF block where it finds none.
+    if format == "JPEG" and "exif" in info and info.get("jfif_unit") not in (1, 2) and str(dpi) == "(72, 72)":
+        dpi = None
+    if dpi is None:
         scale = {2: 1, 3: 2.54}.get(exif.get(ExifTags.Base.ResolutionUnit, 2))  # inches by TIFF's default
         dpi = [exif.get(tag) for tag in (ExifTags.Base.XResolution, ExifTags.Base.YResolution)]
         is_known = scale and all(isinstance(value, Real) for value in dpi)

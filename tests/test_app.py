@@ -534,7 +534,7 @@ def test_the_colors_of_another_photo(page, jpeg, tmp_path, monkeypatch):
     Image.open(jpeg).save(path)
     first = outputs(page, "color", str(path), 1.0, 0.4, 0.2, 128, app.MAIN, app.MAIN, None)
     plain = pixels(download(page, first["state"]))
-    led = outputs(page, "refer", str(cup), 0.9, first["state"].dials_of, first["state"])
+    led = outputs(page, "refer", str(cup), 0.9, first["state"].path, first["state"])
     session, pipeline = led["state"], first["state"].pipeline
     expected = pipeline(path, 1.0, 0.4, 128, balance=0.2, reference=cup, likeness=0.9)
     assert np.array_equal(pixels(download(page, session)), expected)
@@ -559,20 +559,19 @@ def test_the_colors_of_another_photo(page, jpeg, tmp_path, monkeypatch):
         assert (later.reference, later.likeness) == (session.reference, 0.9) and without.reference is None
         assert not np.array_equal(pixels(download(page, later)), pixels(download(page, without)))
         first["state"] = outputs(page, "color", str(path), 1.0, 0.4, 0.2, 128, app.MAIN, app.MAIN, None)["state"]
-        session = outputs(page, "refer", str(cup), 0.9, first["state"].dials_of, first["state"])["state"]
+        session = outputs(page, "refer", str(cup), 0.9, first["state"].path, first["state"])["state"]
         first["state"] = outputs(page, "color", str(path), 1.0, 0.4, 0.2, 128, app.MAIN, app.MAIN, None)["state"]
 
-    less = outputs(page, "turn_likeness", 0.3, session.dials_of, session)
+    less = outputs(page, "turn_likeness", 0.3, session.path, session)
     assert less["state"].likeness == 0.3
     assert not np.array_equal(pixels(less["compare"][1]), pixels(led["compare"][1]))
-    assert events(page)["turn_likeness"](0.9, session.dials_of, session) == app.gr.skip()
-    gone = outputs(page, "refer", None, 0.9, session.dials_of, session)
+    assert events(page)["turn_likeness"](0.9, session.path, session) == app.gr.skip()
+    gone = outputs(page, "refer", None, 0.9, session.path, session)
     assert gone["reference"] is None and gone["state"].reference_given is None and "cup" not in gone["facts"]
     assert np.array_equal(pixels(download(page, gone["state"])), plain)
-    assert outputs(page, "turn_likeness", 0.3, gone["state"].dials_of, gone["state"]).keys() == {
-        "state"
-    }  # for the next reference
-    none = outputs(page, "turn_likeness", 0, session.dials_of, session)
+    later = outputs(page, "turn_likeness", 0.3, gone["state"].path, gone["state"])
+    assert later.keys() == {"state"}  # for the next reference
+    none = outputs(page, "turn_likeness", 0, session.path, session)
     assert "cup" not in none["facts"] and np.array_equal(pixels(download(page, none["state"])), plain)
 
     other = outputs(page, "choose", "two_stage", session)  # which takes no reference
@@ -633,7 +632,7 @@ def test_guesses_are_pictured(page, tmp_path):
     for name, *args in (
         ("turn_dial", 0.0, 0.4, 0.2, session.dials_of, session),
         ("correct", "#0000ff", session, click(240, 80)),
-        ("refer", str(path.with_name("cup.png")), 1.0, session.dials_of, session),
+        ("refer", str(path.with_name("cup.png")), 1.0, session.path, session),
         ("color_again", *session.dials, 192, session.dials_of, session),
     ):
         Image.fromarray(data.coffee()).save(path.with_name("cup.png"))
@@ -657,10 +656,10 @@ def test_a_reference_that_is_none_is_told_and_the_one_before_stays(page, jpeg, t
     cup = tmp_path / "cup.png"
     Image.fromarray(data.coffee()).save(cup)
     session = outputs(page, "color", str(jpeg), 1.0, 0.4, 0.2, 128, app.MAIN, app.MAIN, None)["state"]
-    session = outputs(page, "refer", str(cup), 0.9, session.dials_of, session)["state"]
+    session = outputs(page, "refer", str(cup), 0.9, session.path, session)["state"]
     shown = pixels(download(page, session))
     with pytest.raises(app.gr.Error, match="^'portrait.jpg is gray"):
-        events(page)["refer"](str(jpeg), 0.9, session.dials_of, session)
+        events(page)["refer"](str(jpeg), 0.9, session.path, session)
     assert np.array_equal(pixels(download(page, session)), shown)
     assert outputs(page, "put_back", session) == {"reference": session.reference_shown}
     Path(session.reference_shown).unlink()  # with the old files
@@ -677,7 +676,7 @@ def test_a_change_that_fails_leaves_what_was(page, jpeg, monkeypatch):
         patch.setattr(app, "with_before", None, raising=False)
         patch.setattr(app.Work, "render", lambda *_: (_ for _ in ()).throw(OSError("no space left")))
         with pytest.raises(app.gr.Error, match="short of memory or disk"):
-            outputs(page, "refer", str(cup), 0.9, session.dials_of, session)
+            outputs(page, "refer", str(cup), 0.9, session.path, session)
     assert np.array_equal(pixels(download(page, session)), shown)
 
 
@@ -1006,6 +1005,10 @@ def test_photos_that_are_given_again_stay_as_they_were_left(page, photos, jpeg, 
     monkeypatch.setattr(app.gr, "Info", told.append)
     again = events(page)["color_several"](photos[2:1:-1], *DIALS, more["state"], more["visitors"])
     assert again == app.gr.skip() and "all here" in told[0]
+    for at in more["visitors"].sessions:  # after an hour
+        Path(at.square).unlink()
+    anew = give(page, photos[:1], DIALS, more["state"], more["visitors"])
+    assert anew["state"].path == photos[0] and len(told) == 1
 
 
 def test_what_was_meant_for_one_photo_does_not_change_the_next(page, photos, jpeg):
@@ -1013,14 +1016,14 @@ def test_what_was_meant_for_one_photo_does_not_change_the_next(page, photos, jpe
     cup = jpeg.with_name("cup.png")
     Image.fromarray(data.coffee()).save(cup)
     shown = give(page, [photos[0], photos[2]])
-    shown |= outputs(page, "refer", str(cup), 0.5, shown["state"].dials_of, shown["state"])
+    shown |= outputs(page, "refer", str(cup), 0.5, shown["state"].path, shown["state"])
     first, ordered = shown["state"], events(page)["order"]
     orders, key = ordered(*on_page(shown)[:-1], ()).values()
     second = bring(page, 1, shown)
-    assert events(page)["turn_likeness"](0.9, first.dials_of, second["state"]) == app.gr.skip()
-    assert outputs(page, "refer", str(cup), 0.5, first.dials_of, second["state"]) == {"reference": None}
+    assert events(page)["turn_likeness"](0.9, first.path, second["state"]) == app.gr.skip()
+    assert outputs(page, "refer", str(cup), 0.5, first.path, second["state"]) == {"reference": None}
     back = bring(page, 0, second)
-    assert outputs(page, "refer", None, 0.5, first.dials_of, back["state"]) == {"reference": first.reference_shown}
+    assert outputs(page, "refer", None, 0.5, first.path, back["state"]) == {"reference": first.reference_shown}
     orders, later = ordered(*on_page(second)[:-1], orders).values()
     made = [Path(events(page)["make_download"](asked, orders)) for asked in (key, later)]
     assert [path.name for path in made] == ["cup.color.png", "cat.color.jpg"]
@@ -1075,7 +1078,7 @@ def test_a_photo_comes_back_as_it_was_left(page, photos, jpeg, monkeypatch):
         shown |= outputs(page, name, *args, shown["state"], *([click(30, 30)] if name == "correct" else []))
     cup = jpeg.with_name("cup of another.png")
     Image.fromarray(data.coffee()).save(cup)
-    shown |= outputs(page, "refer", str(cup), 0.7, shown["state"].dials_of, shown["state"])
+    shown |= outputs(page, "refer", str(cup), 0.7, shown["state"].path, shown["state"])
     shown |= outputs(page, "color_again", 1.5, 0.3, 0.1, 128, shown["state"].dials_of, shown["state"])
     left, file = shown["state"], pixels(download(page, shown["state"]))
     other = bring(page, 2, shown)
@@ -1131,7 +1134,7 @@ def test_the_last_turn_of_a_dial_counts_though_its_preview_is_still_to_come(page
     cup = jpeg.with_name("cup.png")
     Image.fromarray(data.coffee()).save(cup)
     shown = give(page, photos)
-    shown |= outputs(page, "refer", str(cup), 0.3, shown["state"].dials_of, shown["state"])
+    shown |= outputs(page, "refer", str(cup), 0.3, shown["state"].path, shown["state"])
     old = shown["state"]
     turned = (1.9, 0.4, 0.2, "cooler", 0.9, old.dials_of, old, shown["visitors"])
     other = outputs(page, "show", *turned, types.SimpleNamespace(index=1))
@@ -1413,7 +1416,7 @@ def test_what_fails_on_the_server_is_told(page, jpeg, monkeypatch, capfd, error)
     for name, *args in (
         ("color", str(jpeg), 1.0, 0.4, 0.2, 256, app.MAIN, app.MAIN, session),
         ("turn_dial", 0.5, 0.4, 0.2, session.dials_of, session),
-        ("refer", str(jpeg), 0.5, session.dials_of, session),
+        ("refer", str(jpeg), 0.5, session.path, session),
         ("make_download", "key", (("key", session),)),
         ("colorize", str(jpeg)),
     ):
@@ -1461,7 +1464,7 @@ def test_a_download_has_the_dials_of_the_page(page, jpeg):
     session = outputs(page, "color", str(jpeg), 1.0, 0.4, 0.2, 256, app.MAIN, app.MAIN, None)["state"]
     cup = jpeg.with_name("cup.png")
     Image.fromarray(data.coffee()).save(cup)
-    session = outputs(page, "refer", str(cup), 0.2, session.dials_of, session)["state"]
+    session = outputs(page, "refer", str(cup), 0.2, session.path, session)["state"]
     own = (*session.dials, "first", 0.2)
     gray, shown, stale, cooler, alike = (
         pixels(make_download(page, *args, session))
@@ -1477,7 +1480,7 @@ def test_a_download_has_the_dials_of_the_page(page, jpeg):
     assert np.array_equal(stale, shown)
     cooler_session = outputs(page, "take_guess", "cooler", session.dials_of, session)["state"]
     assert np.array_equal(cooler, pixels(download(page, cooler_session))) and not np.array_equal(cooler, shown)
-    alike_session = outputs(page, "turn_likeness", 0.9, session.dials_of, session)["state"]
+    alike_session = outputs(page, "turn_likeness", 0.9, session.path, session)["state"]
     assert np.array_equal(alike, pixels(download(page, alike_session))) and not np.array_equal(alike, shown)
     assert events(page)["turn_dial"](0, 0.4, 0.2, "another", session) == app.gr.skip()
 

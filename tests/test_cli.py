@@ -278,7 +278,7 @@ def test_a_folder_that_can_be_listed_and_not_entered(colorize, tmp_path, monkeyp
 def test_links_that_go_round(colorize, no_model, tmp_path):
     picture(tmp_path / "in/year/a.png")
     os.symlink("..", tmp_path / "in/year/up")
-    jobs, _ = cli.plan(["in/**/*.png"], Path("out"), pytest.fail)
+    jobs, *_ = cli.plan(["in/**/*.png"], Path("out"), pytest.fail)
     assert [job.target for job in jobs] == [Path("out/year/a.png")]
     (tmp_path / "in/year/b").mkdir()
     os.chdir(tmp_path / "in/year/b")
@@ -505,25 +505,28 @@ def test_full_disk_for_one(colorize, tmp_path, monkeypatch):
 def test_one_name_for_two(colorize, no_model, tmp_path):
     picture(tmp_path / "x/a.png")
     picture(tmp_path / "y/a.png")
-    picture(tmp_path / "x/b.gif")
     misuse(colorize("x/a.png", "y", "-o", "out"), Path("x/a.png"), Path("y/a.png"))
-    picture(tmp_path / "y/b.png")
-    misuse(colorize("x/b.gif", "y/b.png", "-o", "out"), Path("x/b.gif"), Path("y/b.png"))
     assert not (tmp_path / "out").exists()
 
 
 def test_pictures_that_differ_in_format_alone(colorize, tmp_path):
-    """One that becomes PNG takes its whole name along where a PNG, or another such one, lies beside it."""
-    for name in ("a.bmp", "b.bmp", "b.png", "c.gif", "c.bmp"):
+    """One that becomes PNG makes way for the PNG of its name, and is told; all others are colored."""
+    for name in ("a.bmp", "b.bmp", "b.png", "c.bmp", "c.gif"):
         picture(tmp_path / "in" / name)
-    assert colorize("in", "-o", "out")[0] == 0
-    assert files(tmp_path / "out") == ["a.png", "b.bmp.png", "b.png", "c.bmp.png", "c.gif.png"]
-    assert colorize("in")[0] == 0
-    results = ["a.color.png", "b.bmp.color.png", "b.color.png", "c.bmp.color.png", "c.gif.color.png"]
-    assert [name for name in files(tmp_path / "in") if "color" in name] == results
-    for words in (["in"], files(tmp_path)):  # the second as a shell's pattern would name them
-        code, out, _ = colorize(*words)
-        assert code == 0 and out.startswith("0 colored, 5 skipped (exists)") or "out/" in words[-1], out
+    told = "in/b.bmp: not colored, since in/b.png goes to {}/b{}.png, too", "in/c.gif: not colored, since in/c.bmp"
+    for words, folder, infix in ((("in", "-o", "out"), "out", ""), (("in",), "in", ".color")):
+        code, out, err = colorize(*words)
+        assert (code, out.split(" in ")[0]) == (1, "3 colored, 2 failed")
+        assert all(line.format(folder, infix) in err for line in told) and err.count("\n") == 2
+        assert [name for name in files(tmp_path / folder) if infix in name] == [f"{name}{infix}.png" for name in "abc"]
+        code, out, err = colorize(*words)
+        assert (code, out.split(" in ")[0]) == (1, "0 colored, 3 skipped (exists), 2 failed")
+    for name in "ab":
+        with Image.open(tmp_path / f"out/{name}.png") as one, Image.open(tmp_path / f"in/{name}.color.png") as two:
+            assert one.tobytes() == two.tobytes()
+    by_shell = [Path("in") / name for name in files(tmp_path / "in")]  # the results, too
+    code, out, _ = colorize(*by_shell)
+    assert code == 1 and out.startswith("0 colored, 3 skipped (exists), 3 left out (results of others), 2 failed")
 
 
 def test_what_appears_on_the_way_is_left_alone(colorize, tmp_path, monkeypatch):

@@ -633,20 +633,26 @@ def test_xmp_of_what_a_colored_copy_does_not_carry_is_dropped():
     assert not any(fact.partition(b"=")[0] in kept for fact in facts) and b"Container" not in kept
 
 
+@pytest.mark.parametrize("format", ["JPEG", "HEIF"])
 @pytest.mark.parametrize("orientation", [1, 6])
-def test_places_in_a_picture_that_is_turned_are_dropped(orientation):
-    faces = (
-        b"<mwg-rs:Regions><mwg-rs:AppliedToDimensions stDim:w='64'/></mwg-rs:Regions><MP:RegionInfo></MP:RegionInfo>"
-    )
+def test_places_in_a_picture_that_is_turned_are_dropped(format, orientation):
+    faces = b"<mwg-rs:Regions><mwg-rs:RegionList/></mwg-rs:Regions><MP:RegionInfo mp='1'/>"
+    faces += b"<exif:SubjectArea><rdf:Seq><rdf:li>6</rdf:li></rdf:Seq></exif:SubjectArea>"
     exif = exif_of(orientation)
     exif[ExifTags.IFD.Exif] = {ExifTags.Base.SubjectLocation: (6, 4), ExifTags.Base.ExposureProgram: 3}
     packet = XMP.replace(b"</rdf:Description>", faces + b"</rdf:Description>")
-    photo = Photo.open(file_of(scene(), "JPEG", exif=exif.tobytes(), xmp=packet))
+    photo = Photo.open(file_of(scene(), format, exif=exif.tobytes(), xmp=packet))
+    assert (photo.width < photo.height) == (orientation == 6)
     with opened(photo.encode()) as written:
         inner = written.getexif().get_ifd(ExifTags.IFD.Exif)
     assert inner[ExifTags.Base.ExposureProgram] == 3
-    assert (ExifTags.Base.SubjectLocation in inner) == (orientation == 1)
-    assert (faces in photo.xmp) == (orientation == 1) and (b"Region" in photo.xmp) == (orientation == 1)
+    kept = [
+        ExifTags.Base.SubjectLocation in inner,
+        faces in photo.xmp,
+        b"Region" in photo.xmp,
+        b"Subject" in photo.xmp,
+    ]
+    assert kept == [orientation == 1] * 4
     assert photo.xmp.endswith(b"</rdf:Description></rdf:RDF></x:xmpmeta>") and b'dc:source="attic"' in photo.xmp
 
 
@@ -726,8 +732,10 @@ def test_a_resolution_that_no_one_stated_is_none():
     assert Photo.open(file_of(scene(), "JPEG", exif=exif_of().tobytes())).dpi is None
     assert Photo.open(file_of(scene(), "JPEG", exif=exif_of().tobytes(), dpi=(72, 72))).dpi == (72, 72)
     exif = exif_of()
-    exif[ExifTags.Base.XResolution] = exif[ExifTags.Base.YResolution] = 72.0
-    assert Photo.open(file_of(scene(), "JPEG", exif=exif.tobytes())).dpi == (72, 72)
+    for value in (72.0, 300.0):  # without a unit, which Pillow wants
+        exif[ExifTags.Base.XResolution] = exif[ExifTags.Base.YResolution] = value
+        photo = Photo.open(file_of(scene(), "JPEG", exif=exif.tobytes()))
+        assert photo.dpi == Photo.from_pil(photo.to_pil()).dpi == (value, value)
 
 
 def test_a_resolution_beyond_jpeg_is_left_out():

@@ -430,7 +430,9 @@ class Training:
         """The state of a checkpoint, but for what the recipe says of the optimizers, which may have changed since."""
         accelerator, decays = self.accelerator, [group["weight_decay"] for group in self.optimizer.param_groups]
         scaler = accelerator.scaler
-        if not (folder / STATE / SCALER_NAME).exists():  # it was trained without fp16: the scaler begins anew
+        if scaler and not (folder / STATE / SCALER_NAME).exists():  # it was trained without fp16: that begins anew
+            if self.is_sharded:  # accelerate takes a step while it loads these, which needs the scaler
+                raise ColorizerError(f"{folder} was trained without fp16, and sharded weights cannot go on with it.")
             accelerator.scaler = None
         # By the CPU: the optimizer keeps its step counts where they are loaded, and on a GPU it would wait for each.
         accelerator.load_state(str(folder / STATE), map_location="cpu")
@@ -488,54 +490,63 @@ class Training:
         self.say_what_runs()
         if accelerator.is_main_process:
             for unfinished in self.output.glob("*.partial"):
-                shutil.rmtree(unfinished, ignore_errors=True)
+                unfinished.unlink() if unfinished.is_file() else shutil.rmtree(unfinished, ignore_errors=True)
             again = dataclasses.replace(recipe, resume_from_checkpoint=None)  # another run may begin with it
             (self.output / "recipe.yaml").write_text(yaml.safe_dump(as_plain(again), sort_keys=False))
             self.cut_metrics()
         self.start_trackers()
-        before = {number: signal.signal(number, self.ask_to_stop) for number in (signal.SIGINT, signal.SIGTERM)}
         bar = tqdm(
             total=self.max_steps, initial=progress.step, disable=not accelerator.is_main_process, smoothing=0.05,
             mininterval=0.5 if sys.stderr.isatty() else 10, desc="train",
         )  # fmt: skip
         self.clock = time.perf_counter()
         steps = self.steps()
-        while progress.step < self.max_steps:
-            values = next(steps)
-            # Without a number for a loss the scaler of fp16 has left out the step, and so do the means.
-            if recipe.mixed_precision != "fp16" or math.isfinite(values["loss"]):
-                progress.add(values)
-            progress.step += 1
-            self.validated = None
-            now = time.perf_counter()
-            progress.seconds, self.clock = progress.seconds + now - self.clock, now
-            bar.update()
-            last = progress.step == self.max_steps
-            if progress.step % recipe.logging_steps == 0 or last:
-                line = self.log_training()
-                bar.set_postfix({name: f"{line[name]:.4g}" for name in ("loss", "lr", "images/s")}, refresh=False)
-                if recipe.logging_steps == self.steps_per_epoch and accelerator.is_main_process:
-                    tqdm.write(f"epoch {progress.step / self.steps_per_epoch:g}: average loss {line['loss']:.5g}")
-            if progress.step % recipe.validation_steps == 0:
-                self.validate()
-            stop = self.should_stop()
-            if progress.step % recipe.checkpointing_steps == 0 or last or stop:
-                self.save(must=last or stop)
-            if stop and not last:
-                bar.close()
-                accelerator.print(
-                    f"stopped by {signal.Signals(self.stopped_by).name if self.stopped_by else 'a signal'} at step "
-                    f"{progress.step}; --resume_from_checkpoint latest goes on from {self.checkpoint}"
-                )
-                self.leave()
-                return 128 + (self.stopped_by or signal.SIGTERM)  # another process was told which
+        with self.signals_ask():  # after the last checkpoint all is on the disk: what follows may be broken off
+            while progress.step < self.max_steps:
+                values = next(steps)
+                # Without a number for a loss the scaler of fp16 has left out the step, and so do the means.
+                if recipe.mixed_precision != "fp16" or math.isfinite(values["loss"]):
+                    progress.add(values)
+                progress.step += 1
+                self.validated = None
+                now = time.perf_counter()
+                progress.seconds, self.clock = progress.seconds + now - self.clock, now
+                bar.update()
+                last = progress.step == self.max_steps
+                if progress.step % recipe.logging_steps == 0 or last:
+                    line = self.log_training()
+                    bar.set_postfix({name: f"{line[name]:.4g}" for name in ("loss", "lr", "images/s")}, refresh=False)
+                    if recipe.logging_steps == self.steps_per_epoch and accelerator.is_main_process:
+                        tqdm.write(f"epoch {progress.step / self.steps_per_epoch:g}: average loss {line['loss']:.5g}")
+                if progress.step % recipe.validation_steps == 0:
+                    self.validate()
+                stop = self.should_stop()
+                if progress.step % recipe.checkpointing_steps == 0 or last or stop:
+                    self.save(must=last or stop)
+                if stop and not last:
+                    bar.close()
+                    name = signal.Signals(self.stopped_by).name if self.stopped_by else "a signal"
+                    accelerator.print(
+                        f"stopped by {name} at step {progress.step}; --resume_from_checkpoint latest goes on from "
+                        f"{self.checkpoint}"
+                    )
+                    self.leave()
+                    return 128 + (self.stopped_by or signal.SIGTERM)  # another process was told which
         bar.close()
-        for number, handler in before.items():  # all is on the disk: what follows may be broken off
-            signal.signal(number, handler)
         if self.validated is None:
             self.validate()
         self.finish()
         return 0
+
+    @contextlib.contextmanager
+    def signals_ask(self) -> Iterator[None]:
+        """SIGINT and SIGTERM ask for a checkpoint and the end; after that they do what they did before."""
+        before = {number: signal.signal(number, self.ask_to_stop) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, signal.SIG_DFL if handler is None else handler)  # None: none of Python's
 
     def steps(self) -> Iterator[dict[str, Tensor]]:
         """Takes one optimizer step after the other; gives each one's loss and objectives."""
@@ -1220,5 +1231,5 @@ if __name__ == "__main__":
             f"train.py: {error.filename or 'A file'} cannot be written ({error.strerror}): make room.", file=sys.stderr
         )
         sys.exit(2)
-    except KeyboardInterrupt:  # before the first step; later ones save first
+    except KeyboardInterrupt:  # before the first step, or after the last; others save first
         sys.exit(130)

@@ -217,6 +217,7 @@ def test_hints_with_the_truth_help_and_stay_where_they_are(truths, bundled, tmp_
     assert [row["hints"] for row in found["rows"]] == [0, 1, 5, 20]
     assert found["rows"][0]["rmse_to_automatic"] == 0 and found["rows"][-1]["rmse_to_automatic"] < -0.1
     assert found["moves"]["near"] > 3 * found["moves"]["far"]
+    assert found["another_color"]["thing"] < -0.3 and found["another_color"]["elsewhere"] < 0.3
     assert found == examine.hints(bundled, truths, tmp_path)  # seeded
     assert Image.open(tmp_path / "hints.jpg").width > 7 * 60
 

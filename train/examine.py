@@ -5,7 +5,8 @@
 
 The parts, each on the same photographs (the first --photos of a shuffle with seed 0) and at the default dials:
     broken       photographs that nobody would keep: a vivid block where the truth is gray, or a cast over everything
-    hints        what hints with the truth's own color gain, and how far a single contrary hint reaches
+    hints        what hints with the truth's own color gain, how far a single contrary hint reaches, and whether one
+                 that gives a thing another color colors that thing
     references   what the colors of another photo gain or cost: the truth's own, those of its other half, another's
     guesses      what the other guesses are like, and how near the nearest of them comes to the truth
     dials        error and colorfulness along the dials, and the largest step between neighbors
@@ -25,6 +26,7 @@ from pathlib import Path
 sys.path[0] = str(Path(__file__).resolve().parents[1])  # the repository, so that `train` and `colorizer` are found
 
 import argparse  # noqa: E402
+import cmath  # noqa: E402
 import io  # noqa: E402
 import json  # noqa: E402
 import math  # noqa: E402
@@ -58,7 +60,7 @@ from train.data import load_photographs  # noqa: E402
 from train.evaluate import GAP, LINE, SIDE, SMALLEST, thumbnail, to_gray, to_tensor, versions, write  # noqa: E402
 from train.runs import make_folder, run_script  # noqa: E402
 from train.sources import Item  # noqa: E402
-from train.views import HINT_RADIUS  # noqa: E402
+from train.views import CHROMAS, HINT_RADIUS, painted  # noqa: E402
 
 # A photograph is broken by a vivid block where the truth has hardly any color, or by a cast.
 VIVID, DULL, SHARE = 60, 20, 0.05  # chroma of the result, of the truth, in Lab units; share of the picture
@@ -68,6 +70,7 @@ HINT_COUNTS = (0, 1, 5, 20)
 LIKENESS_STEPS = (0.0, 0.25, 0.5, 0.75, 1.0)
 CONTRARY = 50  # chroma of the contrary hint, in Lab units
 NEAR, FAR = 0.1, 0.3  # of the short side: what counts as around a hint, and as far from it
+MOVED = 5  # Lab units of ab from which on a pixel belongs to a thing of another color
 COLORFULNESS_STEPS = tuple(step / 4 for step in range(9))
 BALANCE_STEPS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.6, 0.8, 1.0)
 TEMPERATURE_STEPS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0, 1.2, 1.5)
@@ -300,11 +303,17 @@ def breakage(ab: np.ndarray, true_ab: np.ndarray) -> dict:
 
 
 def hints(pipe: ColorizationPipeline, photos: list[Truth], output: Path) -> dict:
-    """What hints with the truth's own colors gain, and what a single contrary one moves; and a sheet."""
+    """What hints with the truth's own colors gain, and what single ones of other colors do; and a sheet.
+
+    A contrary hint is against the automatic color. Another gives a thing of the photograph (train/views.py `painted`)
+    a color that it does not have there: it should come near the photograph with the thing in that color, and leave the
+    rest as it was.
+    """
     if not pipe.model.accepts_hints:
         return {"says": f"The model {pipe.model.name} takes no hints.", "rows": []}
     tallies = {count: Tally() for count in HINT_COUNTS}
-    moves, strips = [], []
+    moves, repainted, strips = [], [], []
+    random_numbers = random.Random(0)
     for number, photo in enumerate(tqdm(photos, desc="hints", mininterval=5)):
         automatic = pipe.prepare(Image.fromarray(photo.pixels))
         given = true_hints(photo.pixels, max(HINT_COUNTS), automatic.lightness.shape[-1], seed=number)
@@ -314,6 +323,8 @@ def hints(pipe: ColorizationPipeline, photos: list[Truth], output: Path) -> dict
         hint = contrary_hint(automatic, results[0], given)
         contrary = rendered(automatic.with_hints([hint]))
         moves.append(movement(results[0], contrary, hint))
+        color = cmath.rect(random_numbers.uniform(*CHROMAS), random_numbers.uniform(0, 2 * math.pi))
+        repainted.append(errors_of_thing(photo.pixels, automatic, results[0], hint, color))
         if number < SHOWN:
             pictures = to_gray(photo.pixels), results[0], ringed(contrary, hint), *results[1:], photo.pixels
             strips.append(Strip([thumbnail(picture) for picture in pictures], photo.name))
@@ -328,13 +339,17 @@ def hints(pipe: ColorizationPipeline, photos: list[Truth], output: Path) -> dict
     for row in rows:
         row["rmse_to_automatic"] = row["rmse"] / rows[0]["rmse"] - 1
     patch, near, far = np.mean(moves, axis=0).tolist()
+    (thing_before, thing_after), (rest_before, rest_after) = np.sqrt(np.mean(repainted, axis=0)).tolist()
+    thing, rest = thing_after / thing_before - 1, rest_after / rest_before - 1
     return {
         "says": f"{HINT_COUNTS[-1]} hints with the truth's color change the error by "
         f"{rows[-1]['rmse_to_automatic']:+.1%}. A single hint against the automatic color (chroma {CONTRARY}, "
         f"opposite hue) moves ab by {patch:.1f} in its patch, {near:.1f} within {NEAR:.0%} of the short side "
-        f"and {far:.1f} beyond {FAR:.0%}.",
+        f"and {far:.1f} beyond {FAR:.0%}. One that gives a thing another color changes the error in that thing by "
+        f"{thing:+.1%} and elsewhere by {rest:+.1%}.",
         "rows": rows,
         "moves": {"patch": patch, "near": near, "far": far},
+        "another_color": {"thing": thing, "elsewhere": rest},
     }
 
 
@@ -384,6 +399,24 @@ def movement(before: np.ndarray, after: np.ndarray, hint: Hint) -> tuple[float, 
     distance = torch.from_numpy(np.hypot(down - hint.y, across - hint.x))[None] / min(height, width)
     parts = change[square(hint.x, hint.y, hint.radius)], change[distance < NEAR], change[distance > FAR]
     return tuple(part.mean().item() for part in parts)
+
+
+def errors_of_thing(
+    rgb: np.ndarray, automatic: Coloring, result: np.ndarray, place: Hint, color: complex
+) -> list[list[float]]:
+    """What a hint does that gives the thing at a place the color a + bi: errors to sRGB (H, W, 3) uint8 with it so.
+
+    `result` is `automatic` rendered. Returns squared errors of ab, of it and with the hint, in the thing and elsewhere
+    (2, 2), each summed over its part and divided by the pixels of the whole picture.
+    """
+    lab = rgb_to_lab(to_tensor(rgb))
+    at = torch.tensor([int(place.y)]), torch.tensor([int(place.x)])
+    asked = painted(lab, *at, torch.tensor([[color.real, color.imag]]))[0]
+    a, b = asked[square(place.x, place.y, place.radius)].mean((1, 2)).tolist()
+    hinted = rendered(automatic.with_hints([Hint(place.x, place.y, a, b, place.radius)]))
+    thing = (asked - lab[0, 1:]).norm(dim=0) > MOVED
+    errors = [(ab_of(picture) - asked).square().sum(0) for picture in (result, hinted)]
+    return [[(error * part).mean().item() for error in errors] for part in (thing, ~thing)]
 
 
 def ringed(rgb: np.ndarray, hint: Hint) -> np.ndarray:

@@ -1785,7 +1785,10 @@ def build_app(studio: Studio | None = None) -> gr.Blocks:
         album_state = gr.State(NO_PHOTOS)
         parcel_state = gr.State(None)
         orders_state, order_key = gr.State(()), gr.Textbox(visible=False)  # of the latest downloads
-        dials_set_for, photo_shown = gr.Textbox(dials_of(MAIN), visible=False), gr.Textbox(visible=False)
+        dials_set_for, photo_shown = (
+            gr.Textbox(dials_of(MAIN), visible=False),
+            gr.Textbox(visible=False, elem_id="given"),
+        )
         left_to_color, left_to_pack = gr.Number(0, visible=False), gr.Number(0, visible=False)
         next_step, pack_step, ask = (
             gr.Button(visible="hidden", elem_id=name) for name in ("next", "pack-next", "ask")

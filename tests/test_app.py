@@ -1023,7 +1023,8 @@ def test_what_was_meant_for_one_photo_does_not_change_the_next(page, photos, jpe
     assert events(page)["turn_likeness"](0.9, first.path, second["state"]) == app.gr.skip()
     assert outputs(page, "refer", str(cup), 0.5, first.path, second["state"]) == {"reference": None}
     back = bring(page, 0, second)
-    assert outputs(page, "refer", None, 0.5, first.path, back["state"]) == {"reference": first.reference_shown}
+    late = outputs(page, "refer", None, 0.5, second["state"].path, back["state"])
+    assert late == {"reference": first.reference_shown}
     orders, later = ordered(*on_page(second)[:-1], orders).values()
     made = [Path(events(page)["make_download"](asked, orders)) for asked in (key, later)]
     assert [path.name for path in made] == ["cup.color.png", "cat.color.jpg"]

@@ -40,6 +40,7 @@ import skimage.data  # noqa: E402
 import torch  # noqa: E402
 from PIL import Image, ImageDraw, ImageFont  # noqa: E402
 from scipy import ndimage, stats  # noqa: E402
+from torch.nn import functional  # noqa: E402
 from tqdm import tqdm  # noqa: E402
 
 from colorizer import metrics  # noqa: E402
@@ -60,7 +61,7 @@ from train.data import load_photographs  # noqa: E402
 from train.evaluate import GAP, LINE, SIDE, SMALLEST, thumbnail, to_gray, to_tensor, versions, write  # noqa: E402
 from train.runs import make_folder, run_script  # noqa: E402
 from train.sources import Item  # noqa: E402
-from train.views import CHROMAS, HINT_RADIUS, painted  # noqa: E402
+from train.views import ALIKE_AB, ALIKE_LIGHTNESS, CHROMAS, HINT_RADIUS  # noqa: E402
 
 # A photograph is broken by a vivid block where the truth has hardly any color, or by a cast.
 VIVID, DULL, SHARE = 60, 20, 0.05  # chroma of the result, of the truth, in Lab units; share of the picture
@@ -71,6 +72,9 @@ LIKENESS_STEPS = (0.0, 0.25, 0.5, 0.75, 1.0)
 CONTRARY = 50  # chroma of the contrary hint, in Lab units
 NEAR, FAR = 0.1, 0.3  # of the short side: what counts as around a hint, and as far from it
 MOVED = 5  # Lab units of ab from which on a pixel belongs to a thing of another color
+GRID = 48  # cells along the short side, by which things are found
+APART, JOINED = 0.2, 0.6  # likeness up to which a cell does not belong to a thing, and from which on it does
+LOOSER = 2  # times as wide are the Gaussians for a pixel in such a cell
 COLORFULNESS_STEPS = tuple(step / 4 for step in range(9))
 BALANCE_STEPS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.6, 0.8, 1.0)
 TEMPERATURE_STEPS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0, 1.2, 1.5)
@@ -305,9 +309,8 @@ def breakage(ab: np.ndarray, true_ab: np.ndarray) -> dict:
 def hints(pipe: ColorizationPipeline, photos: list[Truth], output: Path) -> dict:
     """What hints with the truth's own colors gain, and what single ones of other colors do; and a sheet.
 
-    A contrary hint is against the automatic color. Another gives a thing of the photograph (train/views.py `painted`)
-    a color that it does not have there: it should come near the photograph with the thing in that color, and leave the
-    rest as it was.
+    A contrary hint is against the automatic color. Another gives a thing of the photograph (see `painted`) a color
+    that it does not have there: it should come near the photograph with the thing so, and leave the rest.
     """
     if not pipe.model.accepts_hints:
         return {"says": f"The model {pipe.model.name} takes no hints.", "rows": []}
@@ -340,7 +343,8 @@ def hints(pipe: ColorizationPipeline, photos: list[Truth], output: Path) -> dict
         row["rmse_to_automatic"] = row["rmse"] / rows[0]["rmse"] - 1
     patch, near, far = np.mean(moves, axis=0).tolist()
     (thing_before, thing_after), (rest_before, rest_after) = np.sqrt(np.mean(repainted, axis=0)).tolist()
-    thing, rest = thing_after / thing_before - 1, rest_after / rest_before - 1
+    thing = thing_after / thing_before - 1 if thing_before else 0.0  # no thing of any size anywhere
+    rest = rest_after / rest_before - 1
     return {
         "says": f"{HINT_COUNTS[-1]} hints with the truth's color change the error by "
         f"{rows[-1]['rmse_to_automatic']:+.1%}. A single hint against the automatic color (chroma {CONTRARY}, "
@@ -401,6 +405,34 @@ def movement(before: np.ndarray, after: np.ndarray, hint: Hint) -> tuple[float, 
     return tuple(part.mean().item() for part in parts)
 
 
+def painted(lab: torch.Tensor, y: int, x: int, color: complex) -> torch.Tensor:
+    """ab (2, H, W) of Lab (3, H, W) with the thing at row y and column x in the color a + bi.
+
+    The thing is what is of the place's color and lightness, by a Gaussian of each, and joined to it by such: found on
+    a grid of GRID cells, in whose means a texture is even, with the weakest link of the best way as a cell's share;
+    its edges are the picture's own.
+    """
+    height, width = lab.shape[1:]
+    scale = GRID / min(height, width)
+    size = max(1, round(height * scale)), max(1, round(width * scale))
+    cells = functional.interpolate(lab[None], size, mode="area")[0]
+    row, column = y * size[0] // height, x * size[1] // width
+    place = cells[:, row, column][:, None, None]
+
+    def alike(lab: torch.Tensor, looser: float) -> torch.Tensor:
+        off = (lab - place) / (looser * torch.tensor([ALIKE_LIGHTNESS, ALIKE_AB, ALIKE_AB])[:, None, None])
+        return torch.exp(-off.square().sum(0, keepdim=True) / 2)
+
+    links = alike(cells, 1)
+    joined = torch.zeros_like(links)
+    joined[0, row, column] = 1
+    for _ in range(2 * GRID):
+        joined = torch.maximum(joined, torch.minimum(functional.max_pool2d(joined, 3, stride=1, padding=1), links))
+    joined = ((joined - APART) / (JOINED - APART)).clamp(0, 1)
+    thing = functional.interpolate(joined[None], (height, width), mode="bilinear")[0] * alike(lab, LOOSER)
+    return lab[1:] + thing * (torch.tensor([color.real, color.imag])[:, None, None] - place[1:])
+
+
 def errors_of_thing(
     rgb: np.ndarray, automatic: Coloring, result: np.ndarray, place: Hint, color: complex
 ) -> list[list[float]]:
@@ -409,12 +441,11 @@ def errors_of_thing(
     `result` is `automatic` rendered. Returns squared errors of ab, of it and with the hint, in the thing and elsewhere
     (2, 2), each summed over its part and divided by the pixels of the whole picture.
     """
-    lab = rgb_to_lab(to_tensor(rgb))
-    at = torch.tensor([int(place.y)]), torch.tensor([int(place.x)])
-    asked = painted(lab, *at, torch.tensor([[color.real, color.imag]]))[0]
+    lab = rgb_to_lab(to_tensor(rgb))[0]
+    asked = painted(lab, int(place.y), int(place.x), color)
     a, b = asked[square(place.x, place.y, place.radius)].mean((1, 2)).tolist()
     hinted = rendered(automatic.with_hints([Hint(place.x, place.y, a, b, place.radius)]))
-    thing = (asked - lab[0, 1:]).norm(dim=0) > MOVED
+    thing = (asked - lab[1:]).norm(dim=0) > MOVED
     errors = [(ab_of(picture) - asked).square().sum(0) for picture in (result, hinted)]
     return [[(error * part).mean().item() for error in errors] for part in (thing, ~thing)]
 

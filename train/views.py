@@ -22,11 +22,8 @@ TURN = 7  # degrees that it is turned by at most
 MOST_HINTS = 20
 HINT_RADIUS = 4  # pixels; a hint covers 1 to 9 pixels a side
 
-# How far, by Gaussians of these sigmas, what is recolored may differ from a hint's place.
-ALIKE_AB, ALIKE_LIGHTNESS = 12, 15  # Lab units, units of L: of a cell
-GRID = 48  # cells along the short side
-WEAKEST, STRONGEST = 0.2, 0.6  # likeness up to which a cell does not belong to the thing, and from which on it does
-LOOSER = 2  # times as wide are the Gaussians for a pixel in such a cell
+# How far, by Gaussians of these sigmas, what is recolored may differ from a hint's place and lie from it.
+ALIKE_AB, ALIKE_LIGHTNESS, NEAR = 12, 15, 0.25  # Lab units, units of L, of the view's short side
 CHROMAS = (15, 60)  # of the new color, in Lab units
 
 # What age does to a picture at most; each of it happens to OFTEN of those that are aged.
@@ -146,12 +143,12 @@ def to_lab(rgb: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def recolor(lightness: Tensor, ab: Tensor, draws: Tensor, share: float) -> Tensor:
-    """ab (N, 2, H, W) in which the thing at the place of the first hint has another color in `share` of the pictures.
+    """ab (N, 2, H, W) in which what lies at the place of the first hint has another color in `share` of the pictures.
 
     True hints tell of a whole picture, of its light or its film, and who learns from them alone paints all of it anew
-    for a single wrong color. A hint that does not fit the rest is to be heard where it belongs: so the thing moves, in
-    ab, by as much as the place to a random hue and chroma. `lightness` is (N, 1, H, W), `draws` (N, DRAWS), from which
-    simulate_hints has to be given a share of 1.
+    for a single wrong color. A hint that does not fit the rest is to be heard where it is: so what is near the hint,
+    and of its color and lightness, by a Gaussian of each, moves by as much as the place to a random hue and chroma.
+    `lightness` is (N, 1, H, W), `draws` (N, DRAWS), from which simulate_hints has to be given a share of 1.
     """
     chosen = (draws[:, RECOLORED] < share) & (draws[:, HINTED] * (MOST_HINTS + 1) >= 1)
     if not chosen.any():
@@ -159,39 +156,17 @@ def recolor(lightness: Tensor, ab: Tensor, draws: Tensor, share: float) -> Tenso
     lab, row = torch.cat([lightness, ab], dim=1)[chosen], draws[chosen]
     height, width = lab.shape[-2:]
     y, x = (row[:, HINTS] * height).long(), (row[:, HINTS + 1] * width).long()  # as simulate_hints reads them
+    place = lab[torch.arange(len(lab), device=ab.device), :, y, x][:, :, None, None]
+    down = torch.arange(height, device=ab.device)[:, None] - y[:, None, None]
+    across = torch.arange(width, device=ab.device) - x[:, None, None]
+    distance = (down.square() + across.square()) / (NEAR * min(height, width)) ** 2
+    distance = distance[:, None] + ((lab[:, :1] - place[:, :1]) / ALIKE_LIGHTNESS).square()
+    distance += ((lab[:, 1:] - place[:, 1:]) / ALIKE_AB).square().sum(1, keepdim=True)
     hue, chroma = 2 * math.pi * row[:, HUE], CHROMAS[0] + (CHROMAS[1] - CHROMAS[0]) * row[:, CHROMA]
+    color = torch.stack([chroma * hue.cos(), chroma * hue.sin()], dim=1)[:, :, None, None]
     recolored = ab.clone()
-    recolored[chosen] = painted(lab, y, x, torch.stack([chroma * hue.cos(), chroma * hue.sin()], dim=1))
+    recolored[chosen] = lab[:, 1:] + torch.exp(-distance / 2) * (color - place[:, 1:])
     return recolored
-
-
-def painted(lab: Tensor, y: Tensor, x: Tensor, color: Tensor) -> Tensor:
-    """ab (N, 2, H, W) of Lab (N, 3, H, W) with the thing at row y and column x, (N,), in the color ab (N, 2).
-
-    The thing is what is of the place's color and lightness, by a Gaussian of each, and joined to it by such: found on
-    a grid of GRID cells, in whose means a texture is even, with the weakest link of the best way as a cell's share;
-    its edges are the picture's own.
-    """
-    height, width = lab.shape[-2:]
-    scale = GRID / min(height, width)
-    size = max(1, round(height * scale)), max(1, round(width * scale))
-    cells = functional.interpolate(lab, size, mode="area")
-    which, row, column = torch.arange(len(lab), device=lab.device), y * size[0] // height, x * size[1] // width
-    place = cells[which, :, row, column][:, :, None, None]
-
-    def alike(lab: Tensor, alike_lightness: float, alike_ab: float) -> Tensor:
-        lightness, ab = (lab[:, :1] - place[:, :1]) / alike_lightness, (lab[:, 1:] - place[:, 1:]) / alike_ab
-        return torch.exp(-(lightness.square() + ab.square().sum(1, keepdim=True)) / 2)
-
-    links = alike(cells, ALIKE_LIGHTNESS, ALIKE_AB)
-    joined = torch.zeros_like(links)
-    joined[which, 0, row, column] = 1
-    for _ in range(2 * GRID):
-        joined = torch.maximum(joined, torch.minimum(functional.max_pool2d(joined, 3, stride=1, padding=1), links))
-    joined = ((joined - WEAKEST) / (STRONGEST - WEAKEST)).clamp(0, 1)
-    thing = functional.interpolate(joined, (height, width), mode="bilinear")
-    thing = thing * alike(lab, LOOSER * ALIKE_LIGHTNESS, LOOSER * ALIKE_AB)
-    return lab[:, 1:] + thing * (color[:, :, None, None] - place[:, 1:])
 
 
 def simulate_hints(ab: Tensor, draws: Tensor, share: float) -> Tensor:

@@ -567,8 +567,9 @@ def test_a_wrong_color_is_corrected_by_keys(open_page):
         const {x, y, width, height} = document.querySelector('#canvas img').getBoundingClientRect();
         return [(cross.x + cross.width / 2 - x) / width, (cross.y + cross.height / 2 - y) / height];
     }"""
-    page.keyboard.press("ArrowLeft")  # shows it
-    assert page.evaluate(place) == pytest.approx([0.5, 0.5], abs=0.005)
+    page.keyboard.press("Enter")  # shows it, and no more
+    assert page.evaluate(place) == pytest.approx([0.5, 0.5], abs=0.005) and page.locator(".ring").count() == 0
+    page.keyboard.press("Control+ArrowLeft")  # the browser's own
     for _ in range(10):
         page.keyboard.press("ArrowRight")
     page.keyboard.press("Shift+ArrowDown")

@@ -863,10 +863,9 @@ AT_START = f"""() => {{
     // the connection was lost gradio loads the page anew, and there is no other way on.
     window.addEventListener('beforeunload', (event) => {{
         const says = (part, word) => [...document.querySelectorAll(part)].some((at) => at.textContent.includes(word));
-        const isMuch = document.querySelector('#strip .thumbnail-item + *, #strip .gallery-item + .gallery-item')
-            || says('#album-line', 'Coloring');
-        const isCorrected = document.querySelector('#undo:not([disabled])');
-        if ((isMuch || isCorrected) && !says('.toast-body', 'Connection')) event.preventDefault();
+        const isAlbum = document.querySelectorAll('#strip .thumbnail-item').length > 1;
+        const isMuch = isAlbum || says('#album-line', 'Coloring') || document.querySelector('#undo:not([disabled])');
+        if (isMuch && !says('.toast-body', 'Connection')) event.preventDefault();
     }});
     document.addEventListener('click', (event) => {{  // by a key, too, while one is made
         if (event.target.closest?.('#download[aria-busy]')) event.stopImmediatePropagation();
@@ -1785,10 +1784,8 @@ def build_app(studio: Studio | None = None) -> gr.Blocks:
         album_state = gr.State(NO_PHOTOS)
         parcel_state = gr.State(None)
         orders_state, order_key = gr.State(()), gr.Textbox(visible=False)  # of the latest downloads
-        dials_set_for, photo_shown = (
-            gr.Textbox(dials_of(MAIN), visible=False),
-            gr.Textbox(visible=False, elem_id="given"),
-        )
+        dials_set_for = gr.Textbox(dials_of(MAIN), visible=False)
+        photo_shown = gr.Textbox(visible=False, elem_id="shown")  # its path
         left_to_color, left_to_pack = gr.Number(0, visible=False), gr.Number(0, visible=False)
         next_step, pack_step, ask = (
             gr.Button(visible="hidden", elem_id=name) for name in ("next", "pack-next", "ask")

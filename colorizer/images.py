@@ -862,7 +862,8 @@ def _dpi(exif: Image.Exif, info: dict, format: str) -> tuple[float, float] | Non
     """Dots per inch by the file's own header or else by EXIF."""
     dpi = info.get("dpi")
     # Pillow makes up 72 for a JPEG with an EXIF block where it finds none.
-    if format == "JPEG" and "exif" in info and info.get("jfif_unit") not in (1, 2) and str(dpi) == "(72, 72)":
+    is_said = format != "JPEG" or "exif" not in info or info.get("jfif_unit") in (1, 2)
+    if not is_said and isinstance(dpi, tuple) and dpi == (72, 72):
         dpi = None
     if dpi is None:
         scale = {2: 1, 3: 2.54}.get(exif.get(ExifTags.Base.ResolutionUnit, 2))  # inches by TIFF's default

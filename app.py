@@ -756,6 +756,9 @@ CSS = """
 #menu input { font-size: .9rem; }
 #menu:not(:focus-within) ul { display: none; }
 footer .divider { display: none; }
+@media (hover: none) {
+  #how .keys { display: none; }
+}
 @media (max-width: 640px) {
   #heading h1 { font-size: 1.6rem; }
   #heading p { font-size: 1rem; }
@@ -781,8 +784,8 @@ ACCEPTS = f"""
 
 CORRECT = """
 <p>Pick or type a color, then click the thing that should have it. Its lightness stays as in the photo: black, white
-and gray all make it gray. Where a color spreads too far, or not far enough, click there, too. By keys: the arrows move
-a cross over the picture (with Shift by little), and Enter puts the color there.</p>
+and gray all make it gray. Where a color spreads too far, or not far enough, click there, too. <span class="keys">By
+keys: the arrows move a cross over the picture (with Shift by little), and Enter puts the color there.</span></p>
 """
 
 ALIKE = """

@@ -30,8 +30,10 @@ from colorizer.dials import (
     BALANCE,
     COLORFULNESS,
     DEFAULT_LIKENESS,
+    DEFAULT_REACH,
     GUESSES,
     LIKENESS,
+    REACH,
     RESTRAINT,
     TEMPERATURE,
     WORKING_SIZE,
@@ -80,6 +82,8 @@ def color(argv: list[str]) -> int:
 
     if args.likeness is not None and args.reference is None:
         raise ColorizerError("--likeness is that to a --reference, and there is none; name one or leave it out")
+    if args.reach is not None and not args.hint:
+        raise ColorizerError("--reach is that of a --hint, and there is none; give one or leave it out")
     if args.reference is not None and not args.reference.is_file():
         raise ColorizerError(f"--reference: {args.reference} is no file; name a photo in color")
     jobs, results, clashes = plan(args.paths, args.output, on_closed, args.reference)
@@ -325,7 +329,7 @@ class Run:
         }.items():
             if getattr(args, dial) and why_not:  # a restraint or balance of 0 is what such models have
                 raise ColorizerError(f"--{dial.replace('_', '-')}: {model.source} {why_not}; leave it out")
-        self.hints = [Hint.from_rgb(*hint) for hint in args.hint]
+        self.hints = [Hint.from_rgb(*hint, reach=args.reach) for hint in args.hint]
         with enough_memory_for(f"--reference {args.reference}"):
             self.reference = None if args.reference is None else Reference(self.read(args.reference))
 
@@ -504,6 +508,13 @@ def color_parser() -> Parser:
         metavar="X,Y,COLOR",
         help="for one photo: the thing at pixel X (from the left), Y (from the top) has this color, such as "
         "320,200,brown or 320,200,#be463c, but for its lightness; as often as you like",
+    )
+    add(
+        "--reach",
+        type=number(*REACH),
+        metavar="R",
+        help="how much of what is like a hint's place, and joined to it, gets its color, 0 (as much as the network "
+        f"makes of it) to 1 (default {DEFAULT_REACH})",
     )
     add("--guess", type=guess, metavar="WORD", help=f"another guess than the first: {', '.join(GUESSES)}")
     add(

@@ -8,3 +8,4 @@ WORKING_SIZE = (32, 2048)  # pixels of the short side of the copy that the netwo
 GUESSES = ("warmer", "cooler", "greener", "rosier", "plainer")  # other than the first one
 DEFAULT_LIKENESS = 0.5
 LIKENESS = (0.0, 1.0)  # how far the colors are led towards those of a reference
+REACH, DEFAULT_REACH = (0.0, 1.0), 0.5  # of a hint

@@ -43,8 +43,10 @@ from colorizer.dials import (
     BALANCE,
     COLORFULNESS,
     DEFAULT_LIKENESS,
+    DEFAULT_REACH,
     GUESSES,
     LIKENESS,
+    REACH,
     RESTRAINT,
     TEMPERATURE,
     WORKING_SIZE,
@@ -52,6 +54,7 @@ from colorizer.dials import (
 from colorizer.errors import ColorizerError
 from colorizer.images import Photo
 from colorizer.models import Colorizer
+from colorizer.reach import described_by, spread
 from colorizer.reference import Reference, described, remembered, with_shares
 
 # The working copy. Encoders of stride 32 need a side of 32. A photo smaller than the working size is enlarged at most
@@ -96,6 +99,8 @@ class Hint:
     x, y: the place in pixels of the upright photo, from its top left corner. a, b: the color in Lab units that it is
     to have at the model's default colorfulness. radius: half the side of the square patch that is certain to have
     this color, in the same pixels; 0 is one pixel, and None two pixels of the small copy that the network sees.
+    reach: how much of what is like the place and joined to it has this color, too: 0 (as much as the network makes of
+    the hint) to 1 (far beyond one thing); None is 0.5. See `colorizer.reach`.
     """
 
     x: float
@@ -103,9 +108,17 @@ class Hint:
     a: float
     b: float
     radius: float | None = None
+    reach: float | None = None
 
     @classmethod
-    def from_rgb(cls, x: float, y: float, rgb: str | Sequence[float], radius: float | None = None) -> Hint:
+    def from_rgb(
+        cls,
+        x: float,
+        y: float,
+        rgb: str | Sequence[float],
+        radius: float | None = None,
+        reach: float | None = None,
+    ) -> Hint:
         """A hint with the hue and the chroma of an sRGB color, and not its lightness.
 
         The color is (red, green, blue), each 0..255, or a text that Pillow's ImageColor reads, such as "#be463c" or
@@ -118,7 +131,7 @@ class Hint:
             like = "'#3f6fb5' or 'brown'" if isinstance(rgb, str) else "'#3f6fb5' or (63, 111, 181)"
             raise ColorizerError(f"{reprlib.repr(rgb)} is no color: write it like {like}.") from None
         _, a, b = color.rgb_to_lab(torch.tensor(channels).view(3, 1, 1) / 255).flatten().tolist()
-        return cls(x, y, a, b, radius)
+        return cls(x, y, a, b, radius, reach)
 
 
 class ColorizationPipeline:
@@ -340,30 +353,67 @@ class ColorizationPipeline:
 
     @torch.inference_mode()
     def _predict(self, group: list[Coloring]) -> None:
-        """Fills in what the network says of colorings of one working shape; keeps embeddings that there are."""
-        lightness = torch.cat([coloring.lightness for coloring in group])
-        if self.model.domain == "photos":
-            lightness = stretched(lightness)
-        hints = None
-        if any(coloring.hints for coloring in group):
+        """Fills in what the network says of colorings of one working shape; keeps what it has said of them before.
+
+        That is an embedding, and a prediction without hints, from which it is known how far hints reach.
+        """
+        lightness = self._as_seen(torch.cat([coloring.lightness for coloring in group]))
+        embedding, unhinted = (group[0].embedding, group[0].unhinted) if len(group) == 1 else (None, None)
+        hinted = any(coloring.hints for coloring in group)
+        reaching = any(hint.reach != 0 for coloring in group for hint in coloring.hints)
+        if unhinted is None and (reaching or not hinted):
+            embedding, unhinted = self._asked(lightness, None, embedding)
+        prediction = unhinted
+        if hinted:
             hints = torch.stack([coloring._hint_map() for coloring in group])
-        embedding = group[0].embedding if len(group) == 1 else None
-        embedding, prediction = self.run_network(lightness, hints, embedding)
-        if not prediction.isfinite().all():  # every pixel would be black
-            name = self.model.source or self.model.name
-            raise ColorizerError(
-                f"{name} predicted values that are no numbers: its weights are damaged, or they do not fit "
-                f"{self.device.type}; try another model or device."
-            )
+            embedding, prediction = self._asked(lightness, hints, embedding)
         for index, coloring in enumerate(group):
             # Clones: a slice would keep the whole batch alive.
             coloring.prediction = prediction[index : index + 1].clone()
             if embedding is not None:
                 coloring.embedding = tuple(part[index : index + 1].clone() for part in embedding)
-            if self.model.has_distribution:
-                coloring.places = self._describe(coloring.embedding, coloring.lightness)
+                if self.model.has_distribution:
+                    coloring.places = self._describe(coloring.embedding, coloring.lightness)
+            if unhinted is not None:
+                coloring.unhinted = unhinted[index : index + 1].clone() if coloring.hints else coloring.prediction
+            coloring.filled = self._filled(coloring)
             if coloring.likeness:
                 coloring.led = self._led(coloring)
+
+    def _as_seen(self, lightness: Tensor) -> Tensor:
+        """Lightness (N, 1, h, w) of small copies as the network sees it."""
+        return stretched(lightness) if self.model.domain == "photos" else lightness
+
+    def _asked(
+        self, lightness: Tensor, hints: Tensor | None, embedding: tuple[Tensor, ...] | None
+    ) -> tuple[tuple[Tensor, ...] | None, Tensor]:
+        """What `run_network` returns; ColorizerError where that is no prediction, and every pixel would be black."""
+        embedding, prediction = self.run_network(lightness, hints, embedding)
+        if not prediction.isfinite().all():
+            name = self.model.source or self.model.name
+            raise ColorizerError(
+                f"{name} predicted values that are no numbers: its weights are damaged, or they do not fit "
+                f"{self.device.type}; try another model or device."
+            )
+        return embedding, prediction
+
+    def _filled(self, coloring: Coloring) -> Tensor | None:
+        """`spread` of the hints of a coloring (3, h, w), on the grid of its ab; None where none reaches further."""
+        reaches = [DEFAULT_REACH if hint.reach is None else hint.reach for hint in coloring.hints]
+        if not any(reaches) or not self.model.keeps_lightness:
+            return None
+        is_distribution = self.model.has_distribution
+        expected = coloring.unhinted if is_distribution else self._ab(coloring.unhinted, None, 0)
+        size = expected.shape[-2:]
+        patches = [coloring._patch(hint, size) for hint in coloring.hints]
+        colors = torch.tensor([self._asked_ab(hint) for hint in coloring.hints], dtype=torch.float32, device="cpu")
+        lightness = _resize(self._as_seen(coloring.lightness), size)[0, 0]
+        return spread(patches, colors, reaches, lightness, described_by(expected, is_distribution))
+
+    def _asked_ab(self, hint: Hint) -> tuple[float, float]:
+        """a and b that the network is to predict, as the hint's are those after the default colorfulness."""
+        gain = self.model.defaults["colorfulness"] or 1.0
+        return tuple(min(max(value / gain, -color.AB_LIMIT), color.AB_LIMIT) for value in (hint.a, hint.b))
 
     def _ab(self, prediction: Tensor, temperature: float | None, restraint: float, guess: str | None = None) -> Tensor:
         """ab (1, 2, h, w) in Lab units of one photo's prediction, on the grid where the guided filter is fitted."""
@@ -419,7 +469,7 @@ class ColorizationPipeline:
             model = self.model
             shape = working_shape(height, width, model.defaults["working_size"], model.side_multiple, model.input_size)
             lightness = _resize(reference.lab[:, :1].float(), shape)
-            embedding, _ = self.run_network(stretched(lightness) if model.domain == "photos" else lightness)
+            embedding, _ = self.run_network(self._as_seen(lightness))
             known = reference.known = model, self._describe(embedding, lightness)
         return known[1]
 
@@ -445,7 +495,9 @@ class ColorizationPipeline:
             is_hint = isinstance(hint, Hint)
             values = is_hint and (hint.x, hint.y, hint.a, hint.b, 0 if hint.radius is None else hint.radius)
             if not (is_hint and all(map(_is_number, values))):
-                raise ColorizerError(f"Hints are given as Hint(x, y, a, b, radius), in numbers, not {hint!r}.")
+                raise ColorizerError(f"Hints are given as Hint(x, y, a, b, radius, reach), in numbers, not {hint!r}.")
+            if hint.reach is not None:
+                _checked("The reach of a hint", hint.reach, *REACH)
             if not all(map(math.isfinite, values)):
                 raise ColorizerError(f"A hint's numbers must be finite, not {hint}.")
             if not (0 <= hint.x < photo.width and 0 <= hint.y < photo.height):
@@ -472,6 +524,9 @@ class Coloring:
         places: what the photo shows, as the reference's places are compared with it (see `reference.described`).
         lightness: the small copy, (1, 1, h, w), CIE L; the network saw it with its levels `stretched`.
         embedding, prediction: what `run_network` returned, for this photo alone.
+        unhinted: the prediction without hints; None where no hint reaches further than its patch.
+        filled: the colors that hints spread, and how much of each place (see `reach.spread`), on the grid of ab; None
+            where none do.
     """
 
     def __init__(
@@ -487,6 +542,8 @@ class Coloring:
         self.places: Tensor | None = None
         self.embedding: tuple[Tensor, ...] | None = None
         self.prediction: Tensor | None = None
+        self.unhinted: Tensor | None = None
+        self.filled: Tensor | None = None
         self._pipeline = pipeline
         self._plane = plane
         # The latest of what costs most (of previews the latest two), replaced as a whole so that threads need no lock.
@@ -516,11 +573,17 @@ class Coloring:
     def with_hints(self, hints: Sequence[Hint]) -> Coloring:
         """The same photo with these hints in place of any others. The network runs again, but not its embedder.
 
+        It need not run where nothing but the reach of hints is another.
+
         ColorizerError for a model that takes no hints, and for a hint outside of the photo.
         """
         other = self._copy()
         other.hints = self._pipeline._checked_hints(hints, self.photo)
-        self._pipeline._predict([other])
+        heard, told = ([dataclasses.replace(hint, reach=None) for hint in some] for some in (self.hints, other.hints))
+        if heard == told and self.unhinted is not None:  # but for their reach
+            other.led, other.filled = self.led, self._pipeline._filled(other)
+        else:
+            self._pipeline._predict([other])
         return other
 
     def with_reference(
@@ -560,6 +623,8 @@ class Coloring:
             if logits is not None:
                 size = min(height, logits.shape[-2]), min(width, logits.shape[-1])
                 setattr(other, name, _resize(logits.float(), size))
+        if self.filled is not None:
+            other.filled = _resize(self.filled[None], other.prediction.shape[-2:])[0]
         return other
 
     def _copy(self) -> Coloring:
@@ -655,6 +720,8 @@ class Coloring:
         if latest is None or latest[0] != dials:
             prediction = self.prediction if self.led is None else self.led
             ab = balanced(self._pipeline._ab(prediction, temperature, restraint, guess), balance)
+            if self.filled is not None:
+                ab = ab * (1 - self.filled[2]) + self.filled[:2]
             # A row of a prediction at a quarter stands for four of the working copy, also where that ends sooner.
             latest = self._maps = (dials, guide_maps(_resize(self.lightness, ab.shape[-2:]), ab))
         return latest[1]
@@ -677,16 +744,20 @@ class Coloring:
 
     def _hint_map(self) -> Tensor:
         """The hints as the network reads them: a, b and mask (3, h, w) at working size."""
-        height, width = self.lightness.shape[-2:]
-        # A hint is the color that the place is to have when the default colorfulness has been applied.
-        gain = self._pipeline.model.defaults["colorfulness"] or 1.0
-        hint_map = self.lightness.new_zeros(3, height, width)
+        size = self.lightness.shape[-2:]
+        hint_map = self.lightness.new_zeros(3, *size)
         for hint in self.hints:
-            rows = _patch(hint.y, hint.radius, height, self.photo.height)
-            columns = _patch(hint.x, hint.radius, width, self.photo.width)
-            a, b = (min(max(value / gain, -color.AB_LIMIT), color.AB_LIMIT) for value in (hint.a, hint.b))
-            hint_map[:, rows, columns] = hint_map.new_tensor([a, b, 1.0])[:, None, None]
+            values = hint_map.new_tensor([*self._pipeline._asked_ab(hint), 1.0])
+            hint_map[:, *self._patch(hint, size)] = values[:, None, None]
         return hint_map
+
+    def _patch(self, hint: Hint, size: tuple[int, int]) -> tuple[slice, slice]:
+        """Rows and columns, of a grid of this size, of the places of a hint's patch."""
+        sides = (hint.y, self.photo.height), (hint.x, self.photo.width)
+        return tuple(
+            _cells(center, HINT_RADIUS * pixels / seen if hint.radius is None else hint.radius, cells, pixels)
+            for (center, pixels), seen, cells in zip(sides, self.lightness.shape[-2:], size, strict=True)
+        )
 
 
 class LightnessPlane:
@@ -965,13 +1036,13 @@ def _reduced_plane(rows: Callable[[int, int], Tensor], size: tuple[int, int], ta
     return _resize(torch.cat(bands, dim=2), target)
 
 
-def _patch(center: float, radius: float | None, cells: int, pixels: int) -> slice:
+def _cells(center: float, radius: float, cells: int, pixels: int) -> slice:
     """The cells, of `cells` along a side of `pixels`, whose middles lie within the radius of a pixel; at least one.
 
-    Center and radius are in pixels; None is a radius of HINT_RADIUS cells.
+    Center and radius are in pixels.
     """
     scale = cells / pixels
-    middle, reach = (math.floor(center) + 0.5) * scale, HINT_RADIUS if radius is None else min(radius, pixels) * scale
+    middle, reach = (math.floor(center) + 0.5) * scale, min(radius, pixels) * scale
     own = min(int(middle), cells - 1)
     first = min(own, math.ceil(middle - reach - 0.5))
     last = max(own, math.floor(middle + reach - 0.5))

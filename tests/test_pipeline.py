@@ -737,6 +737,77 @@ def test_hints_are_colors_of_the_result(gain, shown, tiny, monkeypatch):
     assert hint_map[:, 30, 50].tolist() == pytest.approx([*shown, 1])
 
 
+def bars() -> Photo:
+    """Three bars of gray, the outer ones alike."""
+    pixels = np.full((120, 180), 150, np.uint8)
+    pixels[:, 60:120] = 60
+    return Photo(pixels)
+
+
+def test_a_hint_colors_the_thing_that_it_reaches(tiny):
+    """A network with random weights carries a hint nowhere in particular."""
+    coloring = tiny.prepare(bars(), 64)
+    hint = Hint(30, 60, a=30, b=-40, radius=5)
+    gain = tiny.model.defaults["colorfulness"]
+
+    def ab(reach) -> np.ndarray:
+        result = coloring.with_hints([dataclasses.replace(hint, reach=reach)]).render(gain, restraint=0)
+        return rgb2lab(result.pixels)[..., 1:]
+
+    none, half = ab(0), ab(None)
+    assert np.array_equal(half, ab(0.5))
+    inner = np.s_[5:115, 5:50]
+    assert np.abs(half[inner] - (30, -40)).max() < 2 < np.abs(none[inner] - (30, -40)).max()
+    for apart in (np.s_[:, 70:110], np.s_[:, 130:]):
+        assert np.abs(half[apart] - none[apart]).max() < 1
+
+
+def test_no_reach_leaves_a_hint_to_the_network(tiny):
+    """As it was before hints had a reach: what the network makes of them is all."""
+    coloring = tiny.prepare(bars(), 64)
+    hinted = coloring.with_hints([Hint(30, 60, 30, -40, 5, reach=0)])
+    assert hinted.filled is None
+    hinted.unhinted = None
+    assert np.array_equal(hinted.render().pixels, tiny(bars(), working_size=64, hints=hinted.hints).pixels)
+
+
+def test_another_reach_needs_no_network(tiny, calls):
+    reference = Image.fromarray(data.coffee())
+    hint = Hint(30, 60, a=30, b=-40, radius=5)
+    hinted = tiny.prepare(bars(), 64).with_hints([hint]).with_reference(reference, 0.7)
+    counted = dict(calls)
+    further = hinted.with_hints([dataclasses.replace(hint, reach=1)])
+    assert calls == counted and further.prediction is hinted.prediction
+    assert not torch.equal(further.filled, hinted.filled) and not np.array_equal(
+        further.render().pixels, hinted.render().pixels
+    )
+    anew = tiny.prepare(bars(), 64, further.hints, reference=reference, likeness=0.7)
+    assert np.array_equal(anew.render().pixels, further.render().pixels)
+    counted = dict(calls)
+    none = further.with_hints([])
+    assert none.filled is None and calls == counted
+    untouched = tiny.prepare(bars(), 64, reference=reference, likeness=0.7)
+    assert np.array_equal(none.render().pixels, untouched.render().pixels)
+
+
+def test_previews_show_how_far_hints_reach(tiny):
+    coloring = tiny.prepare(bars(), 64)
+    hinted = coloring.with_hints([Hint(30, 60, 60, -60, 5)])
+    small, whole, automatic = (
+        one.render(max_side=60).pixels.astype(int) for one in (hinted.small(60), hinted, coloring)
+    )
+    assert np.abs(small - whole)[2:-2, 2:18].mean() < 1 < np.abs(small - automatic)[2:-2, 2:18].mean()
+
+
+def test_a_reach_with_a_model_of_one_color(tiny_model):
+    """It tells things apart by the colors that it would give them."""
+    pipe = ColorizationPipeline(create_model("fusion", **tiny_model.config | {"head": "regression"}), "cpu")
+    hinted = pipe.prepare(bars(), 64, [Hint(30, 60, 30, -40, 5)])
+    gain = pipe.model.defaults["colorfulness"]
+    assert np.abs(rgb2lab(hinted.render(gain).pixels)[5:115, 5:50, 1:] - (30, -40)).max() < 3
+    assert hinted.filled[2, :, 12:].max() == 0
+
+
 @pytest.mark.parametrize(
     "hint",
     [
@@ -747,10 +818,11 @@ def test_hints_are_colors_of_the_result(gain, shown, tiny, monkeypatch):
         Hint(5, 5, 0, 0, -1),
         *(Hint(*[math.nan if i == place else 5 for i in range(5)]) for place in range(5)),
         Hint(5, 5, 0, 0, math.inf),
+        *(Hint(5, 5, 0, 0, 2, reach) for reach in (-0.1, 1.1, "far", True, math.nan)),
     ],
 )
 def test_bad_hints(hint, tiny):
-    finite = all(math.isfinite(number) for number in dataclasses.astuple(hint) if number is not None)
+    finite = all(math.isfinite(number) for number in dataclasses.astuple(hint)[:5] if number is not None)
     with pytest.raises(ColorizerError, match="[Hh]int" if finite else "must be finite"):
         tiny.prepare(gray_photo(), 32).with_hints([hint])
 
@@ -1007,7 +1079,9 @@ def test_another_default_device_changes_nothing(tiny_model):
 def test_what_is_no_hint_and_no_size(tiny_model):
     coloring = ColorizationPipeline(tiny_model, device="cpu").prepare(gray_photo(), 32)
     for hint in ((1, 2, 3, 4), 7, True, Hint("1", 0, 0, 0), Hint(1, 1, None, 0), Hint(1, 1, 0, 0, "")):
-        with pytest.raises(ColorizerError, match=r"^Hints are given as Hint\(x, y, a, b, radius\), in numbers, not "):
+        with pytest.raises(
+            ColorizerError, match=r"^Hints are given as Hint\(x, y, a, b, radius, reach\), in numbers, not "
+        ):
             coloring.with_hints([hint])
     everywhere = coloring.with_hints([Hint(1, 1, 9, 9, radius=1e308)])
     assert torch.equal(everywhere.prediction, coloring.with_hints([Hint(1, 1, 9, 9, radius=1000)]).prediction)

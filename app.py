@@ -49,7 +49,7 @@ from PIL import Image, ImageDraw, ImageOps
 from skimage import data
 
 from colorizer import Coloring, ColorizationPipeline, ColorizerError, Hint, Photo, Reference, hub
-from colorizer.dials import DEFAULT_LIKENESS, GUESSES, LIKENESS
+from colorizer.dials import DEFAULT_LIKENESS, DEFAULT_REACH, GUESSES, LIKENESS, REACH
 from colorizer.drawing import draw_digits
 from colorizer.models import Colorizer, model_class
 from colorizer.pipeline import HINT_RADIUS
@@ -469,14 +469,19 @@ def delete_folders(age: float | None = None) -> None:
 
 
 def hints_of(rows: list | None) -> list[Hint]:
-    """The hints that a program gives as [[x, y, color], ...], x and y in pixels of the upright photo."""
+    """The hints that a program gives as [[x, y, color], ...], x and y in pixels of the upright photo.
+
+    A row may have the hint's reach at its end.
+    """
     rows = [] if rows is None else rows
-    is_list = isinstance(rows, list) and all(isinstance(row, list) and len(row) == 3 for row in rows)
-    if not (is_list and all(type(number) in (int, float) for x, y, _ in rows for number in (x, y))):
-        raise ColorizerError("hints is a list of [x, y, color], such as [[320, 200, '#3f6fb5']].")
+    is_list = isinstance(rows, list) and all(isinstance(row, list) and len(row) in (3, 4) for row in rows)
+    if not (is_list and all(type(number) in (int, float) for x, y, _, *reach in rows for number in (x, y, *reach))):
+        raise ColorizerError(
+            "hints is a list of [x, y, color] or [x, y, color, reach], such as [[320, 200, '#3f6fb5', 0.5]]."
+        )
     if len(rows) > MAX_HINTS:
         raise ColorizerError(f"There are at most {MAX_HINTS} hints here, not {len(rows)}.")
-    return [Hint.from_rgb(*row) for row in rows]
+    return [Hint.from_rgb(x, y, color, reach=reach[0] if reach else None) for x, y, color, *reach in rows]
 
 
 def save_preview(photo: Photo, name: str, marks: Sequence[tuple[float, float, str]] = ()) -> str:
@@ -699,7 +704,8 @@ CSS = """
 #correct { overflow: visible !important; }
 #tools { align-items: flex-end; gap: 8px; margin: 4px 0; }
 #tools > button { min-height: 40px; }
-#picker { overflow: visible !important; padding: 0; border: 0; background: none; box-shadow: none; }
+#picker { overflow: visible !important; }
+:is(#picker, #reach) { padding: 0; border: 0; background: none; box-shadow: none; }
 #picker > div:last-child { position: relative; }
 #picker .dialog-button { width: 100%; height: 40px; border-radius: 8px; }
 #picker .color-picker { position: absolute; top: 44px; left: 0; z-index: 40; box-shadow: 0 4px 16px #0004;
@@ -784,8 +790,9 @@ ACCEPTS = f"""
 
 CORRECT = """
 <p>Pick or type a color, then click the thing that should have it. Its lightness stays as in the photo: black, white
-and gray all make it gray. Where a color spreads too far, or not far enough, click there, too. <span class="keys">By
-keys: the arrows move a cross over the picture (with Shift by little), and Enter puts the color there.</span></p>
+and gray all make it gray. Where it spreads too far, or not far enough, turn its reach (the last color's, and that of
+those to come), or click there, too. <span class="keys">By keys: the arrows move a cross over the picture (with Shift
+by little), and Enter puts the color there.</span></p>
 """
 
 ALIKE = """
@@ -1547,15 +1554,15 @@ def build_app(studio: Studio | None = None) -> gr.Blocks:
             undo_everything: gr.Button(interactive=bool(session.corrections)),
         }
 
-    def correct(picked: str, session: Session | None, click: gr.SelectData) -> dict:
-        """The color picker's color for the place that was clicked, from where the network spreads it."""
+    def correct(picked: str, reach: float, session: Session | None, click: gr.SelectData) -> dict:
+        """The color picker's color for the place that was clicked, and for as much around it as it is to reach."""
         with told(known(session).path):
             work = shelved(session)
             session = with_before(session, work)
             with Image.open(session.before) as before:  # as large as the picture that was clicked
                 left, top = (at / side for at, side in zip(click.index, before.size, strict=True))
             photo = work.photo
-            hint = Hint.from_rgb(left * photo.width, top * photo.height, picked)
+            hint = Hint.from_rgb(left * photo.width, top * photo.height, picked, reach=reach)
         near = HINT_RADIUS * photo.width / work.coloring.lightness.shape[-1]
         others = [  # a second click on a place takes the place of the first
             other
@@ -1563,6 +1570,16 @@ def build_app(studio: Studio | None = None) -> gr.Blocks:
             if max(abs(other.hint.x - hint.x), abs(other.hint.y - hint.y)) > near
         ]
         return corrected(session, (*others, Correction(hint, picked)))
+
+    def turn_reach(reach: float, photo: str, session: Session | None) -> dict:
+        """Another reach of the last correction; no network runs."""
+        if known(session).path != photo or not session.corrections:
+            return gr.skip()
+        *others, last = session.corrections
+        if last.hint.reach == reach:
+            return gr.skip()
+        hint = dataclasses.replace(last.hint, reach=reach)
+        return corrected(session, (*others, dataclasses.replace(last, hint=hint)))
 
     def undo_one(session: Session | None) -> dict:
         return corrected(session, session.corrections[:-1]) if known(session).corrections else gr.skip()
@@ -1761,9 +1778,10 @@ def build_app(studio: Studio | None = None) -> gr.Blocks:
         """Color a photo. Returns the file at its full size, in its own format, and {model, width, height, seconds}.
 
         A dial that is left out takes the model's own default. `model` is the name of a bundled one; left out, it is
-        the one that the page runs. `hints` are colors that you know, [[x, y, "#3f6fb5"], ...], x and y in pixels.
-        `reference` is a photo in color, towards whose colors the result is led, by `likeness` from 0 to 1. `guess` is
-        another one than the first: warmer, cooler, greener, rosier or plainer.
+        the one that the page runs. `hints` are colors that you know, [[x, y, "#3f6fb5"], ...], x and y in pixels; a
+        fourth number of a row is how far that one reaches, 0 to 1. `reference` is a photo in color, towards whose
+        colors the result is led, by `likeness` from 0 to 1. `guess` is another one than the first: warmer, cooler,
+        greener, rosier or plainer.
         """
         start = time.perf_counter()
         with told(reference or ""):
@@ -1853,6 +1871,15 @@ def build_app(studio: Studio | None = None) -> gr.Blocks:
                     with gr.Row(elem_id="tools"):
                         picker = gr.ColorPicker(
                             "#3f6fb5", label="Color", interactive=True, min_width=100, elem_id="picker"
+                        )
+                        reach_dial = gr.Slider(
+                            *REACH,
+                            value=DEFAULT_REACH,
+                            step=0.05,
+                            label="Reach",
+                            buttons=[],
+                            min_width=180,
+                            elem_id="reach",
                         )
                         undo, undo_everything = (
                             gr.Button(label, size="sm", min_width=60, interactive=False, elem_id=name)
@@ -2095,7 +2122,7 @@ def build_app(studio: Studio | None = None) -> gr.Blocks:
                 **private,
             )
             for event, function, inputs in (
-                (canvas.select, correct, [picker, state]),
+                (canvas.select, correct, [picker, reach_dial, state]),
                 (undo.click, undo_one, state),
                 (undo_everything.click, undo_all, state),
             )
@@ -2113,16 +2140,17 @@ def build_app(studio: Studio | None = None) -> gr.Blocks:
             **ONE_AT_A_TIME,
             **private,
         ).failure(put_back, state, reference_input, queue=False, **private)
-        gr.on(
-            [likeness_dial.input, likeness_dial.release],
-            turn_likeness,
-            [likeness_dial, photo_shown, state],
-            changed_parts,
-            show_progress="hidden",
-            trigger_mode="always_last",
-            **ONE_AT_A_TIME,
-            **private,
-        )
+        for dial, turn in ((likeness_dial, turn_likeness), (reach_dial, turn_reach)):
+            gr.on(
+                [dial.input, dial.release],
+                turn,
+                [dial, photo_shown, state],
+                changed_parts,
+                show_progress="hidden",
+                trigger_mode="always_last",
+                **ONE_AT_A_TIME,
+                **private,
+            )
         guess_dial.input(
             take_guess,
             [guess_dial, dials_set_for, state],

@@ -417,7 +417,7 @@ def test_colors_are_corrected_where_the_picture_is_clicked(page, tmp_path):
     assert first["canvas"] == first["compare"][1]
     assert not first["undo"].interactive and not first["undo-all"].interactive
 
-    one = outputs(page, "correct", "#0000ff", first["state"], click(1023, 511))  # of a copy of 2048 x 1024 pixels
+    one = outputs(page, "correct", "#0000ff", 0.5, first["state"], click(1023, 511))  # of a copy of 2048 x 1024 pixels
     (hint,) = one["state"].hints
     scale = 2600 / 2048
     assert (hint.x, hint.y) == pytest.approx((1023 * scale, 511 * scale))
@@ -433,12 +433,12 @@ def test_colors_are_corrected_where_the_picture_is_clicked(page, tmp_path):
     assert rings.any() and max(abs(rows - 511).max(), abs(columns - 1023).max()) < 30  # there and nowhere else
     assert (pixels(one["canvas"])[511, 1023:1053] @ (-1, -1, 1)).max() > 200  # and in the color that was given
 
-    two = outputs(page, "correct", "gray", one["state"], click(2047, 1023))
+    two = outputs(page, "correct", "gray", 0.5, one["state"], click(2047, 1023))
     assert two["state"].hints[0] == hint and len(two["state"].hints) == 2
     assert (two["state"].hints[1].x, two["state"].hints[1].y) == pytest.approx((2047 * scale, 1023 * scale))
     assert (two["state"].hints[1].a, two["state"].hints[1].b) == pytest.approx((0, 0), abs=0.02)
 
-    again = outputs(page, "correct", "red", two["state"], click(1030, 515))  # the same place, in another color
+    again = outputs(page, "correct", "red", 0.5, two["state"], click(1030, 515))  # the same place, in another color
     assert [round(hint.a) for hint in again["state"].hints] == [0, 80]
 
     back = outputs(page, "undo_one", two["state"])
@@ -450,6 +450,30 @@ def test_colors_are_corrected_where_the_picture_is_clicked(page, tmp_path):
     assert none["canvas"] == none["compare"][1] and not none["undo"].interactive
     for name in ("undo_one", "undo_all"):  # nothing to undo
         assert events(page)[name](none["state"]) == app.gr.skip()
+
+
+def test_the_reach_is_the_last_corrections_and_those_to_come(page, jpeg, monkeypatch):
+    session = outputs(page, "color", str(jpeg), 1.0, 0.4, 0.2, 128, app.MAIN, app.MAIN, None)["state"]
+    turn = events(page)["turn_reach"]
+    assert turn(0.2, session.path, session) == app.gr.skip()  # nothing is corrected yet
+    session = outputs(page, "correct", "#0000ff", 0.3, session, click(100, 100))["state"]
+    near = outputs(page, "correct", "red", 0.1, session, click(300, 200))
+    session = near["state"]
+    assert turn(0.1, session.path, session) == app.gr.skip()
+    with monkeypatch.context() as patch:
+        patch.setattr(app.ColorizationPipeline, "run_network", lambda *given: pytest.fail("the network ran"))
+        far = outputs(page, "turn_reach", 0.9, session.path, session)
+    assert [hint.reach for hint in far["state"].hints] == [0.3, 0.9]
+    assert far["state"].corrections[-1].color == "red" and far["state"].dials == session.dials
+    changed = np.abs(pixels(far["compare"][1]) - pixels(near["compare"][1])).max(axis=2) > 8
+    assert changed.mean() > 0.02
+    shown = pixels(download(page, far["state"]))
+    with monkeypatch.context() as patch:
+        patch.setattr(app.Shelf, "get", lambda self, key: None)  # where it is made again
+        assert np.array_equal(pixels(download(page, far["state"])), shown)
+    back = outputs(page, "undo_one", far["state"])["state"]
+    assert [hint.reach for hint in back.hints] == [0.3]
+    assert [hint.reach for hint in outputs(page, "turn_reach", 0.7, back.path, back)["state"].hints] == [0.7]
 
 
 def test_a_click_on_a_photo_that_is_turned_enlarged_or_transparent(page, tmp_path):
@@ -464,7 +488,7 @@ def test_a_click_on_a_photo_that_is_turned_enlarged_or_transparent(page, tmp_pat
     ):
         session = outputs(page, "color", str(tmp_path / name), 1, 0.4, 0, 64, app.MAIN, app.MAIN, None)["state"]
         at = [round(here * wide / side) for here, wide, side in zip(place, shown, size, strict=True)]
-        corrected = outputs(page, "correct", "red", session, click(*at))
+        corrected = outputs(page, "correct", "red", 0.5, session, click(*at))
         (hint,) = corrected["state"].hints
         assert Image.open(corrected["canvas"]).size == shown
         assert (hint.x, hint.y) == pytest.approx(place, abs=0.1)
@@ -494,7 +518,7 @@ def test_corrections_leave_no_more_on_the_shelf_than_one_photo(page, jpeg, monke
     monkeypatch.setattr(app.Shelf, "tidy", lambda self: (shelves.append(self), tidy(self)))
     session = outputs(page, "color", str(jpeg), 1.0, 0.4, 0.2, 128, app.MAIN, app.MAIN, None)["state"]
     for place in (0, 100, 200):
-        session = outputs(page, "correct", "red", session, click(place, 0))["state"]
+        session = outputs(page, "correct", "red", 0.5, session, click(place, 0))["state"]
     ((_, work),) = shelves[0].items.values()
     assert len(work.coloring.hints) == 3 and work.coloring.embedding is None
 
@@ -503,7 +527,7 @@ def test_corrected_colors_stay_with_the_photo(page, jpeg, monkeypatch):
     session = outputs(page, "color", str(jpeg), 1.0, 0.4, 0.2, 128, app.MAIN, app.MAIN, None)["state"]
     plain = outputs(page, "choose", "two_stage", session)["state"]
     session = outputs(page, "color", str(jpeg), 1.0, 0.4, 0.2, 128, app.MAIN, app.MAIN, None)["state"]
-    session = outputs(page, "correct", "#3f6fb5", session, click(200, 150))["state"]
+    session = outputs(page, "correct", "#3f6fb5", 0.5, session, click(200, 150))["state"]
     turned = outputs(page, "turn_dial", 0.7, 0.4, 0.2, session.dials_of, session)["state"]
     larger = outputs(page, "color_again", *turned.dials, 192, turned.dials_of, turned)["state"]
     assert turned.hints == larger.hints == outputs(page, "reset_dials", larger)["state"].hints == session.hints
@@ -511,7 +535,7 @@ def test_corrected_colors_stay_with_the_photo(page, jpeg, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(app.Shelf, "get", lambda self, key: None)  # where it is made again
         assert np.array_equal(pixels(download(page, session)), shown)
-    for name, *args in (("correct", "red", session, click(10, 10)), ("undo_one", session)):
+    for name, *args in (("correct", "red", 0.5, session, click(10, 10)), ("undo_one", session)):
         Path(session.before).unlink()  # with the old files
         later = outputs(page, name, *args)
         assert Image.open(later["compare"][0]).size == (400, 300)
@@ -551,7 +575,7 @@ def test_the_colors_of_another_photo(page, jpeg, tmp_path, monkeypatch):
     for event in (
         lambda session: ("turn_dial", 0.7, 0.4, 0.2, session.dials_of, session),
         lambda session: ("color_again", *session.dials, 192, session.dials_of, session),
-        lambda session: ("correct", "red", session, click(200, 150)),
+        lambda session: ("correct", "red", 0.5, session, click(200, 150)),
         lambda session: ("reset_dials", session),
         lambda session: ("color", str(path), *session.dials, 128, app.MAIN, app.MAIN, session),
     ):
@@ -593,7 +617,7 @@ def test_other_guesses(page, jpeg, tmp_path):
     assert events(page)["take_guess"]("cooler", session.dials_of, session) == app.gr.skip()
     for name, *args in (
         ("turn_dial", 0.7, 0.4, 0.2, session.dials_of, session),
-        ("correct", "red", session, click(200, 150)),
+        ("correct", "red", 0.5, session, click(200, 150)),
         ("color_again", *session.dials, 192, session.dials_of, session),
     ):
         assert outputs(page, name, *args)["state"].guess == "cooler"
@@ -631,7 +655,7 @@ def test_guesses_are_pictured(page, tmp_path):
         assert np.argmin(distances) == i and distances[i] < 4  # a JPEG
     for name, *args in (
         ("turn_dial", 0.0, 0.4, 0.2, session.dials_of, session),
-        ("correct", "#0000ff", session, click(240, 80)),
+        ("correct", "#0000ff", 0.5, session, click(240, 80)),
         ("refer", str(path.with_name("cup.png")), 1.0, session.path, session),
         ("color_again", *session.dials, 192, session.dials_of, session),
     ):
@@ -683,7 +707,7 @@ def test_a_change_that_fails_leaves_what_was(page, jpeg, monkeypatch):
 @pytest.mark.parametrize("picked", ["#3f6fb5", "rgb(63, 111, 181)", "rgba(63, 111, 181, 1)", "hsl(216, 48%, 48%)"])
 def test_what_the_color_picker_gives(page, jpeg, picked):
     session = outputs(page, "color", str(jpeg), 1.0, 0.4, 0.2, 128, app.MAIN, app.MAIN, None)["state"]
-    (hint,) = outputs(page, "correct", picked, session, click(0, 0))["state"].hints
+    (hint,) = outputs(page, "correct", picked, 0.5, session, click(0, 0))["state"].hints
     assert (hint.a, hint.b) == pytest.approx(rgb2lab(np.array([63, 111, 181]) / 255)[1:], abs=0.5)
 
 
@@ -691,7 +715,7 @@ def test_what_the_color_picker_gives(page, jpeg, picked):
 def test_what_is_no_color_is_told(page, jpeg, picked):
     session = outputs(page, "color", str(jpeg), 1.0, 0.4, 0.2, 128, app.MAIN, app.MAIN, None)["state"]
     with pytest.raises(app.gr.Error, match="is no color"):
-        events(page)["correct"](picked, session, click(0, 0))
+        events(page)["correct"](picked, 0.5, session, click(0, 0))
 
 
 def test_every_example_colors(monkeypatch):
@@ -996,7 +1020,7 @@ def test_the_first_of_several_that_is_a_photo_is_shown(page, photos, jpeg):
 def test_photos_that_are_given_again_stay_as_they_were_left(page, photos, jpeg, monkeypatch):
     """Someone who chooses the folder a second time, with one more photo in it."""
     shown = give(page, [photos[0], photos[2]])
-    shown |= outputs(page, "correct", "#ff0000", shown["state"], click(30, 30))
+    shown |= outputs(page, "correct", "#ff0000", 0.5, shown["state"], click(30, 30))
     more = give(page, [photos[0], photos[2], str(jpeg)], DIALS, shown["state"], shown["visitors"])
     assert more["state"].path == str(jpeg) and not more["state"].hints
     assert [at.path for at in more["visitors"].sessions] == [photos[0], photos[2], str(jpeg)]
@@ -1020,7 +1044,8 @@ def test_what_was_meant_for_one_photo_does_not_change_the_next(page, photos, jpe
     first, ordered = shown["state"], events(page)["order"]
     orders, key = ordered(*on_page(shown)[:-1], ()).values()
     second = bring(page, 1, shown)
-    assert events(page)["turn_likeness"](0.9, first.path, second["state"]) == app.gr.skip()
+    for name in ("turn_likeness", "turn_reach"):
+        assert events(page)[name](0.9, first.path, second["state"]) == app.gr.skip()
     assert outputs(page, "refer", str(cup), 0.5, first.path, second["state"]) == {"reference": None}
     back = bring(page, 0, second)
     late = outputs(page, "refer", None, 0.5, second["state"].path, back["state"])
@@ -1074,7 +1099,7 @@ def test_a_photo_comes_back_as_it_was_left(page, photos, jpeg, monkeypatch):
     for name, *args in (
         ("turn_dial", 1.5, 0.3, 0.1, shown["state"].dials_of),
         ("take_guess", "cooler", shown["state"].dials_of),
-        ("correct", "#ff0000"),
+        ("correct", "#ff0000", 0.5),
     ):
         shown |= outputs(page, name, *args, shown["state"], *([click(30, 30)] if name == "correct" else []))
     cup = jpeg.with_name("cup of another.png")
@@ -1393,11 +1418,12 @@ def test_a_photo_that_the_server_has_forgotten_is_asked_for_again(page, jpeg):
         ("color_again", 1, 0.4, 0.2, 192, app.MAIN),
         ("reset_dials",),
         ("order", 1, 0.4, 0.2, "first", 0.5, app.MAIN),
-        ("correct", "#0000ff"),
+        ("correct", "#0000ff", 0.5),
         ("undo_one",),
         ("undo_all",),
         ("refer", str(jpeg), 0.5, app.MAIN),
         ("turn_likeness", 0.9, app.MAIN),
+        ("turn_reach", 0.9, app.MAIN),
     ):
         clicked = {"correct": [click(20, 20)], "order": [()]}.get(name, [])
         with pytest.raises(app.gr.Error, match="please give it again"):

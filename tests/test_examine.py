@@ -2,9 +2,9 @@
 
 import json
 import os
+import random
 import subprocess
 import sys
-import types
 from pathlib import Path
 
 import numpy as np
@@ -75,6 +75,7 @@ def test_all_parts_from_the_command_line(photos, tiny_folder, tmp_path):
         "results.md",
         "broken-1.jpg",
         "hints.jpg",
+        "reach.jpg",
         "references.jpg",
         "guesses.jpg",
         "aged.jpg",
@@ -243,24 +244,40 @@ def test_a_thing_goes_around_a_corner_and_keeps_its_texture():
     torch.testing.assert_close(ab[:, ground], lab[1:, ground], atol=0.5, rtol=0)
 
 
-def test_what_a_hint_does_to_a_thing_is_told_in_it_and_elsewhere(monkeypatch):
+def test_what_a_hint_does_to_a_thing_is_told_in_it_and_elsewhere():
     """Of a network that paints just the thing, and of one that paints everything."""
     lab = torch.zeros(1, 3, 60, 80)
     lab[:, 0], lab[:, 0, :, 40:] = 60, 30
-    photo = (255 * lab_to_rgb(lab)[0].permute(1, 2, 0)).round().numpy().astype(np.uint8)
-    asked = lab.clone()
-    asked[:, 1:, :, :40] = torch.tensor([30.0, 10.0])[:, None, None]
-    everything = asked.clone()
-    everything[:, 1:] = torch.tensor([30.0, 10.0])[:, None, None]
-    place, told = examine.Hint(20, 30, 0, 0, 2), []
-    automatic = types.SimpleNamespace(with_hints=told.extend)
-    for painted, spills in ((asked, False), (everything, True)):
-        picture = (255 * lab_to_rgb(painted)[0].permute(1, 2, 0)).round().numpy().astype(np.uint8)
-        monkeypatch.setattr(examine, "rendered", lambda coloring, picture=picture: picture)
-        (before, after), (rest_before, rest_after) = examine.errors_of_thing(photo, automatic, photo, place, 30 + 10j)
-        assert before == pytest.approx(1000 / 2, rel=0.1) and after < 0.02 * before
-        assert rest_before < 20 and (rest_after > 400) == spills
-    assert [(round(hint.a), round(hint.b)) for hint in told] == [(30, 10)] * 2
+
+    def picture(lab: torch.Tensor) -> np.ndarray:
+        return (255 * lab_to_rgb(lab)[0].permute(1, 2, 0)).round().numpy().astype(np.uint8)
+
+    asked, thing, hint = examine.another_color(picture(lab), examine.Hint(20, 30, 0, 0, 2), random.Random(3))
+    assert np.hypot(hint.a, hint.b) > 15 and (hint.x, hint.y, hint.radius) == (20, 30, 2)
+    assert thing[:, :40].all() and not thing[:, 40:].any()
+    just, everything = lab.clone(), lab.clone()
+    just[0, 1:, :, :40] = torch.tensor([hint.a, hint.b])[:, None, None]
+    everything[0, 1:] = torch.tensor([hint.a, hint.b])[:, None, None]
+    results = [picture(part) for part in (lab, just, everything)]
+    (before, rest), (after, kept), (after_all, spilt) = examine.errors_of_thing(results, asked, thing)
+    assert before == pytest.approx((hint.a**2 + hint.b**2) / 2, rel=0.1) and max(after, after_all) < 0.02 * before
+    assert rest == kept < 20 and spilt > 100
+    changes = examine.changes_in_things([[[4.0, 1.0], [1.0, 1.0]], [[0.0, 1.0], [0.0, 7.0]]])
+    assert changes == [[pytest.approx(-0.5), pytest.approx(1.0)]]
+    assert examine.changes_in_things([[[0.0, 1.0], [0.0, 1.0]]]) == [[0.0, 0.0]]
+
+
+def test_the_reach_of_hints(truths, bundled, tmp_path):
+    found = examine.reach(bundled, truths, tmp_path)
+    assert [row["reach"] for row in found["rows"]] == [0, 0.25, 0.5, 0.75, 1]
+    none, _, middle, _, _ = found["rows"]
+    assert middle["thing"] < none["thing"] < 0
+    assert found["rows"][-1]["near"] > none["near"]
+    at_default = examine.hints(bundled, truths, tmp_path)
+    assert at_default["another_color"] == {name: middle[name] for name in ("thing", "elsewhere")}
+    assert at_default["moves"]["far"] == middle["far"]
+    assert at_default["rows"][1]["rmse_to_automatic"] == pytest.approx(middle["true_hint"])
+    assert Image.open(tmp_path / "reach.jpg").width > 8 * 60
 
 
 def test_a_ring_marks_the_place_of_a_hint_and_leaves_its_color():
@@ -395,7 +412,8 @@ def test_gray(bundled, tmp_path):
 
 
 def test_models_with_one_color_and_no_hints(truths, regression, tmp_path):
-    assert examine.hints(regression, truths, tmp_path) == {"says": "The model alpha takes no hints.", "rows": []}
+    for part in (examine.hints, examine.reach):
+        assert part(regression, truths, tmp_path) == {"says": "The model alpha takes no hints.", "rows": []}
     assert examine.references(regression, truths, tmp_path)["rows"] == []
     assert examine.guesses(regression, truths, tmp_path)["rows"] == []
     assert "no distribution" in examine.calibration(regression, truths, tmp_path)["says"]

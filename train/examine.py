@@ -7,6 +7,7 @@ The parts, each on the same photographs (the first --photos of a shuffle with se
     broken       photographs that nobody would keep: a vivid block where the truth is gray, or a cast over everything
     hints        what hints with the truth's own color gain, how far a single contrary hint reaches, and whether one
                  that gives a thing another color colors that thing
+    reach        the same of hints at other reaches than the default one
     references   what the colors of another photo gain or cost: the truth's own, those of its other half, another's
     guesses      what the other guesses are like, and how near the nearest of them comes to the truth
     dials        error and colorfulness along the dials, and the largest step between neighbors
@@ -17,7 +18,7 @@ The parts, each on the same photographs (the first --photos of a shuffle with se
     gray         pages, text, drawings and charts, which should stay nearly gray
 
 The output folder gets results.json, results.md and the pictures to look at: broken-1.jpg ..., hints.jpg,
-references.jpg, guesses.jpg, aged.jpg, gray.jpg.
+reach.jpg, references.jpg, guesses.jpg, aged.jpg, gray.jpg.
 """
 
 import sys
@@ -27,6 +28,7 @@ sys.path[0] = str(Path(__file__).resolve().parents[1])  # the repository, so tha
 
 import argparse  # noqa: E402
 import cmath  # noqa: E402
+import dataclasses  # noqa: E402
 import io  # noqa: E402
 import json  # noqa: E402
 import math  # noqa: E402
@@ -44,7 +46,7 @@ from torch.nn import functional  # noqa: E402
 from tqdm import tqdm  # noqa: E402
 
 from colorizer import metrics  # noqa: E402
-from colorizer.color import ab_bin_centers, rgb_to_lab  # noqa: E402
+from colorizer.color import ab_bin_centers, lab_to_rgb, rgb_to_lab  # noqa: E402
 from colorizer.dials import DEFAULT_LIKENESS, GUESSES  # noqa: E402
 from colorizer.errors import ColorizerError  # noqa: E402
 from colorizer.images import Photo  # noqa: E402
@@ -68,6 +70,7 @@ VIVID, DULL, SHARE = 60, 20, 0.05  # chroma of the result, of the truth, in Lab 
 CAST = 25  # distance of the mean ab from the truth's, in Lab units
 
 HINT_COUNTS = (0, 1, 5, 20)
+REACH_STEPS = (0.0, 0.25, 0.5, 0.75, 1.0)
 LIKENESS_STEPS = (0.0, 0.25, 0.5, 0.75, 1.0)
 CONTRARY = 50  # chroma of the contrary hint, in Lab units
 NEAR, FAR = 0.1, 0.3  # of the short side: what counts as around a hint, and as far from it
@@ -92,6 +95,12 @@ COLUMNS = {  # of the tables: key in a row, heading, format
     "tint": ("chroma of mean ab", ".1f"),
     "true_tint": ("truth's", ".1f"),
     "hints": ("hints", "d"),
+    "reach": ("reach", "g"),
+    "thing": ("in a thing of another color", "+.1%"),
+    "elsewhere": ("elsewhere", "+.1%"),
+    "true_hint": ("with a true hint", "+.1%"),
+    "near": ("a contrary one moves ab near it by", ".1f"),
+    "far": ("and far from it by", ".1f"),
     "likeness": ("likeness", "g"),
     "dial": ("dial", ""),
     "value": ("at", "g"),
@@ -326,8 +335,8 @@ def hints(pipe: ColorizationPipeline, photos: list[Truth], output: Path) -> dict
         hint = contrary_hint(automatic, results[0], given)
         contrary = rendered(automatic.with_hints([hint]))
         moves.append(movement(results[0], contrary, hint))
-        color = cmath.rect(random_numbers.uniform(*CHROMAS), random_numbers.uniform(0, 2 * math.pi))
-        repainted.append(errors_of_thing(photo.pixels, automatic, results[0], hint, color))
+        asked, thing, other = another_color(photo.pixels, hint, random_numbers)
+        repainted.append(errors_of_thing([results[0], rendered(automatic.with_hints([other]))], asked, thing))
         if number < SHOWN:
             pictures = to_gray(photo.pixels), results[0], ringed(contrary, hint), *results[1:], photo.pixels
             strips.append(Strip([thumbnail(picture) for picture in pictures], photo.name))
@@ -342,9 +351,7 @@ def hints(pipe: ColorizationPipeline, photos: list[Truth], output: Path) -> dict
     for row in rows:
         row["rmse_to_automatic"] = row["rmse"] / rows[0]["rmse"] - 1
     patch, near, far = np.mean(moves, axis=0).tolist()
-    (thing_before, thing_after), (rest_before, rest_after) = np.sqrt(np.mean(repainted, axis=0)).tolist()
-    thing = thing_after / thing_before - 1 if thing_before else 0.0  # no thing of any size anywhere
-    rest = rest_after / rest_before - 1
+    ((thing, rest),) = changes_in_things(repainted)
     return {
         "says": f"{HINT_COUNTS[-1]} hints with the truth's color change the error by "
         f"{rows[-1]['rmse_to_automatic']:+.1%}. A single hint against the automatic color (chroma {CONTRARY}, "
@@ -355,6 +362,58 @@ def hints(pipe: ColorizationPipeline, photos: list[Truth], output: Path) -> dict
         "moves": {"patch": patch, "near": near, "far": far},
         "another_color": {"thing": thing, "elsewhere": rest},
     }
+
+
+def reach(pipe: ColorizationPipeline, photos: list[Truth], output: Path) -> dict:
+    """What a hint does that reaches less far or further: one of another color, a true one and a contrary one.
+
+    They are those of `hints`. And a sheet, of things in another color.
+    """
+    if not pipe.model.accepts_hints:
+        return {"says": f"The model {pipe.model.name} takes no hints.", "rows": []}
+    steps = range(len(REACH_STEPS))
+    true, moves, repainted, strips = [[] for _ in (None, *steps)], [[] for _ in steps], [], []
+    random_numbers = random.Random(0)
+    for number, photo in enumerate(tqdm(photos, desc="reach", mininterval=5)):
+        automatic = pipe.prepare(Image.fromarray(photo.pixels))
+        first = rendered(automatic)
+        given = true_hints(photo.pixels, max(HINT_COUNTS), automatic.lightness.shape[-1], seed=number)
+        contrary = contrary_hint(automatic, first, given)
+        asked, thing, other = another_color(photo.pixels, contrary, random_numbers)
+        results = [first, *reached(automatic, other)]
+        repainted.append(errors_of_thing(results, asked, thing))
+        truth = ab_of(photo.pixels)
+        for errors, result in zip(true, [first, *reached(automatic, given[0])], strict=True):
+            errors.append((ab_of(result) - truth).square().mean().item())
+        for found, result in zip(moves, reached(automatic, contrary), strict=True):
+            found.append(movement(first, result, contrary))
+        if number < SHOWN:
+            lightness = rgb_to_lab(to_tensor(photo.pixels))[0, :1]
+            so = (255 * lab_to_rgb(torch.cat([lightness, asked])[None])[0]).round().byte().permute(1, 2, 0).numpy()
+            pictures = to_gray(photo.pixels), first, ringed(results[1], other), *results[2:], so
+            strips.append(Strip([thumbnail(picture) for picture in pictures], photo.name))
+    headings = "gray", "automatic", *(f"reach {step:g}" for step in REACH_STEPS), "the photo so"
+    save_sheet(draw_sheet(strips, headings, across=1), output / "reach.jpg")
+    before, *after = (float(np.mean(errors)) ** 0.5 for errors in true)
+    rows = [
+        {"reach": step, "thing": in_it, "elsewhere": rest, "true_hint": error / before - 1}
+        | dict(zip(("near", "far"), np.mean(found, axis=0)[1:].tolist(), strict=True))
+        for step, (in_it, rest), error, found in zip(
+            REACH_STEPS, changes_in_things(repainted), after, moves, strict=True
+        )
+    ]
+    says = (f"{row['thing']:+.1%} and {row['elsewhere']:+.1%} at {row['reach']:g}" for row in rows)
+    return {
+        "says": f"A hint that gives a thing another color changes the error in it and elsewhere by {', '.join(says)}.",
+        "rows": rows,
+    }
+
+
+def reached(automatic: Coloring, hint: Hint) -> list[np.ndarray]:
+    """What is made of the hint at each of REACH_STEPS."""
+    hinted = automatic.with_hints([hint])
+    hints = (dataclasses.replace(hint, reach=step) for step in REACH_STEPS)
+    return [rendered(hinted.with_hints([at])) for at in hints]  # the network does not run for these
 
 
 def true_hints(rgb: np.ndarray, count: int, working_width: int, seed: int) -> list[Hint]:
@@ -433,21 +492,37 @@ def painted(lab: torch.Tensor, y: int, x: int, color: complex) -> torch.Tensor:
     return lab[1:] + thing * (torch.tensor([color.real, color.imag])[:, None, None] - place[1:])
 
 
-def errors_of_thing(
-    rgb: np.ndarray, automatic: Coloring, result: np.ndarray, place: Hint, color: complex
-) -> list[list[float]]:
-    """What a hint does that gives the thing at a place the color a + bi: errors to sRGB (H, W, 3) uint8 with it so.
+def another_color(
+    rgb: np.ndarray, place: Hint, random_numbers: random.Random
+) -> tuple[torch.Tensor, torch.Tensor, Hint]:
+    """ab (2, H, W) of sRGB (H, W, 3) uint8 with the thing at a place in a random color, that thing, and a hint for it.
 
-    `result` is `automatic` rendered. Returns squared errors of ab, of it and with the hint, in the thing and elsewhere
-    (2, 2), each summed over its part and divided by the pixels of the whole picture.
+    The thing is (H, W), where ab is another so.
     """
+    color = cmath.rect(random_numbers.uniform(*CHROMAS), random_numbers.uniform(0, 2 * math.pi))
     lab = rgb_to_lab(to_tensor(rgb))[0]
     asked = painted(lab, int(place.y), int(place.x), color)
     a, b = asked[square(place.x, place.y, place.radius)].mean((1, 2)).tolist()
-    hinted = rendered(automatic.with_hints([Hint(place.x, place.y, a, b, place.radius)]))
-    thing = (asked - lab[1:]).norm(dim=0) > MOVED
-    errors = [(ab_of(picture) - asked).square().sum(0) for picture in (result, hinted)]
-    return [[(error * part).mean().item() for error in errors] for part in (thing, ~thing)]
+    return asked, (asked - lab[1:]).norm(dim=0) > MOVED, Hint(place.x, place.y, a, b, place.radius)
+
+
+def errors_of_thing(results: Sequence[np.ndarray], asked: torch.Tensor, thing: torch.Tensor) -> list[list[float]]:
+    """Squared errors of ab of results, sRGB (H, W, 3) uint8, in the thing (H, W) and elsewhere: one row for each (2).
+
+    Each is summed over its part and divided by the pixels of the whole picture. `asked` is (2, H, W).
+    """
+    errors = [(ab_of(picture) - asked).square().sum(0) for picture in results]
+    return [[(error * part).mean().item() for part in (thing, ~thing)] for error in errors]
+
+
+def changes_in_things(errors: Sequence) -> list[list[float]]:
+    """How the error in things and elsewhere changes from the first results to each of the others.
+
+    `errors` holds those of each photograph, as `errors_of_thing` gives them.
+    """
+    before, *after = np.sqrt(np.mean(errors, axis=0)).tolist()
+    # Where there is no thing of any size anywhere, nothing changes in it.
+    return [[now / then - 1 if then else 0.0 for now, then in zip(row, before, strict=True)] for row in after]
 
 
 def ringed(rgb: np.ndarray, hint: Hint) -> np.ndarray:
@@ -828,7 +903,7 @@ def drawings() -> dict[str, Image.Image]:
 
 PARTS = {
     part.__name__: part
-    for part in (broken, hints, references, guesses, dials, calibration, aged, formats, edges, gray)
+    for part in (broken, hints, reach, references, guesses, dials, calibration, aged, formats, edges, gray)
 }
 
 

@@ -41,6 +41,7 @@ MAX_HEADER = 16_000_000  # bytes of the safetensors header; ours have some 100 k
 MAX_NUMBER = 4096  # of a constructor's argument: channels, pixels
 MAX_ITEMS, MAX_NAMES = 64, 1000  # of an argument that is a list, and of one of names alone: classes
 LONGEST_NAME = 200  # characters of an argument that is a text, such as a class
+MOST_REASON = 250  # characters of what a constructor has against its arguments
 HUB_TIMEOUT = 10.0  # seconds to wait for the Hub before the cache is used
 MOST_COMMITS = 3  # that are fetched one after the other where a repository changes meanwhile
 
@@ -82,12 +83,14 @@ def load_model(
     """
     _check_revision(revision)
     name = DEFAULT_MODEL if source is None else os.fspath(source)
+    if not name:  # of a variable that is not set: not the folder that one is in, as pathlib takes it
+        raise ColorizerError("The name of the model is empty: name a bundled model, a folder or a Hub repository.")
     folder = _folder(name)
     if name in bundled_models():
         folder, label = WEIGHTS / name, f"{name} (bundled)"
-    elif folder.is_dir():
+    elif os.path.isdir(folder):  # pathlib's raises an OSError for a name too long
         label = str(folder)
-    elif folder.is_file():
+    elif os.path.isfile(folder):
         raise ColorizerError(f"{name} is a file; name the folder that holds {CONFIG_FILE} and {WEIGHTS_FILE}.")
     elif isinstance(source, str) and is_repo_id(source):
         folder, sha = _fetch(source, revision, _checked_token(token))
@@ -135,17 +138,22 @@ def push(
         raise ColorizerError(f"{repo_id!r} is no name for a Hub repository: it looks like 'user/repo'.")
     token = _checked_token(token)
     _check_revision(revision)
+    for file in extra_files:
+        if not os.path.isfile(file):
+            raise ColorizerError(f"There is no file {os.fspath(file)} to push along.")
     if not isinstance(folder_or_model, (str, os.PathLike)):
         with tempfile.TemporaryDirectory() as scratch:
             folder_or_model.save_pretrained(scratch)
             folder, again = Path(scratch), "the model is as it was"
             return _upload(folder, "The model", repo_id, private, token, revision, commit_message, again, extra_files)
     name = os.fspath(folder_or_model)
+    if not name:
+        raise ColorizerError("The name of the folder to push is empty.")
     is_bundled = isinstance(folder_or_model, str) and name in bundled_models()  # a Path is a folder
-    if is_bundled and _folder(name).is_dir():  # what goes out must not be a guess
+    if is_bundled and os.path.isdir(_folder(name)):  # what goes out must not be a guess
         raise ColorizerError(f"{name} is a bundled model and a folder here: write ./{name} for the folder.")
     folder = WEIGHTS / name if is_bundled else _folder(name)
-    if not folder.is_dir():
+    if not os.path.isdir(folder):
         raise ColorizerError(f"There is no folder {name} to push.")
     flags = (["--private"] if private else []) + ([] if revision is None else ["--revision", revision])
     again = f"{name} is as it was, and `{shlex.join(['colorizer', 'push', name, repo_id, *flags])}` repeats it"
@@ -188,9 +196,14 @@ def _load_folder(folder: Path, where: str, label: str) -> Colorizer:
     from safetensors.torch import load_file
 
     for file, limit in FILES.items():
-        if not (folder / file).is_file():
-            raise ColorizerError(f"{where} is no colorizer: it has no {file}.")
-        _check_size(where, file, (folder / file).stat().st_size, limit)
+        try:
+            if not (folder / file).is_file():
+                raise ColorizerError(f"{where} is no colorizer: it has no {file}.")
+            with (folder / file).open("rb") as opened:
+                size = os.fstat(opened.fileno()).st_size
+        except OSError as error:
+            raise ColorizerError(f"{where}: {file} cannot be read ({error.strerror}).") from error
+        _check_size(where, file, size, limit)
 
     cls, arguments, defaults = _read_config(folder / CONFIG_FILE, where)
     with _building(where), torch.device("meta"):
@@ -342,8 +355,9 @@ def _building(where: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:  # a constructor may fail in any way on arguments that it was not made for
-        reason = str(error) if isinstance(error, ColorizerError) else _first_line(error)
-        raise ColorizerError(f"{where}: no model can be built from {CONFIG_FILE}: {reason.rstrip('.')}.") from error
+        reason = (str(error) if isinstance(error, ColorizerError) else _first_line(error)).rstrip(".")
+        reason = reason if len(reason) <= MOST_REASON else f"{reason[:MOST_REASON]}..."  # it may repeat a whole list
+        raise ColorizerError(f"{where}: no model can be built from {CONFIG_FILE}: {reason}.") from error
 
 
 @contextmanager

@@ -1,5 +1,6 @@
 """Models from folders: a round trip that is exact, and one sentence for everything that is not a model."""
 
+import errno
 import json
 import shutil
 import subprocess
@@ -173,6 +174,28 @@ def test_no_such_source(tmp_path, folder):
     assert "no bundled model" in refusal(tmp_path / "missing")
     assert "is a file" in refusal(folder / "model.safetensors")
     assert "Hub repository only" in refusal(folder, revision="main")
+    with pytest.raises(ColorizerError, match="There is no model 'xxx"):
+        hub.load_model("x" * 256)  # more than a file system takes
+
+
+def test_an_empty_name(folder, monkeypatch):
+    """Of a variable that is not set: not the model in the folder that one happens to be in."""
+    monkeypatch.chdir(folder)
+    assert "is empty" in refusal("")
+    with pytest.raises(ColorizerError, match="is empty"):
+        hub.push("", "user/repo", token="hf_test")
+    assert hub.load_model(".").source == "."
+
+
+@pytest.mark.parametrize("file", ["config.json", "model.safetensors"])
+def test_a_file_that_may_not_be_read(folder, file, monkeypatch):
+    def only_others(path, *args, **kwargs):  # root, as whom tests may run, may read anything
+        if path.name == file:
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return open(path, *args, **kwargs)
+
+    monkeypatch.setattr(Path, "open", only_others)
+    assert refusal(folder) == f"{folder}: {file} cannot be read (Permission denied)."
 
 
 @pytest.mark.parametrize("file", ["config.json", "model.safetensors"])
@@ -228,6 +251,7 @@ def test_config_that_is_none(folder, content, says):
         ({"decoder_widths": [8, 8]}, "no model can be built"),
         ({"decoder_widths": [8] * 1000}, "decoder_widths"),
         ({"head": "magic"}, "head must be"),
+        ({"head": ["x" * 200] * 1000}, "head must be"),
         ({"embedder": "x" * 1000}, "embedder in config.json"),
         ({"defaults": {}}, "defaults"),
         ({"defaults": {"working_size": 256, "temperature": 1.0, "colorfulness": 1.0, "x": 1}}, "defaults"),
@@ -373,6 +397,10 @@ def test_push_refuses_before_it_asks_the_hub(folder, tmp_path):
             hub.push(folder, name, token="hf_test")
     with pytest.raises(ColorizerError, match="no folder"):
         hub.push(tmp_path / "missing", "user/repo", token="hf_test")
+    with pytest.raises(ColorizerError, match="no folder xxx"):
+        hub.push("x" * 256, "user/repo", token="hf_test")
+    with pytest.raises(ColorizerError, match="no file .*sheet.jpg to push along"):
+        hub.push(folder, "user/repo", token="hf_test", extra_files=[tmp_path / "sheet.jpg"])
     edit_config(folder, width=8)
     with pytest.raises(ColorizerError, match="has the shape"):
         hub.push(folder, "user/repo", token="hf_test")

@@ -48,6 +48,9 @@ WRITTEN_SUFFIX = {".gif": ".png", ".bmp": ".png"}  # formats that are read but n
 def main(argv: list[str] | None = None) -> int:
     """Runs the command and returns its exit code; argparse leaves by SystemExit for --help and misuse (2)."""
     argv = sys.argv[1:] if argv is None else argv
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed, as by `>&-`, or of a program without a console
+            setattr(sys, name, open(os.devnull, "w"))
     command = COMMANDS.get(argv[0]) if argv else None
     try:
         code = command(argv[1:]) if command else color(argv)
@@ -57,7 +60,7 @@ def main(argv: list[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except (ColorizerError, OSError) as error:
-        print(f"colorizer: {error}", file=sys.stderr)
+        print(f"colorizer: {shown(error)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("colorizer: interrupted", file=sys.stderr)
@@ -78,7 +81,8 @@ def color(argv: list[str]) -> int:
     def on_closed(error: OSError) -> None:
         if error.filename not in closed:  # "**" comes to a folder several times
             closed.add(error.filename)
-            print(f"{error.filename}: cannot be read ({error.strerror}); what is in it is left out", file=sys.stderr)
+            name = shown(error.filename)
+            print(f"{name}: cannot be read ({error.strerror}); what is in it is left out", file=sys.stderr)
 
     if args.likeness is not None and args.reference is None:
         raise ColorizerError("--likeness is that to a --reference, and there is none; name one or leave it out")
@@ -88,10 +92,8 @@ def color(argv: list[str]) -> int:
         raise ColorizerError(f"--reference: {args.reference} is no file; name a photo in color")
     jobs, results, clashes = plan(args.paths, args.output, on_closed, args.reference)
     for job, other in clashes:
-        print(
-            f"{job.source}: not colored, since {other.source} goes to {job.target}, too; give it another -o",
-            file=sys.stderr,
-        )
+        text = f"{job.source}: not colored, since {other.source} goes to {job.target}, too; give it another -o"
+        print(shown(text), file=sys.stderr)
     if args.hint and len(jobs) > 1:
         raise ColorizerError(f"--hint is for one photo, and here are {len(jobs)}; color them one at a time")
     todo = [job for job in jobs if args.overwrite or not os.path.exists(job.target)]  # False for a name too long
@@ -125,6 +127,11 @@ def color(argv: list[str]) -> int:
     if interrupted or not args.quiet:
         print(f"{', '.join(counts)} in {time.perf_counter() - start:.1f} s", flush=True)
     return 130 if interrupted else 1 if run.failed or closed else 0
+
+
+def shown(text) -> str:
+    """A message for one line: a file's name may hold line breaks, and what a terminal takes for commands."""
+    return re.sub(r"[\x00-\x1f\x7f-\x9f]", lambda match: repr(match[0])[1:-1], str(text))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -437,9 +444,9 @@ class Run:
             text = error.strerror or text
         else:
             text = f"{type(error).__name__}: {text[:200]}{advice}"
-        if str(job.source) not in text:
+        if " ".join(str(job.source).split()) not in text:
             text = f"{job.source}: {text}"
-        tqdm.write(text, file=sys.stderr)
+        tqdm.write(shown(text), file=sys.stderr)
         self.failed += 1
         self.bar.update()
 

@@ -3,6 +3,7 @@
 import errno
 import os
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -300,6 +301,24 @@ def test_nobody_reads_on(tmp_path):
     run = subprocess.Popen([sys.executable, "-m", "colorizer", "models"], cwd=ROOT, stdout=-1, stderr=-1)
     run.stdout.close()
     assert (run.stderr.read(), run.wait()) == (b"", 1)
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-"])
+def test_closed_streams(closed, tiny_model, tmp_path):
+    picture(tmp_path / "a.png")
+    (tmp_path / "none.png").touch()
+    words = shlex.join(command(tmp_path / "a.png", tmp_path / "none.png", "--model", tiny_model, "--device", "cpu"))
+    run = subprocess.run(f"{words} {closed}", shell=True, cwd=ROOT, capture_output=True, text=True)
+    assert (run.returncode, "Traceback" in run.stderr) == (1, False)
+    assert ("1 failed" in run.stdout, "none.png is empty" in run.stderr) == (closed == "2>&-", closed == ">&-")
+    assert (tmp_path / "a.color.png").exists()
+
+
+def test_names_that_would_command_the_terminal(colorize, tmp_path):
+    (tmp_path / "a\n\x1b[2Jb.png").touch()
+    code, _, err = colorize("a\n\x1b[2Jb.png")
+    assert (code, err) == (1, "a \\x1b[2Jb.png is empty (0 bytes): give a file that holds a picture\n")
+    assert colorize("c\x07.png")[2] == "colorizer: c\\x07.png: no such file or folder\n"
 
 
 def test_hints(colorize, tiny_model, tmp_path):

@@ -17,6 +17,7 @@ from colorizer.models.embedder import Embedder, map_indices
 
 STRIDES = (2, 4, 8, 16)  # of the encoder's stages
 HEADS = 4  # of the attention
+MOST_BLOCKS = 64  # of the attention; thousands, as a config may ask for, would take minutes to build
 
 
 @register_model("fusion")
@@ -103,8 +104,12 @@ class FusionColorizer(QuarterGridColorizer):
                 "A second_embedder_scale other than 1 needs a second_embedder, embedding 'maps' and no embedder_size."
             )
         check_counts(0, attention_blocks=attention_blocks)
-        if not isinstance(attention_for_hints, bool):
-            raise ColorizerError(f"attention_for_hints must be true or false, not {attention_for_hints!r}.")
+        if attention_blocks > MOST_BLOCKS:
+            raise ColorizerError(f"attention_blocks must be {MOST_BLOCKS} at most, not {attention_blocks}.")
+        switches = {"skips": skips, "hints": hints, "attention_for_hints": attention_for_hints}
+        for name, value in switches.items():
+            if not isinstance(value, bool):  # "no" would be taken for true
+                raise ColorizerError(f"{name} must be true or false, not {value!r}.")
         if attention_for_hints and not (attention_blocks and hints):
             raise ColorizerError("attention_for_hints needs attention_blocks and hints.")
         if attention_blocks and decoder_widths[0] % HEADS:

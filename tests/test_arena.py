@@ -454,6 +454,15 @@ def test_what_would_fail_after_a_training_is_refused_before(flags, sentence, pho
         arguments_of(photos, tmp_path, *(flag.format(**places) for flag in flags))
 
 
+def test_a_folder_whose_name_is_no_text_loses_no_table(photos, tmp_path, monkeypatch):
+    folder = os.fsdecode(os.fsencode(tmp_path) + b"/na\xffme")
+    os.symlink(photos / "test", folder)
+    monkeypatch.setattr(arena, "print", lambda *words, **options: None, raising=False)  # run_script sees to that
+    arguments = ["--train_data_dir", str(photos / "train"), "--data", folder, "--report_only"]
+    assert arena.main([*arguments, "--output_dir", str(tmp_path / "out")]) == 0
+    assert "na?me" in (tmp_path / "out/results.md").read_text("utf-8")
+
+
 @pytest.mark.parametrize(
     ("flags", "sentence"),
     [

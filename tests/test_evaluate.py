@@ -187,6 +187,17 @@ def test_dials_are_checked_before_the_first_photograph(photos, tiny_folder, tmp_
         evaluate.main([*models, "--data", str(photos / "many"), "--output_dir", str(tmp_path / "out")])
 
 
+def test_names_that_are_no_text_lose_no_table(photos, tiny_folder, tmp_path):
+    """Also where standard output is strict, as it is in most locales."""
+    folder = os.fsdecode(os.fsencode(tmp_path) + b"/na\xffme")
+    os.symlink(photos / "single", folder)
+    arguments = ["--model", tiny_folder, "--working_size", 32, "--data", folder, "--sheet_photos", 0, "--no_ssim"]
+    result = run(ROOT / "train/evaluate.py", *arguments, cwd=tmp_path, PYTHONIOENCODING="utf-8:strict")
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.startswith("### na\\udcffme (1 photographs)\n")
+    assert (tmp_path / "runs/evaluation/results.md").read_text("utf-8").startswith("### na?me (1 photographs)\n")
+
+
 def test_folders_are_told_apart_by_their_whole_names(photos, tmp_path, monkeypatch):
     for name in ("scans.2019", "scans.2020"):
         (tmp_path / name).symlink_to(photos / "single")

@@ -47,11 +47,11 @@ def regression():
     return ColorizationPipeline(create_model("alpha"), device="cpu")
 
 
-def run(*arguments, cwd):
+def run(*arguments, cwd, **env):
     return subprocess.run(
         [sys.executable, str(ROOT / "train/examine.py"), *map(str, arguments)],
         cwd=cwd,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        env=os.environ | {"OMP_NUM_THREADS": "1"} | env,
         capture_output=True,
         text=True,
     )
@@ -87,6 +87,19 @@ def test_some_parts_alone(photos, tiny_folder, tmp_path):
     options = ["--model", str(tiny_folder), "--data", str(photos), "--output_dir", str(tmp_path)]
     examine.main([*options, "--only", "formats", "broken", "--photos", "2"])
     assert list(json.loads((tmp_path / "results.json").read_text())["parts"]) == ["broken", "formats"]
+
+
+def test_names_that_are_no_text_lose_no_table(tiny_folder, tmp_path):
+    """Also where standard output is strict, as it is in most locales."""
+    (tmp_path / "photos").mkdir()
+    name = os.fsdecode(b"na\xffme.png")
+    Image.new("RGB", (40, 40), (0, 0, 255)).save(tmp_path / "photos" / name)  # a cast, whatever it is colored
+    arguments = ["--model", tiny_folder, "--data", tmp_path / "photos", "--only", "broken", "--output_dir", "out"]
+    result = run(*arguments, cwd=tmp_path, PYTHONIOENCODING="utf-8:strict")
+    assert result.returncode == 0, result.stderr
+    assert "| na\\udcffme.png | cast " in result.stdout
+    assert "| na?me.png | cast " in (tmp_path / "out/results.md").read_text("utf-8")
+    assert json.loads((tmp_path / "out/results.json").read_text())["photographs"] == [name]
 
 
 # ---------------------------------------------------------------------------------------------------------- mistakes

@@ -418,14 +418,23 @@ def test_curves_are_drawn_from_the_runs_own_files(tmp_path):
 # ------------------------------------------------------------------------------------------------------- as a command
 
 
-def start(*arguments, cwd):
+def start(*arguments, cwd, **env):
     command = [sys.executable, str(ROOT / "train/reproduce.py"), *arguments]
-    return subprocess.run(command, cwd=cwd, capture_output=True, text=True)
+    return subprocess.run(command, cwd=cwd, env=os.environ | env, capture_output=True, text=True)
 
 
 def test_explains_itself_from_anywhere(tmp_path):
     result = start("--help", cwd=tmp_path)
     assert result.returncode == 0 and "usage:" in result.stdout and "mnist_cnn_perceptual" in result.stdout
+
+
+def test_a_folder_whose_name_is_no_text_loses_no_table(tmp_path):
+    """Also where standard output is strict, as it is in most locales."""
+    folder = os.fsdecode(os.fsencode(tmp_path) + b"/na\xffme")
+    os.mkdir(folder)
+    result = start("--digits", folder, "--report_only", cwd=tmp_path, PYTHONIOENCODING="utf-8:strict")
+    assert result.returncode == 0, result.stderr
+    assert "na?me" in (tmp_path / "runs/ladder/results.md").read_text("utf-8")
 
 
 def test_mistakes_are_one_sentence(tmp_path):

@@ -702,10 +702,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     table = markdown(results, list(figures))
     print("\n" + table, flush=True)
     with written_aside(output / "results.md") as partial:
-        partial.write_text(table)
+        partial.write_text(table, "utf-8", "replace")  # folders may have names that are no text
     if arguments.write_docs:
         with written_aside(DOCS / "arena.md") as partial:
-            partial.write_text(table)
+            partial.write_text(table, "utf-8", "replace")
         write_json(DOCS / "arena.json", results)
         for figure in figures.values():
             shutil.copy(figure, DOCS / figure.name)

@@ -200,7 +200,7 @@ def main(argv: list[str] | None = None) -> None:
         if state.is_main_process:
             print(tables[-1], flush=True)
             write(output / "results.json", (json.dumps(report, indent=2) + "\n").encode())
-            write(output / "results.md", "\n".join([*tables, FOOTNOTES]).encode())
+            write(output / "results.md", "\n".join([*tables, FOOTNOTES]).encode(errors="replace"))
     state.wait_for_everyone()
     state.destroy_process_group()
 

@@ -180,7 +180,7 @@ def main(argv: list[str] | None = None) -> None:
         tables.append(markdown(name, report["parts"][name]))
         print(tables[-1], flush=True)
         write(output / "results.json", (json.dumps(report, indent=2) + "\n").encode())
-        write(output / "results.md", "\n".join([*tables, FOOTNOTES]).encode())
+        write(output / "results.md", "\n".join([*tables, FOOTNOTES]).encode(errors="replace"))
 
 
 # -------------------------------------------------------------------------------------------- photographs and figures

@@ -289,7 +289,7 @@ def collect(
         results["photographs"] = still_true(earlier["photographs"], photo_rows, output)
     write_json(output / "results.json", results)
     with written_aside(output / "results.md") as partial:
-        partial.write_text(markdown(results))
+        partial.write_text(markdown(results), "utf-8", "replace")  # folders may have names that are no text
     return results
 
 

@@ -476,7 +476,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     figures = ladder_figures.draw_all(results, output, output / "figures")
     if arguments.write_docs:
         with written_aside(DOCS / "results.md") as partial:
-            partial.write_text(ladder_results.markdown(results))
+            partial.write_text(ladder_results.markdown(results), "utf-8", "replace")
         for figure in figures:
             shutil.copy(figure, DOCS / figure.name)
     failed = [name for name, outcome in outcomes.items() if outcome["status"] == "failed"]

@@ -210,6 +210,8 @@ def prepare_folder(folder: Path, description: dict[str, Any]) -> str:
 
 def run_script(name: str, main: Callable[[], int | None]) -> None:
     """Runs a script's `main` and ends the process: with 2 and one sentence for a mistake, and for a full disk."""
+    if sys.stdout:
+        sys.stdout.reconfigure(errors="backslashreplace")  # as stderr: folders may have names that are no text
     try:
         sys.exit(main())
     except ColorizerError as error:

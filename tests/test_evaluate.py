@@ -187,6 +187,13 @@ def test_dials_are_checked_before_the_first_photograph(photos, tiny_folder, tmp_
         evaluate.main([*models, "--data", str(photos / "many"), "--output_dir", str(tmp_path / "out")])
 
 
+def test_gray_and_the_truth_can_be_measured_alone(photos, tmp_path):
+    options = ["--data", str(photos / "single"), "--no_ssim", "--device", "cpu", "--output_dir", str(tmp_path)]
+    evaluate.main(["--model", *options])
+    rows = json.loads((tmp_path / "results.json").read_text())["data"]["single"]["rows"]
+    assert list(rows) == ["gray", "truth"] and rows["gray"]["rmse"] > rows["truth"]["rmse"] == 0
+
+
 def test_names_that_are_no_text_lose_no_table(photos, tiny_folder, tmp_path):
     """Also where standard output is strict, as it is in most locales."""
     folder = os.fsdecode(os.fsencode(tmp_path) + b"/na\xffme")

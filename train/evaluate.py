@@ -341,7 +341,7 @@ def judge(
         compare(row, gray=rows["gray"], truth=rows["truth"])
         if photos.labeled and label in pipes:
             row |= gap_closed(recognized["gray"], recognized[label], recognized["truth"])
-    first, *others = pipes
+    first, *others = list(pipes) or [None]  # gray and the truth can be measured alone
     for source in others:
         if at_equal[source] is not None and at_equal[first] is not None:
             gray = errors["gray"] ** 2

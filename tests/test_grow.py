@@ -121,6 +121,14 @@ def test_what_cannot_grow_is_one_sentence(options, words, tmp_path):
     assert "\n" not in str(error.value)
 
 
+def test_weights_of_no_second_embedder_are_refused(tmp_path):
+    options = ["--attention_blocks", "1", "--second_embedder_weights", "lite2.safetensors"]
+    create_model("fusion", **TINY).save_pretrained(tmp_path / "model")
+    with pytest.raises(ColorizerError, match="give --second_embedder, too"):
+        main([str(tmp_path / "model"), *options, "--output_dir", str(tmp_path / "grown")])
+    assert not (tmp_path / "grown").exists()
+
+
 def test_only_a_fusion_model_with_one_embedder_grows(tmp_path, second_weights):
     with pytest.raises(ColorizerError, match="alpha is a .*alpha model, and only a fusion model"):
         grow("alpha", None, "resnet18", "none")

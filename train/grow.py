@@ -34,7 +34,6 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument(
         "--second_embedder_weights",
         metavar="WEIGHTS",
-        default="pretrained",
         help="pretrained (timm's), a safetensors file of timm's, or a model's folder (default: pretrained)",
     )
     parser.add_argument(
@@ -51,12 +50,14 @@ def main(argv: list[str] | None = None) -> None:
     )
     parser.add_argument("--output_dir", required=True, help="the folder that the grown model is written to")
     arguments = parser.parse_args(argv)
+    if arguments.second_embedder_weights and not arguments.second_embedder:
+        raise ColorizerError("--second_embedder_weights are of a new one: give --second_embedder, too.")
     folder = model_folder(arguments.output_dir)
     model = grow(
         arguments.model,
         arguments.embedder,
         arguments.second_embedder,
-        arguments.second_embedder_weights,
+        arguments.second_embedder_weights or "pretrained",
         arguments.attention_blocks,
         arguments.second_embedder_scale,
         arguments.attention_for_hints,

@@ -456,6 +456,14 @@ def test_photographs_that_cannot_be_measured_are_told_before_the_first_training(
     assert reproduce.parse_arguments(["--photos_test", str(folders[0])]).photos_test == [str(folders[0])]
 
 
+def test_gray_photographs_are_told_before_the_first_training(tmp_path, monkeypatch):
+    monkeypatch.setattr(reproduce, "train_row", lambda *_: pytest.fail("a row was trained"))
+    reproduce.write_pictures(tmp_path / "gray", {"one": np.full((40, 40, 3), 99, np.uint8)})
+    flags = ["--scale", "smoke", "--rows", "beta", "--output_dir", str(tmp_path / "out")]
+    with pytest.raises(ColorizerError, match="photographs of gray are gray"):  # and not made ones in their place
+        reproduce.main([*flags, "--photos_test", str(tmp_path / "gray")])
+
+
 def test_the_arena_s_folder_is_refused_and_left_as_it_is(tmp_path):
     """Its rows would be put aside, and its results.json overwritten."""
     runs.make_folder(tmp_path / "lab_cnn/model")

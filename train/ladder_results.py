@@ -152,8 +152,17 @@ def own_photo_psnr(model: Colorizer, size: int) -> dict[str, float]:
     return {"own_psnr": metrics.psnr(result, truth).item(), "own_psnr_of_network": metrics.psnr(direct, truth).item()}
 
 
+def read_photos(folders: Sequence[str], scale: str) -> list[np.ndarray]:
+    """The photographs that models are measured on, sRGB (H, W, 3) uint8. ColorizerError where they tell nothing."""
+    from train import evaluate
+
+    PartialState(cpu=True)
+    sets = evaluate.read_sets(list(folders), SHORT_SIDE, SMOKE_PHOTOS if scale == "smoke" else None)
+    return [truth for photos in sets for truth in photos.truths]
+
+
 def judge_photos(
-    models: dict[str, str], fresh: Iterable[str], folders: Sequence[str], output: Path, limit: int | None
+    models: dict[str, str], fresh: Iterable[str], folders: Sequence[str], output: Path, scale: str
 ) -> dict[str, Any] | None:
     """The figures of train/evaluate.py of models (row: source) on the same photographs, with gray's and the truth's.
 
@@ -165,9 +174,7 @@ def judge_photos(
     models = {row: source for row, source in models.items() if row in fresh or evaluation_file(output, row).exists()}
     if not models:
         return None
-    PartialState(cpu=True)
-    sets = evaluate.read_sets(list(folders), SHORT_SIDE, limit)
-    truths = [truth for photos in sets for truth in photos.truths]
+    truths = read_photos(folders, scale)
     photographs = 0
     for truth in truths:
         photographs = zlib.crc32(truth.tobytes(), photographs)
@@ -283,8 +290,7 @@ def collect(
             results[f"gray_loss_{family}"] = gray_loss(read_run_recipe(output / trained[0]))
     photo_rows = {name: source for name, source in sources.items() if results["rows"][name]["family"] == "photographs"}
     if photos_test:
-        limit = SMOKE_PHOTOS if scale == "smoke" else None
-        results["photographs"] = judge_photos(photo_rows, fresh, photos_test, output, limit)
+        results["photographs"] = judge_photos(photo_rows, fresh, photos_test, output, scale)
     elif earlier.get("photographs") and earlier.get("scale") == scale:
         results["photographs"] = still_true(earlier["photographs"], photo_rows, output)
     write_json(output / "results.json", results)

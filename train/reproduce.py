@@ -323,7 +323,8 @@ def find_data(arguments: argparse.Namespace, output: Path) -> dict[str, Source]:
     if arguments.scale == "smoke":
         for kind, given in data.items():
             if not given.train:
-                data[kind] = make_digits(output) if kind == "digits" else make_photos(output, kind)
+                made = make_digits(output) if kind == "digits" else make_photos(output, kind)
+                data[kind] = Source(made.train, given.test or made.test)
     data["astronaut"] = make_astronaut(output)
     return data
 
@@ -450,6 +451,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise ColorizerError(f"{output} has {row} of train/arena.py: give another --output_dir.")
     data = find_data(arguments, output)
     rows = [] if arguments.report_only else chosen_rows(arguments.rows, arguments.scenes_variant)
+    if any(row.family == "photographs" for row in rows) and data["photos"].test:
+        ladder_results.read_photos(data["photos"].test, arguments.scale)  # gray or tiny ones are told now, not at last
     outcomes = {}
     for number, row in enumerate(rows, 1):
         print(f"\n[{number}/{len(rows)}] {row.name}: {row.shows}", flush=True)

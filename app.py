@@ -720,6 +720,7 @@ CSS = """
   pointer-events: none; filter: drop-shadow(0 0 1px #000) drop-shadow(0 0 1px #000);
   background: linear-gradient(#fff 0 0) 50% / 3px 100% no-repeat, linear-gradient(#fff 0 0) 50% / 100% 3px no-repeat; }
 #lead { align-items: stretch; gap: 12px; margin-top: 4px; }
+.hidden-panel { display: none; }
 #reference { min-height: 160px; background: var(--background-fill-secondary); }
 #reference h2 { font-size: 1rem; font-weight: 700; color: var(--body-text-color); }
 #reference .icon-wrap { width: 24px; color: var(--color-accent); }
@@ -1144,8 +1145,9 @@ def looks_of(model: Colorizer) -> dict[str, dict]:
         "working_size": {"minimum": low, "maximum": high, "value": working_size},
         "advanced": {"visible": model.input_size is None},
         "correct": {"visible": model.accepts_hints},
-        "other": {"visible": True if model.has_distribution else "hidden"},
-        # Hidden and not absent: what gradio draws anew has lost its name, see AT_START.
+        # Hidden and not absent: what gradio draws anew has lost its name, see AT_START, or comes back after it was
+        # removed. It hides no accordion.
+        "other": {"elem_classes": [] if model.has_distribution else ["hidden-panel"]},
         "photographs": {"visible": "hidden" if paints_digits else True},
         "digits": {"visible": True if paints_digits else "hidden"},
     }

@@ -599,9 +599,9 @@ def test_the_colors_of_another_photo(page, jpeg, tmp_path, monkeypatch):
     assert "cup" not in none["facts"] and np.array_equal(pixels(download(page, none["state"])), plain)
 
     other = outputs(page, "choose", "two_stage", session)  # which takes no reference
-    assert other["other"]["visible"] == "hidden" and "cup" not in other["facts"]
+    assert other["other"]["elem_classes"] == ["hidden-panel"] and "cup" not in other["facts"]
     back = outputs(page, "choose", app.MAIN, other["state"])
-    assert back["other"]["visible"] is True and back["facts"].endswith("in the colors of cup.tif</p>")
+    assert back["other"]["elem_classes"] == [] and back["facts"].endswith("in the colors of cup.tif</p>")
 
 
 def test_other_guesses(page, jpeg, tmp_path):

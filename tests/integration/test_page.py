@@ -388,6 +388,8 @@ def test_another_model_colors_the_photo_that_is_shown(open_page, ladder):
     assert shown(page) != first
     wait_for_dial(page, "Colorfulness", 1)
     page.get_by_label("number input for Caution").wait_for(state="hidden")  # it predicts one color
+    reference = page.get_by_role("button", name="Use the colors of another photo")
+    assert not reference.is_visible()  # which could lead nothing
     page.get_by_label("Color the example: coffee").wait_for()
 
     # The dial in the accordion, which opens only now, stands where the model wants it, and stays where it is put.
@@ -406,6 +408,7 @@ def test_another_model_colors_the_photo_that_is_shown(open_page, ladder):
     wait_for_result(page, "by fusion_compact (bundled)")
     wait_for_dial(page, "Working size", 256)
     wait_for_dial(page, "Caution", started["Caution"])
+    reference.wait_for()
     turn(page, "Caution", 0.2)
     assert dial(page, "Colorfulness") == started["Colorfulness"]
 

@@ -182,6 +182,8 @@ def test_api_fetches_no_addresses(server, jpeg, unused_port, capfd):
     for given in ({"photo": address}, {"photo": handle_file(jpeg), "reference": address}):
         with pytest.raises(AppError, match="fetches no addresses: give the photo as a file"):
             server.predict(**given, api_name="/colorize")
+    photo, *_ = server.view_api(return_format="dict")["named_endpoints"]["/colorize"]["parameters"]
+    assert photo["example_input"]["url"] == "photo.jpg"  # nor does it tell programs to give one
     assert "Traceback" not in capfd.readouterr().err
 
 

@@ -991,8 +991,8 @@ AT_START = f"""() => {{
         give(files);
     }}, true);
     document.addEventListener('paste', (event) => {{
-        if (event.target.closest?.('input, textarea')) return;
-        const files = [...event.clipboardData.files];
+        const files = [...event.clipboardData.files], isWriting = event.target.closest?.('input, textarea');
+        if (isWriting && (!files.length || event.clipboardData.types.includes('text/plain'))) return;
         if (!files.length) return notice('There is no picture on the clipboard.');
         event.preventDefault();
         give(files);

@@ -985,12 +985,15 @@ GIVE = """async ([selector, type, kind, ...names]) => {
 def test_the_next_photo_is_dropped_on_the_result_or_pasted_anywhere(open_page):
     """What the page does not take there, the browser would open in its place."""
     page = open_page()
-    for selector, kind in (("#heading", "drop"), ("#compare", "drop"), ("#facts", "paste")):
+    places = ("#heading", "drop"), ("#compare", "drop"), ("#facts", "paste"), ("#result input[type=range]", "paste")
+    for selector, kind in places:
         page.get_by_label("Color the example: coffee").click()
         wait_for_result(page, "600 × 400")
         assert page.evaluate(GIVE, [selector, kind, "image/png", "next.png"])
         wait_for_result(page, "64 × 48")
     assert page.evaluate(GIVE, ["#compare", "dragover", "image/png", "next.png"])
+    assert not page.evaluate(GIVE, ["#result input[type=number]", "paste", "image/png"])  # a number, perhaps
+    assert not page.locator("#notice").is_visible()
     page.evaluate(GIVE, ["#facts", "paste", "image/png"])
     page.locator("#notice", has_text="no picture on the clipboard").wait_for()
     page.get_by_label("Color the example: coffee").click()

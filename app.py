@@ -814,8 +814,9 @@ so do the next photos until you take it away.</p>
 
 FORGET_SIZE = "(image) => { delete image.naturalWidth; delete image.naturalHeight; }"
 # What gradio has no option for. First names for the examples' buttons, as soon as the page has drawn them, or not at
-# all after ten seconds. Then what keyboards lack (its dials tell that they were let go by pointers alone, and its
-# color picker stays open) and fingers (the color picker knows the mouse alone).
+# all after ten seconds. Then what readers of the screen are not told: what is open, which photo is shown, and what a
+# second place for a photo is for. Then what keyboards lack (its dials tell that they were let go by pointers alone,
+# and its color picker stays open) and fingers (the color picker knows the mouse alone).
 AT_START = f"""() => {{
     const name = (tries) => {{
         const photos = document.querySelectorAll('#photographs .gallery-item');
@@ -825,6 +826,17 @@ AT_START = f"""() => {{
         digits.forEach((item, i) => item.setAttribute('aria-label', 'Paint the example: ' + i));
     }};
     name(100);
+    const tell = () => {{
+        for (const button of document.querySelectorAll('button.label-wrap')) {{
+            button.ariaExpanded = button.classList.contains('open');
+            button.querySelector('.icon').ariaHidden = true;
+        }}
+        for (const button of document.querySelectorAll('#strip .thumbnail-item'))
+            button.ariaCurrent = button.classList.contains('selected');
+        const reference = document.querySelector('#reference button:has(h2)');
+        if (reference) reference.ariaLabel = 'A photo in color: drop it here, or click to choose one';
+    }};
+    new MutationObserver(tell).observe(document.body, {{subtree: true, childList: true, attributeFilter: ['class']}});
     document.addEventListener('keyup', (event) => {{
         const dial = event.target;
         if (!dial.matches('input[type=range]') || !/^(Arrow|Page|Home|End)/.test(event.key)) return;
@@ -1094,7 +1106,11 @@ SHOW_CHOICE = """() => {
     document.querySelector('#result .slider-wrap')?.scrollIntoView({behavior: 'smooth', block: 'nearest'});
 }"""
 CORRECTED = "() => document.querySelector('#canvas .ring')?.remove()"  # the first, since clicks are heard in order
-SHOW_TOP = "() => window.scrollTo({top: 0, behavior: 'smooth'})"
+SHOW_TOP = """() => {
+    window.scrollTo({top: 0, behavior: 'smooth'});
+    if (document.querySelector('#another:focus-visible'))  // by a key: the next one is for the photo
+        document.querySelector('#photo button')?.focus({preventScroll: true});
+}"""
 MAKE = "() => document.querySelector('#download').setAttribute('aria-busy', 'true')"
 MADE = "() => document.querySelector('#download').removeAttribute('aria-busy')"
 DOWNLOAD = """(file) => {

@@ -744,6 +744,33 @@ def test_the_color_picker_fits_over_a_wide_photo(open_page, size, tmp_path):
     )
 
 
+def test_what_is_open_and_shown_is_told_to_readers_of_the_screen(open_page, photos):
+    page = open_page()
+    page.locator("#several input[type=file]").set_input_files(photos)
+    page.locator("#album-line", has_text="3 photos").wait_for()
+    panel = page.get_by_role("button", name="Use the colors of another photo", exact=True, expanded=False)
+    panel.click()
+    page.get_by_role("button", name="Use the colors of another photo", exact=True, expanded=True).wait_for()
+    page.get_by_role("button", name="A photo in color: drop it here, or click to choose one").wait_for()
+    small = page.locator("#strip .thumbnail-item")
+    small.nth(2).click()
+    wait_for_result(page, "640 × 427")
+    assert [item.get_attribute("aria-current") for item in small.all()] == ["false", "false", "true"]
+
+
+def test_a_key_asks_for_a_new_photo_and_the_next_one_chooses_it(open_page):
+    page = open_page()
+    page.get_by_label("Color the example: rocket").click()
+    wait_for_result(page)
+    page.get_by_label("number input for Colorfulness").focus()
+    page.keyboard.press("Shift+Tab")  # to "New photo"
+    page.keyboard.press("Enter")
+    page.wait_for_function("document.activeElement.closest('#photo')")
+    wait_until_still(page)
+    with page.expect_file_chooser():
+        page.keyboard.press("Enter")
+
+
 def test_other_guesses(open_page):
     page = open_page()
     page.get_by_label("Color the example: astronaut").click()

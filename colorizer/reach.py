@@ -19,7 +19,7 @@ from torch import Tensor
 LIKE_LIGHTNESS = 24.0  # Lab units: differences that make a distance of 1
 LIKE_EXPECTED = 0.72  # of the square roots of two distributions
 LIKE_AB = 25.0  # Lab units, where a model tells a color in place of a distribution
-SOFT = 0.2  # distance over which a hint's share falls from 1 to 0
+SOFT = 0.4  # distance over which a hint's share falls from 1 to 0
 NEARER, AT_HAND = 4, 0.02  # power of the distance; what is added to it, in which places lie at hand
 
 

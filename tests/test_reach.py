@@ -40,7 +40,7 @@ def test_a_color_fills_the_thing_and_stops_at_its_edge():
 def test_a_slow_change_of_light_belongs_to_a_thing_until_it_is_another_light():
     lightness = torch.linspace(20, 80, 61).expand(5, 61)
     share = spread_over(lightness, [hint(2, 30)], [[10.0, 20.0]], [0.5])[2, 2]
-    assert share[20:41].eq(1).sum() > 15 and share[0] == share[-1] == 0
+    assert share[20:41].eq(1).sum() > 10 and share[0] == share[-1] == 0
     assert torch.equal(share, share.flip(0))
 
 

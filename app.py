@@ -69,6 +69,18 @@ SMALL_PREVIEW = 320  # pixels; what is smaller is shown enlarged, with the edges
 
 SQUARE = 160  # pixels of the side of a guess's picture, and of a photo's among the visitor's others
 DOWNLOAD_ALL = "Download all (ZIP)"
+USUAL = {  # colors of things that photos often show; their lightness does not count
+    "Skin": "#c99277",
+    "Blond": "#c8a76a",
+    "Brown": "#75543c",
+    "Sky": "#7fb0de",
+    "Sea": "#3f7f95",
+    "Grass": "#6d8f3c",
+    "Sand": "#cbb48e",
+    "Brick": "#a5543f",
+    "Denim": "#4a6488",
+    "Gray": "#808080",
+}
 FIRST = "first"  # of the guesses at the colors: the model's own
 MAIN = "default"  # in the menu: whatever model the page runs unless another is chosen
 FAILED = "This failed on the server, which may be short of memory or disk: try a smaller photo, or again later."
@@ -715,13 +727,18 @@ CSS = """
 #correct { overflow: visible !important; }
 #tools { align-items: flex-end; gap: 8px; margin: 4px 0; }
 #tools > button { min-height: 40px; }
-#picker { overflow: visible !important; }
-:is(#picker, #reach) { padding: 0; border: 0; background: none; box-shadow: none; }
+:is(#picker, #reach) { overflow: visible !important; }
+:is(#picker, #reach, #tools .form) { padding: 0; border: 0; background: none; box-shadow: none; }
 #picker > div:last-child { position: relative; }
 #picker .dialog-button { width: 100%; height: 40px; border-radius: 8px; }
 #picker .color-picker { position: absolute; top: 44px; left: 0; z-index: 40; box-shadow: 0 4px 16px #0004;
   background: var(--background-fill-primary); }
 #picker :is(.color-gradient, .hue-slider) { touch-action: none; }
+#how .keys { color: inherit; }
+#usual { gap: 6px; flex-wrap: wrap; margin: 4px 0 8px; }
+#usual button { flex: 0 0 auto; width: auto; min-width: 0; min-height: 32px; padding: 2px 10px; font-weight: 400; }
+#usual button::before { content: ""; width: 14px; height: 14px; margin-right: 6px; border-radius: 50%;
+  border: 1px solid #8888; background: var(--usual); }
 #canvas { padding: 0; background: var(--background-fill-secondary); }
 #canvas img { width: auto; height: auto; max-width: 100%; max-height: min(62vh, 640px); margin: auto;
   cursor: crosshair; }
@@ -788,6 +805,8 @@ footer .divider { display: none; }
   #models .form { max-width: none; }
 }
 """
+
+CSS += "".join(f"#usual-{name.lower()} {{ --usual: {picked}; }}\n" for name, picked in USUAL.items())
 
 HEADING = """
 <h1>Black and white in, <span>color</span> out</h1>
@@ -1914,6 +1933,11 @@ def build_app(studio: Studio | None = None) -> gr.Blocks:
                             gr.Button(label, size="sm", min_width=60, interactive=False, elem_id=name)
                             for label, name in (("Undo", "undo"), ("Undo all", "undo-all"))
                         )
+                    with gr.Row(elem_id="usual"):
+                        usual = {
+                            picked: gr.Button(name, size="sm", min_width=0, elem_id=f"usual-{name.lower()}")
+                            for name, picked in USUAL.items()
+                        }
                     canvas = gr.Image(
                         type="filepath",
                         show_label=False,
@@ -2156,6 +2180,8 @@ def build_app(studio: Studio | None = None) -> gr.Blocks:
                 (undo_everything.click, undo_all, state),
             )
         ]
+        for picked, button in usual.items():
+            button.click(js=f"() => '{picked}'", outputs=picker, **private)
         for ended in (correcting.success, correcting.failure):
             ended(js=CORRECTED, **private)
         ask.click(lambda: None, show_progress="hidden", trigger_mode="multiple", concurrency_limit=None, **private)

@@ -45,7 +45,8 @@ def export_onnx(model: Colorizer, path: str | os.PathLike) -> list[str]:
     - `lightness` (N, 1, H, W): CIE L, 0..100, of a small copy, its short side about the model's working size, less of
       a small photo (`pipeline.working_shape`). H and W are multiples of `side_multiple`, `least_side` or more.
     - `hints` (N, 3, H, W), of a model that takes some: a and b that a place is to have at the default colorfulness,
-      and a mask of 0 and 1; zero where the mask is. All zeros: no hints.
+      and a mask of 0 and 1; zero where the mask is. All zeros: no hints. How far they reach beyond what the network
+      makes of them (`colorizer.reach`) is not in the file.
     - `temperature` and `restraint`, of a model with a distribution; `balance` (with n hints the pipeline gives
       5 / (5 + n) of it) and `colorfulness`: numbers, shape ().
 

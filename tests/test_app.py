@@ -196,14 +196,14 @@ def test_api_takes_every_dial(server, jpeg):
 
 
 def test_api_takes_hints(server, tmp_path):
-    """A color is a text or three numbers."""
+    """A color is a text or three numbers; a reach may follow."""
     dials = {"temperature": 0.05, "working_size": 128}  # at which a network of random weights shows them
-    hints = [[100, 80, "#0000ff"], [300.5, 200, [255, 0, 0]]]
+    hints = [[100, 80, "#0000ff"], [300.5, 200, [255, 0, 0], 0.9]]
     path = tmp_path / "portrait.png"
     Image.fromarray(data.astronaut()).resize((400, 300)).save(path)
     out, _ = server.predict(handle_file(path), hints=hints, **dials, api_name="/colorize")
     pipe = ColorizationPipeline.from_pretrained()
-    wanted = [Hint.from_rgb(*hint) for hint in hints]
+    wanted = [Hint.from_rgb(*hint[:3], reach=reach) for hint, reach in zip(hints, (None, 0.9), strict=True)]
     assert np.array_equal(pixels(out), pipe(path, hints=wanted, **dials))
     assert not np.array_equal(pixels(out), pipe(path, hints=wanted[:1], **dials))
 
@@ -213,6 +213,8 @@ def test_api_takes_hints(server, tmp_path):
     [
         ([[1, 2]], "hints is a list of"),
         *((rows, "hints is a list of") for rows in (7, 0, {}, "", ["12r"], [["left", 2, "red"]], [[True, 2, "red"]])),
+        ([[1, 2, "red", "far"]], "hints is a list of"),
+        ([[1, 2, "red", 1.5]], "reach of a hint must be a number from 0 to 1, not 1.5"),
         ([[1, 2, "red"]] * 101, "at most 100 hints here, not 101"),
         ([[10**400, 2, "red"]], "in numbers"),
         ([[1, 2, "reddish"]], "'reddish' is no color"),

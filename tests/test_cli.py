@@ -1,5 +1,6 @@
 """The command line, with a tiny model of random weights: what is colored, where it goes, and what is said."""
 
+import dataclasses
 import errno
 import os
 import re
@@ -339,6 +340,10 @@ def test_hints(colorize, tiny_model, tmp_path):
     assert np.array_equal(colored, pipe(path, hints=hints, **dials))
     assert not np.array_equal(colored, pipe(path, hints=hints[:1], **dials))
     assert not np.array_equal(colored, pipe(path, **dials))
+    assert colorize("a.png", *words, "--overwrite", "--reach", "0.9")[0] == 0
+    further = np.asarray(Image.open(tmp_path / "a.color.png"))
+    hints = [dataclasses.replace(hint, reach=0.9) for hint in hints]
+    assert np.array_equal(further, pipe(path, hints=hints, **dials)) and not np.array_equal(further, colored)
 
 
 def test_a_hint_outside_of_the_photo(colorize, tmp_path):
@@ -653,6 +658,8 @@ def test_inputs_are_never_overwritten_by_the_second_name_of_their_folder(coloriz
         (["a.png", "--hint", "left,2,red"], ["--hint", "'left,2,red' is not X,Y,COLOR"]),
         (["a.png", "--hint", "nan,2,red"], ["--hint", "'nan,2,red' is not X,Y,COLOR"]),
         (["a.png", "--hint", "1,2,reddish"], ["--hint", "'1,2,reddish' is not X,Y,COLOR", "#be463c"]),
+        (["a.png", "--hint", "1,2,red", "--reach", "1.5"], ["--reach", "1.5"]),
+        (["a.png", "--reach", "0.7"], ["--reach", "--hint", "leave it out"]),
         (["a.png", "--working-size", "1.5"], ["--working-size", "1.5"]),
         (["a.png", "--batch-size", "0"], ["--batch-size", "0"]),
         (["a.png", "--device", "toaster"], ["--device", "toaster"]),

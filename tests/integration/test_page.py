@@ -557,6 +557,17 @@ def test_a_wrong_color_is_corrected(open_page, size):
     assert not shades.is_visible()
     assert swatch.evaluate(shade) == "rgb(255, 99, 71)"
 
+    page.get_by_role("button", name="Denim", exact=True).click()
+    page.wait_for_function(f"() => ({shade})(document.querySelector('#picker .dialog-button')) == 'rgb(74, 100, 136)'")
+    source = canvas.get_attribute("src")
+    click(0.25, 0.8)
+    half = wait_for_another(source)
+    for key, more in (("End", True), ("Home", False)):  # of the dial for its reach
+        source = canvas.get_attribute("src")
+        page.get_by_label("range slider for Reach").press(key)
+        changed = np.abs(wait_for_another(source) - automatic).max(axis=2) > 8
+        assert (changed.mean() > (np.abs(half - automatic).max(axis=2) > 8).mean()) == more
+
 
 def test_a_wrong_color_is_corrected_by_keys(open_page):
     """The arrows move a cross, from the middle on, and Enter puts the color there; leaving the page is asked about."""

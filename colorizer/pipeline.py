@@ -54,7 +54,7 @@ from colorizer.dials import (
 from colorizer.errors import ColorizerError
 from colorizer.images import Photo
 from colorizer.models import Colorizer
-from colorizer.reach import described_by, spread
+from colorizer.reach import MOST_PLACES, described_by, spread
 from colorizer.reference import Reference, described, remembered, with_shares
 
 # The working copy. Encoders of stride 32 need a side of 32. A photo smaller than the working size is enlarged at most
@@ -404,11 +404,14 @@ class ColorizationPipeline:
             return None
         is_distribution = self.model.has_distribution
         expected = coloring.unhinted if is_distribution else self._ab(coloring.unhinted, None, 0)
-        size = expected.shape[-2:]
+        grid = expected.shape[-2:]
+        scale = min(1, math.sqrt(MOST_PLACES / math.prod(grid)))
+        size = tuple(max(1, round(side * scale)) for side in grid)
         patches = [coloring._patch(hint, size) for hint in coloring.hints]
         colors = torch.tensor([self._asked_ab(hint) for hint in coloring.hints], dtype=torch.float32, device="cpu")
         lightness = _resize(self._as_seen(coloring.lightness), size)[0, 0]
-        return spread(patches, colors, reaches, lightness, described_by(expected, is_distribution))
+        expected = described_by(_resize(expected, size), is_distribution)
+        return _resize(spread(patches, colors, reaches, lightness, expected)[None], grid)[0]
 
     def _asked_ab(self, hint: Hint) -> tuple[float, float]:
         """a and b that the network is to predict, as the hint's are those after the default colorfulness."""

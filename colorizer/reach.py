@@ -20,6 +20,7 @@ LIKE_LIGHTNESS = 24.0  # Lab units: differences that make a distance of 1
 LIKE_EXPECTED = 0.72  # of the square roots of two distributions
 LIKE_AB = 25.0  # Lab units, where a model tells a color in place of a distribution
 SOFT = 0.4  # distance over which a hint's share falls from 1 to 0
+MOST_PLACES = 2**14  # on more, which only a large working copy has, each hint would take half a second
 NEARER, AT_HAND = 4, 0.02  # power of the distance; what is added to it, in which places lie at hand
 
 
@@ -54,11 +55,14 @@ def spread(
     """
     height, width = lightness.shape
     down, across = (torch.arange(side, device=lightness.device) for side in (height, width))
+    lengths = expected.square().sum(0)
     shares, weights = [], []
     for (rows, columns), reach in zip(patches, reaches, strict=True):
         off = (lightness - lightness[rows, columns].mean()) / LIKE_LIGHTNESS
-        here = expected[:, rows, columns].mean((1, 2))[:, None, None]
-        far = ways((off.square() + (expected - here).square().sum(0)).sqrt(), rows, columns)
+        here = expected[:, rows, columns].mean((1, 2))
+        # The squared distance multiplied out: a product with a matrix is faster than hundreds of differences.
+        apart = (lengths - 2 * torch.einsum("c,chw->hw", here, expected) + here.square().sum()).clamp(min=0)
+        far = ways((off.square() + apart).sqrt(), rows, columns)
         share = torch.zeros_like(far)
         if reach:
             share = ((reach - far) / min(SOFT, 2 * reach) + 0.5).clamp(0, 1)

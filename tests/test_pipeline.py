@@ -29,6 +29,7 @@ from colorizer.pipeline import (
     stretched,
     working_shape,
 )
+from colorizer.reach import spread
 from colorizer.reference import Reference
 from tests.conftest import TINY
 
@@ -788,6 +789,17 @@ def test_another_reach_needs_no_network(tiny, calls):
     assert none.filled is None and calls == counted
     untouched = tiny.prepare(bars(), 64, reference=reference, likeness=0.7)
     assert np.array_equal(none.render().pixels, untouched.render().pixels)
+
+
+def test_on_a_large_working_copy_the_reach_is_found_on_fewer_places(tiny, monkeypatch):
+    """Each hint would take half a second otherwise."""
+    sizes = []
+    monkeypatch.setattr(pipeline, "MOST_PLACES", 96)
+    monkeypatch.setattr(pipeline, "spread", lambda *given: sizes.append(given[3].shape) or spread(*given))
+    hinted = tiny.prepare(bars(), 96).with_hints([Hint(30, 60, 30, -40, 5)])
+    assert sizes == [(8, 13)] and hinted.filled.shape[-2:] == hinted.prediction.shape[-2:] == (24, 40)
+    share = hinted.filled[2]
+    assert share[:, :11].min() > 0.9 and share[:, 16:].max() < 0.1
 
 
 def test_previews_show_how_far_hints_reach(tiny):

@@ -1481,6 +1481,7 @@ def build_app(studio: Studio | None = None) -> gr.Blocks:
             **shown_album(album, session),
             input_panel: gr.Column(visible="hidden"),
             likeness_dial: session.likeness,
+            **reach_of(session),
             reference_input: put_back(session)[reference_input],
             menu: session.choice,
             model_line: paragraph(studio.note(session.choice)),
@@ -1620,7 +1621,7 @@ def build_app(studio: Studio | None = None) -> gr.Blocks:
         return corrected(session, (*others, Correction(hint, picked)))
 
     def turn_reach(reach: float, photo: str, session: Session | None) -> dict:
-        """Another reach of the last correction; no network runs."""
+        """Another reach of the last correction; no network runs, unless the photo is no longer on the shelf."""
         if known(session).path != photo or not session.corrections:
             return gr.skip()
         *others, last = session.corrections
@@ -1630,13 +1631,20 @@ def build_app(studio: Studio | None = None) -> gr.Blocks:
         return corrected(session, (*others, dataclasses.replace(last, hint=hint)))
 
     def undo_one(session: Session | None) -> dict:
-        return corrected(session, session.corrections[:-1]) if known(session).corrections else gr.skip()
+        if not known(session).corrections:
+            return gr.skip()
+        undone = corrected(session, session.corrections[:-1])
+        return undone | reach_of(undone[state])
 
     def undo_all(session: Session | None) -> dict:
         return corrected(session, ()) if known(session).corrections else gr.skip()
 
+    def reach_of(session: Session) -> dict:
+        """The dial as the last correction has it."""
+        return {reach_dial: session.corrections[-1].hint.reach} if session.corrections else {}
+
     def corrected(session: Session, corrections: tuple[Correction, ...]) -> dict:
-        """The same photo with these corrections in place of those before; the network runs again."""
+        """The same photo with these corrections in place of those before; the network runs where they tell it more."""
         return changed(session, lambda coloring, session: coloring.with_hints(session.hints), corrections=corrections)
 
     def changed(session: Session, steered: Callable[[Coloring, Session], Coloring], **changes) -> dict:
@@ -2060,7 +2068,7 @@ def build_app(studio: Studio | None = None) -> gr.Blocks:
             "digits": digit_row,
         }
         album_parts = [album_state, album_panel, strip, album_line, left_to_color]
-        lead = [reference_input, likeness_dial]
+        lead = [reference_input, likeness_dial, reach_dial]
         new_result = [*dict.fromkeys([*result, input_panel, photo_input, *parts.values(), *lead, *album_parts])]
         shown_and_album = [*quick_dials, guess_dial, likeness_dial, dials_set_for, state, album_state]
         private = {"api_visibility": "private"}
@@ -2167,7 +2175,7 @@ def build_app(studio: Studio | None = None) -> gr.Blocks:
             event(
                 function,
                 inputs,
-                changed_parts,
+                [*changed_parts, reach_dial],
                 show_progress_on=canvas,
                 show_progress="minimal",
                 trigger_mode="multiple",  # every click counts, also while the network runs
@@ -2180,8 +2188,8 @@ def build_app(studio: Studio | None = None) -> gr.Blocks:
                 (undo_everything.click, undo_all, state),
             )
         ]
-        for picked, button in usual.items():
-            button.click(js=f"() => '{picked}'", outputs=picker, **private)
+        for usual_color, button in usual.items():
+            button.click(js=f"() => '{usual_color}'", outputs=picker, **private)
         for ended in (correcting.success, correcting.failure):
             ended(js=CORRECTED, **private)
         ask.click(lambda: None, show_progress="hidden", trigger_mode="multiple", concurrency_limit=None, **private)
@@ -2195,14 +2203,19 @@ def build_app(studio: Studio | None = None) -> gr.Blocks:
             **ONE_AT_A_TIME,
             **private,
         ).failure(put_back, state, reference_input, queue=False, **private)
-        for dial, turn in ((likeness_dial, turn_likeness), (reach_dial, turn_reach)):
+        for events, dial, turn, mode in (
+            ([likeness_dial.input, likeness_dial.release], likeness_dial, turn_likeness, "always_last"),
+            ([reach_dial.input], reach_dial, turn_reach, "always_last"),
+            # In its turn, before the next correction or a download: it is the last one's reach.
+            ([reach_dial.release], reach_dial, turn_reach, "multiple"),
+        ):
             gr.on(
-                [dial.input, dial.release],
+                events,
                 turn,
                 [dial, photo_shown, state],
                 changed_parts,
                 show_progress="hidden",
-                trigger_mode="always_last",
+                trigger_mode=mode,
                 **ONE_AT_A_TIME,
                 **private,
             )

@@ -527,9 +527,9 @@ class Coloring:
         places: what the photo shows, as the reference's places are compared with it (see `reference.described`).
         lightness: the small copy, (1, 1, h, w), CIE L; the network saw it with its levels `stretched`.
         embedding, prediction: what `run_network` returned, for this photo alone.
-        unhinted: the prediction without hints; None where no hint reaches further than its patch.
-        filled: the colors that hints spread, and how much of each place (see `reach.spread`), on the grid of ab; None
-            where none do.
+        unhinted: the prediction without hints; None where it was not asked for, as no hint reaches anywhere.
+        filled: the colors that hints spread, and how much of each place (see `reach.spread`), on the grid of the whole
+            prediction's ab; None where none do.
     """
 
     def __init__(
@@ -576,7 +576,7 @@ class Coloring:
     def with_hints(self, hints: Sequence[Hint]) -> Coloring:
         """The same photo with these hints in place of any others. The network runs again, but not its embedder.
 
-        It need not run where nothing but the reach of hints is another.
+        It need not run where nothing but the reach of hints is another, and for no hints.
 
         ColorizerError for a model that takes no hints, and for a hint outside of the photo.
         """
@@ -626,8 +626,6 @@ class Coloring:
             if logits is not None:
                 size = min(height, logits.shape[-2]), min(width, logits.shape[-1])
                 setattr(other, name, _resize(logits.float(), size))
-        if self.filled is not None:
-            other.filled = _resize(self.filled[None], other.prediction.shape[-2:])[0]
         return other
 
     def _copy(self) -> Coloring:
@@ -724,7 +722,8 @@ class Coloring:
             prediction = self.prediction if self.led is None else self.led
             ab = balanced(self._pipeline._ab(prediction, temperature, restraint, guess), balance)
             if self.filled is not None:
-                ab = ab * (1 - self.filled[2]) + self.filled[:2]
+                filled = _resize(self.filled[None], ab.shape[-2:])[0]  # that of a preview is smaller
+                ab = ab * (1 - filled[2]) + filled[:2]
             # A row of a prediction at a quarter stands for four of the working copy, also where that ends sooner.
             latest = self._maps = (dials, guide_maps(_resize(self.lightness, ab.shape[-2:]), ab))
         return latest[1]

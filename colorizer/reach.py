@@ -46,10 +46,12 @@ def spread(
 ) -> Tensor:
     """What hints make of the places that they reach (3, h, w): their ab times their share, and that share, 0 to 1.
 
+    No hint reaches into another's patch, nor to the places beside it.
+
     Args:
         patches: rows and columns of each hint, on the grid of places.
         colors: (n, 2), ab of each in any units.
-        reaches: how far each goes, 0 (its patch alone) to 1.
+        reaches: how far each goes, 0 (nowhere: its place and what is around it are left to the network) to 1.
         lightness: (h, w), CIE L with its levels stretched.
         expected: (C, h, w), in whose Euclidean distances an unlikeness of 1 is 1; see `described_by`.
     """
@@ -57,7 +59,12 @@ def spread(
     down, across = (torch.arange(side, device=lightness.device) for side in (height, width))
     lengths = expected.square().sum(0)
     shares, weights = [], []
-    for (rows, columns), reach in zip(patches, reaches, strict=True):
+    owner = torch.full((height, width), -1, device=lightness.device)
+    for number, (rows, columns) in enumerate(patches):  # what lies beside a patch is enlarged together with it
+        owner[max(0, rows.start - 1) : rows.stop + 1, max(0, columns.start - 1) : columns.stop + 1] = number
+    for number, (rows, columns) in enumerate(patches):  # where two meet, the later hint's, as the network is told
+        owner[rows, columns] = number
+    for number, ((rows, columns), reach) in enumerate(zip(patches, reaches, strict=True)):
         off = (lightness - lightness[rows, columns].mean()) / LIKE_LIGHTNESS
         here = expected[:, rows, columns].mean((1, 2))
         # The squared distance multiplied out: a product with a matrix is faster than hundreds of differences.
@@ -66,7 +73,8 @@ def spread(
         share = torch.zeros_like(far)
         if reach:
             share = ((reach - far) / min(SOFT, 2 * reach) + 0.5).clamp(0, 1)
-        share[rows, columns] = 1
+            share[rows, columns] = 1
+        share[(owner >= 0) & (owner != number)] = 0
         middle = (rows.start + rows.stop - 1) / 2, (columns.start + columns.stop - 1) / 2
         steps = ((down[:, None] - middle[0]).square() + (across - middle[1]).square()).sqrt() / min(height, width)
         shares.append(share)

@@ -475,8 +475,10 @@ def test_the_reach_is_the_last_corrections_and_those_to_come(page, jpeg, monkeyp
     with monkeypatch.context() as patch:
         patch.setattr(app.Shelf, "get", lambda self, key: None)  # where it is made again
         assert np.array_equal(pixels(download(page, far["state"])), shown)
-    back = outputs(page, "undo_one", far["state"])["state"]
-    assert [hint.reach for hint in back.hints] == [0.3]
+    undone = outputs(page, "undo_one", far["state"])
+    back = undone["state"]
+    assert [hint.reach for hint in back.hints] == [0.3] == [undone["reach"]]
+    assert "reach" not in outputs(page, "undo_one", back)  # none is left
     assert [hint.reach for hint in outputs(page, "turn_reach", 0.7, back.path, back)["state"].hints] == [0.7]
 
 
@@ -1120,6 +1122,7 @@ def test_a_photo_comes_back_as_it_was_left(page, photos, jpeg, monkeypatch):
     monkeypatch.setattr(app.Shelf, "get", lambda self, key: None)  # nothing is left there
     result = events(page)["show"](*on_page(other), types.SimpleNamespace(index=0))
     values = {part.label: value for part, value in result.items() if getattr(part, "label", None)}
+    assert values["Reach"] == 0.5  # the last correction's
     assert [values[name]["value"] for name in ("Colorfulness", "Caution", "Balance", "Working size")] == [
         1.5,
         0.3,

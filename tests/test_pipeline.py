@@ -763,13 +763,30 @@ def test_a_hint_colors_the_thing_that_it_reaches(tiny):
         assert np.abs(half[apart] - none[apart]).max() < 1
 
 
-def test_no_reach_leaves_a_hint_to_the_network(tiny):
-    """As it was before hints had a reach: what the network makes of them is all."""
-    coloring = tiny.prepare(bars(), 64)
-    hinted = coloring.with_hints([Hint(30, 60, 30, -40, 5, reach=0)])
+def test_no_reach_leaves_a_hint_to_the_network(tiny, monkeypatch):
+    monkeypatch.setattr(pipeline, "spread", lambda *given: pytest.fail("it was spread"))
+    hinted = tiny.prepare(bars(), 64).with_hints([Hint(30, 60, 30, -40, 5, reach=0)])
     assert hinted.filled is None
-    hinted.unhinted = None
-    assert np.array_equal(hinted.render().pixels, tiny(bars(), working_size=64, hints=hinted.hints).pixels)
+    ab = tiny._ab(hinted.prediction, 1.0, 0.0)
+    alone = pipeline.guide_maps(pipeline._resize(hinted.lightness, ab.shape[-2:]), ab)
+    assert torch.equal(hinted._guide_maps(1.0, 0.0, 0.0), alone)
+
+
+@pytest.mark.parametrize("reach", [0, None])
+@pytest.mark.parametrize("place", [(30, 60), (31, 63), (33, 57), (36, 61)])  # in a place's middle and near its edges
+def test_a_hint_beside_one_that_reaches_it_keeps_its_place(tiny, place, reach):
+    coloring = tiny.prepare(bars(), 64)
+    near, far = Hint(*place, -30, -20, reach=reach), Hint(15, 20, 40, 40, reach=1)
+    gain = tiny.model.defaults["colorfulness"]
+    x, y = place
+    alone, beside = (
+        rgb2lab(coloring.with_hints(hints).render(gain, restraint=0).pixels)[y, x, 1:]
+        for hints in ([near], [near, far])
+    )
+    if reach is None:
+        assert np.abs(beside - (-30, -20)).max() < 3
+    else:  # a network with random weights hears the other hint, too, if little
+        assert np.abs(beside - alone).max() < 0.2 * np.abs(np.subtract((40, 40), alone)).max()
 
 
 def test_another_reach_needs_no_network(tiny, calls):
@@ -778,6 +795,8 @@ def test_another_reach_needs_no_network(tiny, calls):
     hinted = tiny.prepare(bars(), 64).with_hints([hint]).with_reference(reference, 0.7)
     counted = dict(calls)
     further = hinted.with_hints([dataclasses.replace(hint, reach=1)])
+    small = hinted.small(60).with_hints([dataclasses.replace(hint, reach=1)]).render(max_side=60)
+    assert np.abs(small.pixels.astype(int) - further.render(max_side=60).pixels)[2:-2, 2:18].mean() < 2
     assert calls == counted and further.prediction is hinted.prediction
     assert not torch.equal(further.filled, hinted.filled) and not np.array_equal(
         further.render().pixels, hinted.render().pixels
@@ -818,6 +837,17 @@ def test_a_reach_with_a_model_of_one_color(tiny_model):
     gain = pipe.model.defaults["colorfulness"]
     assert np.abs(rgb2lab(hinted.render(gain).pixels)[5:115, 5:50, 1:] - (30, -40)).max() < 3
     assert hinted.filled[2, :, 12:].max() == 0
+
+
+@pytest.mark.parametrize("max_side", [60, 30])
+def test_a_reach_with_a_model_of_one_color_for_every_pixel(max_side):
+    model = Known(0.0, 0.0)
+    model.accepts_hints = True
+    pipe = ColorizationPipeline(model, "cpu")
+    hinted = pipe.prepare(bars(), 64, [Hint(30, 60, 30, -40, 5)])
+    small, whole = (one.render(1.0, max_side=max_side).pixels.astype(int) for one in (hinted.small(max_side), hinted))
+    assert np.abs(small - whole)[2:-2, 2 : max_side // 4].mean() < 3
+    assert np.ptp(whole[max_side // 3, max_side // 8]) > 40
 
 
 @pytest.mark.parametrize(

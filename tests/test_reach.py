@@ -63,13 +63,13 @@ def test_places_of_one_lightness_are_told_apart_by_what_is_expected_of_them():
     assert share[:, :6].eq(1).all() and not share[:, 6:].any()
 
 
-def test_the_further_the_reach_the_more_it_fills_and_none_is_the_patch_alone():
+def test_the_further_the_reach_the_more_it_fills_and_none_fills_nothing():
     lightness = torch.linspace(20, 80, 61).expand(5, 61)
     patch = [(slice(1, 4), slice(29, 32))]
     shares = [spread_over(lightness, patch, [[10.0, 20.0]], [step / 10])[2] for step in range(11)]
     sums = [share.sum().item() for share in shares]
-    assert sums == sorted(sums) and sums[0] == 9 and sums[3] < sums[6] < sums[10]
-    assert all(share[1:4, 29:32].eq(1).all() for share in shares)
+    assert sums == sorted(sums) and sums[0] == 0 and sums[3] < sums[6] < sums[10]
+    assert all(share[1:4, 29:32].eq(1).all() for share in shares[1:])
 
 
 def test_where_two_hints_reach_the_nearer_counts_more_and_each_keeps_its_patch():
@@ -84,9 +84,21 @@ def test_where_two_hints_reach_the_nearer_counts_more_and_each_keeps_its_patch()
     assert (row[1:] <= row[:-1]).all()
 
 
-def test_a_hint_that_reaches_nowhere_is_not_painted_over_by_another():
+def test_a_hint_that_reaches_nowhere_is_left_to_the_network_by_the_others():
+    """And what lies beside its patch, which may be a single place: a click near its edge is enlarged from both."""
     lightness = torch.full((9, 21), 50.0)
-    patch = slice(3, 6), slice(14, 17)
-    filled = spread_over(lightness, [hint(4, 3), patch], [[40.0, 0.0], [-40.0, 0.0]], [1.0, 0.0])
-    assert torch.allclose(filled[0][patch], torch.tensor(-40.0), atol=2)
-    assert filled[0, 4, 10] > 39 and filled[0, 0, 20] > 39
+    filled = spread_over(lightness, [hint(4, 3), hint(4, 15)], [[40.0, 0.0], [-40.0, 0.0]], [1.0, 0.0])
+    around = torch.zeros(9, 21, dtype=torch.bool)
+    around[3:6, 14:17] = True
+    assert not filled[:, around].any() and (filled[2] == ~around).all() and filled[0, ~around].eq(40).all()
+
+
+def test_a_patch_is_its_own_hints_also_where_another_is_nearer():
+    """And where two patches meet, the later one's."""
+    lightness = torch.full((9, 30), 50.0)
+    wide = slice(0, 9), slice(0, 20)
+    colors = [[40.0, 0.0], [-40.0, 0.0]]
+    filled = spread_over(lightness, [wide, hint(4, 22)], colors, [0.5, 0.5])
+    assert filled[0, :, :20].eq(40).all() and filled[0, 4, 22] == -40 and filled[0, 4, 21:24].eq(-40).all()
+    for patches, a in (([wide, hint(4, 5)], -40), ([hint(4, 5), wide], 40)):
+        assert spread_over(lightness, patches, colors[:: 1 if a < 0 else -1], [0.5, 0.5])[0, 4, 5] == a

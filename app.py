@@ -848,7 +848,7 @@ AT_START = f"""() => {{
     const tell = () => {{
         for (const button of document.querySelectorAll('button.label-wrap')) {{
             button.ariaExpanded = button.classList.contains('open');
-            button.querySelector('.icon').ariaHidden = true;
+            button.querySelector('.icon')?.setAttribute('aria-hidden', 'true');
         }}
         for (const button of document.querySelectorAll('#strip .thumbnail-item'))
             button.ariaCurrent = button.classList.contains('selected');

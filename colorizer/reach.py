@@ -1,10 +1,10 @@
 """How far a hint reaches: the thing that it was given to, and not what lies beside it.
 
-The network carries the color of a hint some way, and can not know whether a shirt was meant or a spot on it. So the
+The network carries the color of a hint some way, and cannot know whether a shirt was meant or a spot on it. So the
 color also goes to every place that is like the hinted one and joined to it by such places: of a lightness like its
 own, and with colors expected like its own before there were hints, which tells sky from sea where both are as light.
-A place is as far as the farthest one on the best way to it, so that a slow change of light does not end a thing, and
-the first strong edge does. Where several hints reach a place, the nearer ones count more, by a high power of the
+A place is as far away as the one least like the hinted one on the best way to it, so that what is alike but lies
+behind an edge keeps its color. Where several hints reach a place, the nearer ones count more, by a high power of the
 distance, as in the chrominance blending of Yatziv and Sapiro 2006.
 """
 

@@ -67,8 +67,10 @@ EXAMPLES = ("astronaut", "camera", "chelsea", "coffee", "rocket")
 REFERENCE_SIDE = 480  # pixels of the longer side, as it is shown
 SMALL_PREVIEW = 320  # pixels; what is smaller is shown enlarged, with the edges of its pixels
 
+TILE_SIDE = 480  # pixels of the longer side of a small picture of an example
 SQUARE = 160  # pixels of the side of a guess's picture, and of a photo's among the visitor's others
 DOWNLOAD_ALL = "Download all (ZIP)"
+OFFER = "Or try one of these"
 USUAL = {  # colors of things that photos often show; their lightness does not count
     "Skin": "#c99277",
     "Blond": "#c8a76a",
@@ -112,11 +114,11 @@ class Studio:
 
     def __init__(self, source: str | None = None, revision: str | None = None):
         self.bundled = bundled_colorizers()
-        name = hub.DEFAULT_MODEL
+        self.first = hub.DEFAULT_MODEL  # the bundled model that runs from the start
         if source in self.bundled and not revision:  # nothing to fetch
-            name, source = source, None
-        self.pipeline = on_lent_gpu(ColorizationPipeline.from_pretrained(name))
-        self.loaded = {name: self.pipeline}  # of the bundled ones; they are small, and stay
+            self.first, source = source, None
+        self.pipeline = on_lent_gpu(ColorizationPipeline.from_pretrained(self.first))
+        self.loaded = {self.first: self.pipeline}  # of the bundled ones; they are small, and stay
         self.loading = threading.Lock()
         self.wanted = source
         self.revision = revision
@@ -539,30 +541,46 @@ def unused(name: str, names: Sequence[str]) -> str:
 
 
 def write_examples(pictures: dict[str, Image.Image]) -> list[str]:
-    """Write gray pictures, by their names, as files that the page can color."""
+    """Write pictures, by the names of their files, where the page's visitors may read them."""
     folder = Path(get_upload_folder()) / "colorizer-examples"
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for name, picture in pictures.items():
-            part = folder / f"{name}.{uuid.uuid4().hex}.png"
-            picture.convert("L").save(part)
-            part.replace(folder / f"{name}.png")  # at once: another page on this machine may be reading it
+            part = folder / f"{uuid.uuid4().hex}{Path(name).suffix}"
+            picture.save(part)
+            part.replace(folder / name)  # at once: another page on this machine may be reading it
     except OSError as error:  # of another account, perhaps
         raise ColorizerError(
             f"The page's files cannot be written to {folder} ({error.strerror or error}): set GRADIO_TEMP_DIR to a "
             "folder of your own."
         ) from error
-    return [str(folder / f"{name}.png") for name in pictures]
+    return [str(folder / name) for name in pictures]
 
 
 def photographs() -> dict[str, Image.Image]:
-    """Those that come with scikit-image."""
-    return {name: Image.fromarray(getattr(data, name)()) for name in EXAMPLES}
+    """Those that come with scikit-image, in gray."""
+    return {f"{name}.png": Image.fromarray(getattr(data, name)()).convert("L") for name in EXAMPLES}
+
+
+def half_colored(pictures: dict[str, Image.Image], name: str) -> dict[str, Image.Image]:
+    """Small copies of gray pictures; their right halves are colored by the bundled model of this name.
+
+    On the CPU: ZeroGPU lends its GPU to visitors, and before the first one there is none.
+    """
+    pipeline = ColorizationPipeline.from_pretrained(name, device="cpu")
+    halves = {}
+    for file, coloring in zip(pictures, pipeline.prepare(list(pictures.values())), strict=True):
+        gray, colored = (photo.to_pil() for photo in (coloring.gray(TILE_SIDE), coloring.render(max_side=TILE_SIDE)))
+        gray, middle = gray.convert("RGB"), colored.width // 2
+        gray.paste(colored.crop((middle, 0, *colored.size)), (middle, 0))
+        gray.paste("white", (middle - 1, 0, middle + 1, gray.height))
+        halves[f"{Path(file).stem} by {name}.jpg"] = gray
+    return halves
 
 
 def digits() -> dict[str, Image.Image]:
     """The ten digits as if written by hand, white on black, 28 x 28 pixels."""
-    return {f"digit-{i}": Image.fromarray(picture) for i, picture in enumerate(draw_digits(list(range(10))))}
+    return {f"digit-{i}.png": Image.fromarray(picture) for i, picture in enumerate(draw_digits(list(range(10))))}
 
 
 def nearest_on_the_dial(dial: gr.Slider, payload: float | None) -> float:
@@ -1225,6 +1243,10 @@ def build_app(studio: Studio | None = None) -> gr.Blocks:
     studio = studio or Studio(os.environ.get("COLORIZER_MODEL"), os.environ.get("COLORIZER_REVISION") or None)
     shelf = Shelf()
     photograph_files, digit_files = write_examples(photographs()), write_examples(digits())
+    tiles, tiles_label = photograph_files, OFFER
+    if studio.loaded[studio.first].model.keeps_lightness:
+        tiles = write_examples(half_colored(photographs(), studio.first))
+        tiles_label += f": gray on the left, {studio.first}'s colors on the right"
     menu_at_start, looks = studio.menu(), looks_of(studio.pipeline.model)  # on every page that is opened
 
     # ---- what the events do
@@ -2031,16 +2053,16 @@ def build_app(studio: Studio | None = None) -> gr.Blocks:
         photograph_row, digit_row = (
             gr.Dataset(
                 components=["image"],
-                samples=[[path] for path in files],
+                samples=[[path] for path in pictures],
                 type="index",
-                label="Or try one of these",
+                label=label,
                 elem_id=name,
                 elem_classes="examples",
                 **look,
             )
-            for name, files, look in (
-                ("photographs", photograph_files, looks["photographs"]),
-                ("digits", digit_files, looks["digits"]),
+            for name, pictures, label, look in (
+                ("photographs", tiles, tiles_label, looks["photographs"]),
+                ("digits", digit_files, OFFER, looks["digits"]),
             )
         )
         with gr.Row(elem_id="models"):
@@ -2309,7 +2331,7 @@ def build_app(studio: Studio | None = None) -> gr.Blocks:
             )
 
     page.shelf = shelf  # see delete_old_files
-    for row, files in ((photograph_row, photograph_files), (digit_row, digit_files)):
+    for row, files in ((photograph_row, [*photograph_files, *tiles]), (digit_row, digit_files)):
         row.keep_in_cache = set(files)  # whoever sends such a path back would have it deleted as an upload
     return page.queue(max_size=20, api_open=False)  # nothing that colors gets past the line
 

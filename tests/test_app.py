@@ -749,7 +749,27 @@ def test_examples_outlive_a_visitor_who_sends_their_paths(monkeypatch, tmp_path)
     page.temp_file_sets.append(set(map(str, files)))
     monkeypatch.setattr(app.time, "time", lambda: 1e11)
     gradio.route_utils.delete_files_created_by_app(page, 60)
-    assert len(files) == 15 and all(file.is_file() for file in files)
+    assert len(files) == 20 and all(file.is_file() for file in files)
+
+
+def test_examples_are_shown_gray_on_the_left_and_in_the_models_colors_on_the_right(page):
+    (row,) = (block for block in page.blocks.values() if block.elem_id == "photographs")
+    pipeline = ColorizationPipeline.from_pretrained()
+    for name, (tile,) in zip(app.EXAMPLES, row.raw_samples, strict=True):
+        picture = Image.fromarray(getattr(data, name)()).convert("L")
+        colored = np.asarray(pipeline.prepare(picture).render(max_side=app.TILE_SIDE).to_pil()).astype(int)
+        gray = np.asarray(pipeline.prepare(picture).gray(app.TILE_SIDE).to_pil().convert("RGB")).astype(int)
+        shown, middle = np.asarray(Image.open(tile)).astype(int), colored.shape[1] // 2
+        assert shown.shape == colored.shape and max(shown.shape) <= app.TILE_SIDE
+        assert np.abs(shown - gray)[:, : middle - 8].mean() < 3 < np.abs(shown - gray)[:, middle + 8 :].mean()
+        assert np.abs(shown - colored)[:, middle + 8 :].mean() < 3
+
+
+def test_a_model_of_digits_shows_the_examples_as_they_are(ladder, monkeypatch):
+    monkeypatch.setattr(colorizer.hub, "WEIGHTS", ladder)
+    page = app.build_app(app.Studio("mnist_linear"))
+    (row,) = (block for block in page.blocks.values() if block.elem_id == "photographs")
+    assert [Image.open(path).mode for (path,) in row.raw_samples] == ["L"] * 5
 
 
 def test_transparent_photos_have_a_preview(tmp_path):

@@ -15,6 +15,7 @@ import dataclasses
 import functools
 import html
 import io
+import json
 import os
 import re
 import shutil
@@ -691,140 +692,8 @@ THEME = gr.themes.Default(
     block_info_text_color_dark="*neutral_400",
 )
 
-# Inside @media gradio prefixes every selector with the page's own container, and splits them at every comma.
-CSS = """
-.gradio-container { width: 100% !important; max-width: 1180px !important; margin: 0 auto !important; }
-.gradio-container > .main.fillable { padding: 16px clamp(16px, 4vw, 32px) !important; }
-.gradio-container :is(#heading, #model, #facts, #accepts, #how, #alike, #album-line) .html-container { padding: 0; }
-#heading { margin: 6px 0; }
-#heading h1 { font-size: 2.1rem; line-height: 1.15; font-weight: 700; margin: 0 0 .25rem; letter-spacing: -.01em; }
-#heading h1 span { background: linear-gradient(90deg, #e8590c, #d6336c 40%, #7048e8 75%, #1c7ed6);
-  -webkit-background-clip: text; background-clip: text; color: transparent; }
-#heading p, #model p, #facts p, #how p, #alike p, #album-line p { margin: 0; color: var(--body-text-color-subdued); }
-#heading p { font-size: 1.1rem; }
-#heading #notice { margin-top: 8px; font-size: 1rem; font-weight: 700; color: #c2410c; }
-#heading #notice:empty { display: none; }
-.dark #heading #notice { color: #fdba74; }
-#several { align-items: center; gap: 8px 16px; }
-#several #accepts { flex: 1 1 260px; }
-#several button { flex: none; min-height: 40px; font-size: .9rem; }
-#album { gap: 6px; }
-#strip { padding: 0; border: 0; background: none; }
-#strip .grid-wrap { padding: 3px; overflow-x: auto; min-height: 0; }
-#strip .grid-container { display: flex; gap: 8px; }
-#strip .gallery-item { flex: none; width: 84px; }
-#strip .thumbnail-item { width: 84px; height: 84px; }
-#strip .thumbnail-item.selected { outline: 3px solid var(--color-accent); outline-offset: -1px; }
-#strip .thumbnail-item:focus-visible { outline: 3px solid var(--color-accent); outline-offset: -1px; }
-#all { align-items: center; gap: 8px; }
-#all #album-line { flex: 1 1 240px; }
-#all > button { flex: none; min-height: 40px; }
-#result[inert], #all[inert] { opacity: .5; }
-#accepts p { margin: 0; font-size: .9rem; color: var(--body-text-color-subdued); }
-:is(#photo, #reference, #compare, #canvas, #album) .wrap:has(> .error) { display: none; }
-#model p, #facts p, #how p, #alike p, #album-line p { font-size: .9rem; overflow-wrap: anywhere; }
-#photo { border: 2px dashed var(--border-color-primary); background: var(--background-fill-secondary); }
-#photo:has(button.upload-container:hover), #photo:focus-within { border-color: var(--color-accent) !important; }
-#photo h2 { font-size: 1.5rem; font-weight: 700; color: var(--body-text-color); }
-#photo .icon-wrap { width: 34px; color: var(--color-accent); }
-#photo .source-selection { height: 52px; gap: 8px; border: 0; }
-#photo .source-selection button { width: 44px; height: 44px; padding: 10px; }
-#compare { padding: 0; overflow: hidden; background: var(--background-fill-secondary);
-  --block-background-fill: var(--background-fill-secondary); }
-#compare .limit_height img { max-height: min(62vh, 640px) !important; }
-#compare .slider-wrap::before, #compare .slider-wrap::after { position: absolute; bottom: 10px; z-index: 30;
-  padding: 2px 10px; border-radius: 999px; background: #000a; color: #fff; font-size: .8rem; pointer-events: none; }
-#compare .slider-wrap::before { content: "Before"; left: 10px; }
-#compare .slider-wrap::after { content: "After"; right: 10px; }
-#compare button[disabled] { display: none; }
-#compare button { min-width: 40px; min-height: 40px; }
-#result input[type=range]:focus-visible { outline: 3px solid var(--color-accent); outline-offset: 4px; }
-#download[aria-busy=true] { opacity: .7; pointer-events: none; }
-#download[aria-busy=true]::after { content: " …"; }
-#compare .outer:focus-visible { outline: 3px solid var(--color-accent); outline-offset: 2px; }
-#correct { overflow: visible !important; }
-#tools { align-items: flex-end; gap: 8px; margin: 4px 0; }
-#tools > button { min-height: 40px; }
-:is(#picker, #reach) { overflow: visible !important; }
-:is(#picker, #reach, #tools .form) { padding: 0; border: 0; background: none; box-shadow: none; }
-#picker > div:last-child { position: relative; }
-#picker .dialog-button { width: 100%; height: 40px; border-radius: 8px; }
-#picker .color-picker { position: absolute; top: 44px; left: 0; z-index: 40; box-shadow: 0 4px 16px #0004;
-  background: var(--background-fill-primary); }
-#picker :is(.color-gradient, .hue-slider) { touch-action: none; }
-#how .keys { color: inherit; }
-#usual { gap: 6px; flex-wrap: wrap; margin: 4px 0 8px; }
-#usual button { flex: 0 0 auto; width: auto; min-width: 0; min-height: 32px; padding: 2px 10px; font-weight: 400; }
-#usual button::before { content: ""; width: 14px; height: 14px; margin-right: 6px; border-radius: 50%;
-  border: 1px solid #8888; background: var(--usual); }
-#canvas { padding: 0; background: var(--background-fill-secondary); }
-#canvas img { width: auto; height: auto; max-width: 100%; max-height: min(62vh, 640px); margin: auto;
-  cursor: crosshair; }
-#canvas .ring { position: absolute; z-index: 5; width: 14px; height: 14px; margin: -7px 0 0 -7px;
-  border: 2px solid #fff; border-radius: 50%; outline: 1px solid #000; pointer-events: none; }
-#canvas .cross { position: absolute; z-index: 6; width: 27px; height: 27px; margin: -13.5px 0 0 -13.5px;
-  pointer-events: none; filter: drop-shadow(0 0 1px #000) drop-shadow(0 0 1px #000);
-  background: linear-gradient(#fff 0 0) 50% / 3px 100% no-repeat, linear-gradient(#fff 0 0) 50% / 100% 3px no-repeat; }
-#lead { align-items: stretch; gap: 12px; margin-top: 4px; }
-.hidden-panel { display: none; }
-#reference { min-height: 160px; background: var(--background-fill-secondary); }
-#reference h2 { font-size: 1rem; font-weight: 700; color: var(--body-text-color); }
-#reference .icon-wrap { width: 24px; color: var(--color-accent); }
-#guess .wrap { display: grid; grid-template-columns: repeat(3, 1fr); gap: 8px; }
-#guess label { position: relative; flex-direction: column; align-items: center; gap: 4px; padding: 4px 4px 6px; }
-#guess label::before { content: ""; width: 100%; aspect-ratio: 1; border-radius: 6px;
-  background: var(--pictures) 0 0 / 600% 100% var(--background-fill-secondary); }
-#guess label:nth-child(2)::before { background-position-x: 20%; }
-#guess label:nth-child(3)::before { background-position-x: 40%; }
-#guess label:nth-child(4)::before { background-position-x: 60%; }
-#guess label:nth-child(5)::before { background-position-x: 80%; }
-#guess label:nth-child(6)::before { background-position-x: 100%; }
-#guess label span { margin: 0; }
-#guess input { position: absolute; opacity: 0; }
-#guess label:has(:checked) { outline: 2px solid var(--color-accent); outline-offset: -1px; }
-#guess label:has(:focus-visible) { outline: 3px solid var(--color-accent); outline-offset: 2px; }
-#guess-pictures { display: none; }
-.examples .label { font-size: .95rem; }
-.examples .label svg { display: none; }
-.examples .gallery { display: grid; gap: 12px; }
-#photographs .gallery { grid-template-columns: repeat(5, 1fr); }
-#digits .gallery { grid-template-columns: repeat(10, 1fr); }
-.examples .gallery-item { cursor: pointer; }
-#photographs .gallery-item { aspect-ratio: 4 / 3; }
-#digits .gallery-item { aspect-ratio: 1; }
-.examples .gallery-item :is(span, .container) { display: block; width: 100%; height: 100%; max-width: none;
-  max-height: none; border: 0; }
-.examples .gallery-item img { width: 100%; height: 100%; max-width: none; max-height: none; object-fit: cover;
-  transition: transform .2s; }
-#digits .gallery-item img { image-rendering: pixelated; }
-.examples .gallery-item:hover img { transform: scale(1.04); }
-.examples .gallery-item:focus-visible { outline: 3px solid var(--color-accent); outline-offset: 2px; }
-#models { align-items: center; gap: 4px 16px; }
-#models .form { flex: 1 1 300px; max-width: 360px; border: 0; background: none; box-shadow: none; }
-#models #model { flex: 1 1 260px; }
-#menu { padding: 0; background: none; }
-#menu .container { display: flex; align-items: center; gap: 10px; }
-#menu .container > span { margin: 0; font-size: .9rem; color: var(--body-text-color-subdued); }
-#menu .container > .wrap { flex: 1; }
-#menu input { font-size: .9rem; }
-#menu:not(:focus-within) ul { display: none; }
-footer .divider { display: none; }
-@media (hover: none) {
-  #how .keys { display: none; }
-}
-@media (max-width: 640px) {
-  #heading h1 { font-size: 1.6rem; }
-  #heading p { font-size: 1rem; }
-  #photo { height: 300px !important; }
-  .examples .gallery { gap: 8px; }
-  #photographs .gallery { grid-template-columns: repeat(3, 1fr); }
-  #digits .gallery { grid-template-columns: repeat(5, 1fr); }
-  #compare .limit_height img { max-height: 56vh !important; }
-  #models .form { max-width: none; }
-}
-"""
-
-CSS += "".join(f"#usual-{name.lower()} {{ --usual: {picked}; }}\n" for name, picked in USUAL.items())
+STYLE_SHEET, SCRIPT = (Path(__file__).parent / "page" / name for name in ("style.css", "page.js"))
+USUAL_COLORS = "".join(f"#usual-{name.lower()} {{ --usual: {picked}; }}\n" for name, picked in USUAL.items())
 
 HEADING = """
 <h1>Black and white in, <span>color</span> out</h1>
@@ -848,334 +717,6 @@ ALIKE = """
 <p>Give a photo in color of the same place, time or film. This photo gets its colors, each where it is likeliest, and
 so do the next photos until you take it away.</p>
 """
-
-FORGET_SIZE = "(image) => { delete image.naturalWidth; delete image.naturalHeight; }"
-# What gradio has no option for. First names for the examples' buttons, as soon as the page has drawn them, or not at
-# all after ten seconds. Then what readers of the screen are not told: what is open, which photo is shown, and what a
-# second place for a photo is for. Then what keyboards lack (its dials tell that they were let go by pointers alone,
-# and its color picker stays open) and fingers (the color picker knows the mouse alone).
-AT_START = f"""() => {{
-    const name = (tries) => {{
-        const photos = document.querySelectorAll('#photographs .gallery-item');
-        const digits = document.querySelectorAll('#digits .gallery-item');
-        if (!(photos.length && digits.length) && tries) return setTimeout(name, 100, tries - 1);
-        photos.forEach((item, i) => item.setAttribute('aria-label', 'Color the example: ' + {list(EXAMPLES)}[i]));
-        digits.forEach((item, i) => item.setAttribute('aria-label', 'Paint the example: ' + i));
-    }};
-    name(100);
-    const tell = () => {{
-        for (const button of document.querySelectorAll('button.label-wrap')) {{
-            button.ariaExpanded = button.classList.contains('open');
-            button.querySelector('.icon')?.setAttribute('aria-hidden', 'true');
-        }}
-        for (const button of document.querySelectorAll('#strip .thumbnail-item'))
-            button.ariaCurrent = button.classList.contains('selected');
-        const reference = document.querySelector('#reference button:has(h2)');
-        if (reference) reference.ariaLabel = 'A photo in color: drop it here, or click to choose one';
-    }};
-    new MutationObserver(tell).observe(document.body, {{subtree: true, childList: true, attributeFilter: ['class']}});
-    document.addEventListener('keyup', (event) => {{
-        const dial = event.target;
-        if (!dial.matches('input[type=range]') || !/^(Arrow|Page|Home|End)/.test(event.key)) return;
-        dial.dispatchEvent(new PointerEvent('pointerup', {{bubbles: true}}));
-    }});
-    document.addEventListener('keydown', (event) => {{
-        const open = event.target.closest?.('#picker')?.querySelector('.color-picker');
-        if (open && ['Escape', 'Enter'].includes(event.key)) open.parentNode.querySelector('.dialog-button').click();
-    }});
-    document.addEventListener('click', (event) => {{  // a ring at once, until the picture with its own is there
-        const canvas = event.target.matches?.('#canvas img') && event.target.closest('#canvas');
-        if (!canvas || !event.target.naturalWidth) return;
-        const ring = document.createElement('i'), {{x, y}} = canvas.getBoundingClientRect();
-        ring.className = 'ring';
-        ring.style.left = event.clientX - x - canvas.clientLeft + 'px';
-        ring.style.top = event.clientY - y - canvas.clientTop + 'px';
-        ring.style.background = getComputedStyle(document.querySelector('#picker .dialog-button')).backgroundColor;
-        canvas.append(ring);
-    }});
-    let cross;  // where it stands, in shares of the picture
-    document.addEventListener('keydown', (event) => {{
-        const canvas = event.target.closest?.('#canvas'), image = event.target.querySelector?.('img');
-        const by = {{ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1]}}[event.key];
-        const isEnter = ['Enter', ' '].includes(event.key);
-        const isOther = !by && !isEnter || event.altKey || event.ctrlKey || event.metaKey;
-        if (!canvas || !image?.naturalWidth || isOther) return;
-        event.preventDefault();  // the page would move, or the button be clicked where the mouse is not
-        let mark = canvas.querySelector('.cross');
-        const isSeen = !!mark;
-        if (!isSeen) {{
-            mark = document.createElement('i');
-            mark.className = 'cross';
-            canvas.append(mark);
-            cross ??= [0.5, 0.5];
-        }} else if (by) {{
-            const step = event.shiftKey ? 0.004 : 0.02;
-            cross = cross.map((at, axis) => Math.min(Math.max(at + step * by[axis], 0), 0.9999));
-        }}
-        const place = () => {{
-            const {{x, y, width, height}} = image.getBoundingClientRect();
-            return [x + cross[0] * width, y + cross[1] * height];
-        }};
-        const {{x, y}} = canvas.getBoundingClientRect();
-        mark.style.left = place()[0] - x - canvas.clientLeft + 'px';
-        mark.style.top = place()[1] - y - canvas.clientTop + 'px';
-        mark.scrollIntoView({{block: 'nearest', behavior: 'instant'}});
-        if (!isEnter || !isSeen || event.repeat) return;
-        const [clientX, clientY] = place();
-        image.dispatchEvent(new MouseEvent('click', {{bubbles: true, view: window, clientX, clientY}}));
-    }}, true);
-    document.addEventListener('keyup', (event) => {{  // where a space clicks a button as it is let go
-        if (event.key == ' ' && event.target.closest?.('#canvas')) event.preventDefault();
-    }}, true);
-    document.addEventListener('focusout', (event) => {{
-        event.target.closest?.('#canvas')?.querySelector('.cross')?.remove();
-    }});
-    // What the server keeps for this visit is lost with the page: more than one photo, and colors given by hand. Where
-    // the connection was lost gradio loads the page anew, and there is no other way on.
-    window.addEventListener('beforeunload', (event) => {{
-        const says = (part, word) => [...document.querySelectorAll(part)].some((at) => at.textContent.includes(word));
-        const isAlbum = document.querySelectorAll('#strip .thumbnail-item').length > 1;
-        const isMuch = isAlbum || says('#album-line', 'Coloring') || document.querySelector('#undo:not([disabled])');
-        if (isMuch && !says('.toast-body', 'Connection')) event.preventDefault();
-    }});
-    document.addEventListener('click', (event) => {{  // by a key, too, while one is made
-        if (event.target.closest?.('#download[aria-busy]')) event.stopImmediatePropagation();
-    }}, true);
-    // The server hears an event that begins while word is on its way here that it has closed the stream, but gradio's
-    // client waits for the answer on the closed one until another event opens the next. What is seen to wait, a ring
-    // or the download, asks for that, and again, since that may be held up likewise; of dials, guesses and buttons
-    // nothing is seen, so that they ask twice.
-    let asking, questions = 0;
-    for (const type of ['click', 'input']) document.addEventListener(type, (event) => {{
-        if (!event.target.closest?.('#canvas img, #result :is(input, button)')) return;
-        questions = 2;
-        clearTimeout(asking);
-        asking = setTimeout(ask, 5000, 10000);
-    }});
-    const ask = (wait) => {{
-        if (questions-- <= 0 && !document.querySelector('#canvas .ring, #download[aria-busy]')) return;
-        document.querySelector('#ask').click();
-        asking = setTimeout(ask, wait, 2 * wait);
-    }};
-    // While the next picture is on its way Chromium shows the last one and calls its size 0: gradio would find no
-    // place in it. So the last one's size stays.
-    document.addEventListener('load', (event) => {{
-        const image = event.target;
-        if (!image.matches?.('#canvas img')) return;
-        ({FORGET_SIZE})(image);
-        const sizes = {{naturalWidth: image.naturalWidth, naturalHeight: image.naturalHeight}};
-        for (const side in sizes) Object.defineProperty(image, side, {{value: sizes[side], configurable: true}});
-    }}, true);
-    const asMouse = {{touchstart: 'mousedown', touchmove: 'mousemove', touchend: 'mouseup', touchcancel: 'mouseup'}};
-    for (const type in asMouse) document.addEventListener(type, (event) => {{
-        const part = event.target.closest?.('#picker :is(.color-gradient, .hue-slider)');
-        if (!part) return;
-        const {{clientX, clientY}} = event.changedTouches[0];
-        const options = {{bubbles: true, view: window, clientX, clientY}};
-        (type == 'touchstart' ? part : window).dispatchEvent(new MouseEvent(asMouse[type], options));
-    }}, {{passive: true}});
-    const notice = (text) => {{  // until the next photo
-        document.querySelector('#notice').textContent = text;
-    }};
-
-    // A photo can be dropped and pasted anywhere. Some systems tell the browser no kind for some of these files, and
-    // gradio would refuse them.
-    const kinds = {KINDS};
-    const typed = (file) => {{
-        const kind = kinds[file.name.split('.').pop().toLowerCase()];
-        return file.type || !kind ? file : new File([file], file.name, {{type: 'image/' + kind}});
-    }};
-    const give = (files, tries = 20) => {{
-        const place = files.length > 1 ? '#several' : '#photo';
-        const input = document.querySelector(place + ' input[type=file]');
-        if (window.isGiven || !(input || tries)) return notice('Another photo is on its way: give this one again.');
-        if (!input) {{  // the clipboard is in its place, or a file that is being uploaded
-            if (tries == 20) document.querySelector('#photo .source-selection button')?.click();
-            return setTimeout(give, 100, files, tries - 1);
-        }}
-        notice('');
-        const transfer = new DataTransfer();
-        for (const file of files) transfer.items.add(typed(file));
-        input.files = transfer.files;
-        input.dispatchEvent(new Event('change', {{bubbles: true}}));
-    }};
-    document.addEventListener('change', (event) => {{
-        const other = event.target.matches?.('#reference input[type=file]') && event.target.files[0];
-        if (other && typed(other) !== other) {{
-            const one = new DataTransfer();
-            one.items.add(typed(other));
-            event.target.files = one.files;
-        }}
-        const isPlace = event.target.matches?.(':is(#photo, #several) input[type=file]');
-        const files = isPlace ? [...event.target.files] : [];
-        if (files.length > 1) notice(`${{files.length}} photos: the first is shown when all have arrived.`);
-        if (!files.length || !window.isGiven && files.every((file) => typed(file) === file)) return;
-        event.stopImmediatePropagation();
-        give(files);
-    }}, true);
-    let isOurs = false;  // the browser takes an example's picture that is dragged for a file, too
-    window.addEventListener('dragstart', () => {{ isOurs = true; }});
-    window.addEventListener('dragend', () => {{ isOurs = false; }});
-    window.addEventListener('dragover', (event) => {{
-        if (event.dataTransfer.types.includes('Files') && !isOurs) event.preventDefault();
-    }});
-    window.addEventListener('drop', (event) => {{
-        const files = [...event.dataTransfer.files], own = event.target.closest?.('#photo');
-        if (!files.length || isOurs) return isOurs = false;
-        const other = event.target.closest?.('#reference'), input = other?.querySelector('input[type=file]');
-        if (other) {{
-            event.preventDefault();
-            event.stopPropagation();
-            event.target.dispatchEvent(new DragEvent('dragleave', {{bubbles: true}}));
-            if (!input) return notice('Another photo is on its way: give this one again.');
-            const one = new DataTransfer();
-            one.items.add(files[0]);
-            input.files = one.files;
-            return input.dispatchEvent(new Event('change', {{bubbles: true}}));
-        }}
-        event.preventDefault();  // the browser would leave the page for it
-        if (own && !window.isGiven && files.length == 1 && typed(files[0]) === files[0]) return;
-        event.stopPropagation();
-        if (own) event.target.dispatchEvent(new DragEvent('dragleave', {{bubbles: true}}));
-        give(files);
-    }}, true);
-    document.addEventListener('paste', (event) => {{
-        const files = [...event.clipboardData.files], isWriting = event.target.closest?.('input, textarea');
-        if (isWriting && (!files.length || event.clipboardData.types.includes('text/plain'))) return;
-        if (!files.length) return notice('There is no picture on the clipboard.');
-        event.preventDefault();
-        give(files);
-    }});
-    let asked = '';  // for what: the clipboard or the camera
-    document.addEventListener('click', (event) => {{
-        asked = event.target.closest?.('#photo .source-selection button')?.ariaLabel ?? asked;
-    }}, true);
-    window.addEventListener('unhandledrejection', (event) => {{
-        const said = {{
-            camera: {{
-                NotFoundError: 'There is no camera here: choose a photo instead.',
-                NotReadableError: 'The camera is in use by another program.',
-                NotAllowedError: 'The browser does not let this page use the camera.',
-            }},
-            clipboard: {{
-                NotAllowedError: 'The browser does not let this page read the clipboard: press Ctrl+V instead.',
-            }},
-        }}[/camera|clipboard/.exec(asked)?.[0]]?.[event.reason?.name];
-        if (!said) return;
-        event.preventDefault();
-        notice(said);
-    }});
-
-    // Over the pictures a wheel and a finger move the page, until two fingers or the Ctrl key have enlarged them.
-    const isWhole = (event) => {{
-        const pictures = event.target.closest?.('#compare');
-        if (!pictures || pictures.classList.contains('fullscreen')) return false;
-        const transform = getComputedStyle(pictures.querySelector('img') ?? pictures).transform;
-        return transform == 'none' || transform == 'matrix(1, 0, 0, 1, 0, 0)';
-    }};
-    window.addEventListener('wheel', (event) => {{
-        if (!event.ctrlKey && isWhole(event)) event.stopPropagation();
-    }}, {{capture: true, passive: true}});
-    window.addEventListener('touchstart', (event) => {{
-        if (event.touches.length == 1 && !event.target.closest?.('.outer') && isWhole(event)) event.stopPropagation();
-    }}, {{capture: true, passive: true}});
-}}"""
-# While another photo is on its way, what belongs to the one that is shown must not be taken for its.
-WAIT = """() => {
-    document.querySelector('#notice').textContent = '';
-    document.querySelectorAll('.toast-close').forEach((button) => button.click());
-    document.querySelectorAll('#result, #all').forEach((part) => part.setAttribute('inert', ''));
-}"""
-# At every photo that is colored: one that was picked while another was on its way comes after that is shown.
-UNDER_WAY = """(...inputs) => {
-    window.underWay = (window.underWay ?? 0) + 1;
-    document.querySelectorAll('#result, #all').forEach((part) => part.setAttribute('inert', ''));
-    return inputs;
-}"""
-GO_ON = """() => {
-    window.underWay -= 1;  // also what has come to be shown meanwhile waits for the next
-    document.querySelectorAll('#result, #all').forEach((part) => part.toggleAttribute('inert', window.underWay > 0));
-}"""
-# Of photos that are given, one alone is on its way: what comes before it is shown is told to come again.
-GIVEN = WAIT.replace("{", "{ window.isGiven = true;", 1)
-TAKEN = "() => { window.isGiven = false; }"
-# The handle between the pictures is moved as a mouse would.
-SHOW_RESULT = """() => {
-    const moveByKeys = (pictures, handle) => {
-        if (!handle || handle.tabIndex == 0) return;
-        const center = (part) => part.getBoundingClientRect().x + part.getBoundingClientRect().width / 2;
-        const tell = () => handle.setAttribute('aria-valuenow', Math.round(
-            100 * (center(handle) - pictures.getBoundingClientRect().x) / pictures.clientWidth));
-        handle.tabIndex = 0;
-        const says = {role: 'slider', 'aria-label': 'From the photo in gray to the photo in color',
-            'aria-valuemin': 0, 'aria-valuemax': 100};
-        for (const key in says) handle.setAttribute(key, says[key]);
-        handle.addEventListener('focus', tell);
-        handle.addEventListener('keydown', (event) => {
-            const from = center(handle), ends = pictures.getBoundingClientRect(), step = ends.width / 20;
-            const to = {ArrowLeft: from - step, ArrowRight: from + step, Home: ends.left, End: ends.right}[event.key];
-            if (to === undefined) return;
-            event.preventDefault();
-            for (const [target, type, clientX] of [
-                [handle, 'mousedown', from], [window, 'mousemove', to], [window, 'mouseup', to]
-            ]) target.dispatchEvent(new MouseEvent(type, {bubbles: true, cancelable: true, view: window, clientX}));
-        });
-        window.addEventListener('mouseup', () => setTimeout(tell, 50), true);  // later ones are not told
-    };
-    const show = (tries) => {
-        const images = document.querySelectorAll('#result .slider-wrap img');
-        if (images.length < 2 && tries) return setTimeout(show, 100, tries - 1);
-        images.forEach((image, i) => image.alt = i ? 'The photo in color' : 'The photo in gray');
-        moveByKeys(document.querySelector('#result .slider-wrap'), document.querySelector('#result .outer'));
-        const place = document.querySelector('#album') ?? document.querySelector('#result');
-        place?.scrollIntoView({behavior: 'smooth', block: 'nearest'});
-    };
-    (GO_ON)();
-    document.querySelectorAll('#canvas .ring').forEach((ring) => ring.remove());
-    const canvas = document.querySelector('#canvas img');
-    if (canvas && !canvas.complete) (FORGET_SIZE)(canvas);  // it is another photo's
-    const upload = document.querySelector('#photo .source-selection button');  // the first of three
-    if (upload && !upload.classList.contains('selected')) setTimeout(() => upload.click());  // or the camera goes on
-    show(100);
-}""".replace("GO_ON", GO_ON).replace("FORGET_SIZE", FORGET_SIZE)
-# A photo that was colored anew may be above what the window shows.
-SHOW_CHOICE = """() => {
-    document.querySelector('#result .slider-wrap')?.scrollIntoView({behavior: 'smooth', block: 'nearest'});
-}"""
-CORRECTED = "() => document.querySelector('#canvas .ring')?.remove()"  # the first, since clicks are heard in order
-SHOW_TOP = """() => {
-    window.scrollTo({top: 0, behavior: 'smooth'});
-    if (document.querySelector('#another:focus-visible'))  // by a key: the next one is for the photo
-        document.querySelector('#photo button')?.focus({preventScroll: true});
-}"""
-MAKE = "() => document.querySelector('#download').setAttribute('aria-busy', 'true')"
-MADE = "() => document.querySelector('#download').removeAttribute('aria-busy')"
-DOWNLOAD = """(file) => {
-    const link = document.createElement('a');
-    link.href = file.url;
-    link.download = file.orig_name;
-    document.body.append(link);
-    link.click();
-    link.remove();
-}"""
-# What takes long goes on a step at a time, and others are served in between. A step that did not begin, since the line
-# was full, is tried again a little later. (Where the network is away gradio itself loads the page anew.)
-NEXT = """(left) => {
-    window.failedSteps = 0;
-    if (left) document.querySelector('#next').click();
-}"""
-NEXT_LATER = """() => {
-    window.failedSteps = (window.failedSteps ?? 0) + 1;
-    if (window.failedSteps < 10) setTimeout(() => document.querySelector('#next').click(), 5000 * window.failedSteps);
-    else document.querySelector('#notice').textContent = 'The server is too busy: click a small picture to go on.';
-}"""
-PACK_NEXT = """(left, file) => {
-    window.failedPacks = 0;
-    if (left) document.querySelector('#pack-next').click();
-    else if (file) (DOWNLOAD)(file);
-}""".replace("DOWNLOAD", DOWNLOAD)
-PACK_LATER = NEXT_LATER.replace("failedSteps", "failedPacks").replace("#next", "#pack-next")
-PACK_LATER = PACK_LATER.replace("click a small picture to go on", "click Packing to go on")
 
 
 def dial_defaults(model: Colorizer) -> tuple[float, float, float, int]:
@@ -1209,7 +750,7 @@ def looks_of(model: Colorizer) -> dict[str, dict]:
         "working_size": {"minimum": low, "maximum": high, "value": working_size},
         "advanced": {"visible": model.input_size is None},
         "correct": {"visible": model.accepts_hints},
-        # Hidden and not absent: what gradio draws anew has lost its name, see AT_START, or comes back after it was
+        # Hidden and not absent: what gradio draws anew has lost its name, see page.js, or comes back after it was
         # removed. It hides no accordion.
         "other": {"elem_classes": [] if model.has_distribution else ["hidden-panel"]},
         "photographs": {"visible": "hidden" if paints_digits else True},
@@ -2096,39 +1637,39 @@ def build_app(studio: Studio | None = None) -> gr.Blocks:
         private = {"api_visibility": "private"}
 
         # Before the others, which it would wait for.
-        photo_input.upload(js=GIVEN, **private)
-        gr.on([photograph_row.click, digit_row.click], js=WAIT, **private)
+        photo_input.upload(js="colorizerPage.given", **private)
+        gr.on([photograph_row.click, digit_row.click], js="colorizerPage.wait", **private)
         given = photo_input.upload(
             color,
             [photo_input, *dials],
             new_result,
             show_progress_on=[photo_input, compare],
             trigger_mode="multiple",  # what has been uploaded while one is colored counts too
-            js=UNDER_WAY,
+            js="colorizerPage.colored",
             **ONE_AT_A_TIME,
             **private,
         )
-        several.upload(js=GIVEN, **private)
+        several.upload(js="colorizerPage.given", **private)
         several_given = several.upload(
             color_several,
             [several, *dials],
             new_result,
             show_progress_on=[photo_input, compare],
             trigger_mode="multiple",
-            js=UNDER_WAY,
+            js="colorizerPage.colored",
             **ONE_AT_A_TIME,
             **private,
         )
         for taken in (given, several_given):
             for ended in (taken.success, taken.failure):  # gradio's `then` comes after a success alone
-                ended(js=TAKEN, **private)
+                ended(js="colorizerPage.taken", **private)
         shown_again = strip.select(
             show,
             shown_and_album,
             [*new_result, menu, model_line],
             show_progress_on=compare,
             trigger_mode="multiple",  # with always_last the second click would come as the first again
-            js=UNDER_WAY,
+            js="colorizerPage.colored",
             **ONE_AT_A_TIME,
             **private,
         )
@@ -2140,7 +1681,7 @@ def build_app(studio: Studio | None = None) -> gr.Blocks:
                 new_result,
                 show_progress_on=[photo_input, compare],
                 trigger_mode="always_last",  # an example that is picked while another is colored counts too
-                js=UNDER_WAY,
+                js="colorizerPage.colored",
                 **ONE_AT_A_TIME,
                 **private,
             )
@@ -2148,8 +1689,8 @@ def build_app(studio: Studio | None = None) -> gr.Blocks:
         ]
         given.failure(lambda: None, None, photo_input, queue=False, **private)
         for done in (given, several_given, shown_again, *picked):
-            done.success(js=SHOW_RESULT, **private)
-            done.failure(js=GO_ON, **private)
+            done.success(js="colorizerPage.showResult", **private)
+            done.failure(js="colorizerPage.goOn", **private)
 
         all_styled = all_alike.click(
             style_all, shown_and_album, album_parts, show_progress="hidden", **ONE_AT_A_TIME, **private
@@ -2158,8 +1699,8 @@ def build_app(studio: Studio | None = None) -> gr.Blocks:
             color_next, [state, album_state], album_parts, show_progress="hidden", **ONE_AT_A_TIME, **private
         )
         for done in (given, several_given, shown_again, *picked, all_styled, step):  # any of them mends a broken chain
-            done.success(js=NEXT, inputs=left_to_color, **private)
-        step.failure(js=NEXT_LATER, **private)
+            done.success(js="colorizerPage.next", inputs=left_to_color, **private)
+        step.failure(js="colorizerPage.nextLater", **private)
         # Not on input: the network would run at every step of a drag, and for the first digit of a size being typed.
         size_dial.release(
             color_again,
@@ -2180,7 +1721,7 @@ def build_app(studio: Studio | None = None) -> gr.Blocks:
             **ONE_AT_A_TIME,
             **private,
         )
-        chosen.success(js=SHOW_CHOICE, **private)
+        chosen.success(js="colorizerPage.showChoice", **private)
         chosen.failure(lambda session: session.choice if session else MAIN, state, menu, queue=False, **private)
 
         gr.on(
@@ -2213,7 +1754,7 @@ def build_app(studio: Studio | None = None) -> gr.Blocks:
         for usual_color, button in usual.items():
             button.click(js=f"() => '{usual_color}'", outputs=picker, **private)
         for ended in (correcting.success, correcting.failure):
-            ended(js=CORRECTED, **private)
+            ended(js="colorizerPage.corrected", **private)
         ask.click(lambda: None, show_progress="hidden", trigger_mode="multiple", concurrency_limit=None, **private)
         gr.on(
             [reference_input.upload, reference_input.clear],
@@ -2258,7 +1799,7 @@ def build_app(studio: Studio | None = None) -> gr.Blocks:
             **ONE_AT_A_TIME,
             **private,
         )
-        download.click(js=MAKE, **private)  # before the other, as above
+        download.click(js="colorizerPage.make", **private)  # before the other, as above
         # When what was asked for before it is there: it has another line, and would overtake a correction.
         reached = download.click(
             order,
@@ -2276,10 +1817,10 @@ def build_app(studio: Studio | None = None) -> gr.Blocks:
             **ONE_FILE_AT_A_TIME,
             **private,
         )
-        made.success(js=DOWNLOAD, inputs=file, **private)
-        made.success(js=MADE, **private)
+        made.success(js="colorizerPage.download", inputs=file, **private)
+        made.success(js="colorizerPage.made", **private)
         for part in (reached, made):
-            part.failure(js=MADE, **private)
+            part.failure(js="colorizerPage.made", **private)
         reached_all = download_all.click(lambda: None, show_progress="hidden", **ONE_AT_A_TIME, **private)
         begun = reached_all.success(
             pack,
@@ -2298,16 +1839,17 @@ def build_app(studio: Studio | None = None) -> gr.Blocks:
             **private,
         )
         for part in (begun, packed_one):
-            part.success(js=PACK_NEXT, inputs=[left_to_pack, zip_file], **private)
-        packed_one.failure(js=PACK_LATER, **private)
+            part.success(js="colorizerPage.packNext", inputs=[left_to_pack, zip_file], **private)
+        packed_one.failure(js="colorizerPage.packLater", **private)
         another.click(new_photo, None, [input_panel, photo_input], queue=False, **private).success(
-            js=SHOW_TOP, **private
+            js="colorizerPage.showTop", **private
         )
 
         news = [menu, model_line, timer, *parts.values()]
         timer.tick(refresh, [menu, state], news, queue=False, show_progress="hidden", **private)
         page.load(refresh, [menu, state], news, queue=False, show_progress="hidden", **private).then(
-            js=AT_START, **private
+            js=f"() => colorizerPage.start({json.dumps(EXAMPLES)}, {json.dumps(KINDS)})",
+            **private,
         )
 
         with gr.Row(visible=False):
@@ -2340,7 +1882,9 @@ def launch(page: gr.Blocks, **options):
     """Serve the page with its looks; options go to gradio's launch()."""
     return page.launch(
         theme=THEME,
-        css=CSS,
+        css=USUAL_COLORS,
+        css_paths=STYLE_SHEET,
+        head=f"<script>{SCRIPT.read_text()}</script>",
         max_file_size="320mb",  # 50 megapixels of 16-bit TIFF
         footer_links=["api"],
         run_history=False,

@@ -1,6 +1,7 @@
 """The page without a browser: its API through the real client, its model behind a Hub that misbehaves, its memory."""
 
 import base64
+import fnmatch
 import importlib.util
 import io
 import json
@@ -304,7 +305,7 @@ def test_only_colorize_is_public(server):
 def test_api_takes_the_name_of_a_bundled_model(server, ladder, tmp_path, monkeypatch):
     monkeypatch.setattr(colorizer.hub, "WEIGHTS", ladder)  # a model is read when it is first asked for
     path = tmp_path / "seven.png"
-    app.digits()["digit-7"].save(path)
+    app.digits()["digit-7.png"].save(path)
     out, info = server.predict(handle_file(path), model="mnist_cnn_bn", api_name="/colorize")
     assert info["model"] == "mnist_cnn_bn (bundled)"
     assert Image.open(out).size == (28, 28)
@@ -763,6 +764,16 @@ def test_examples_are_shown_gray_on_the_left_and_in_the_models_colors_on_the_rig
         assert shown.shape == colored.shape and max(shown.shape) <= app.TILE_SIDE
         assert np.abs(shown - gray)[:, : middle - 8].mean() < 3 < np.abs(shown - gray)[:, middle + 8 :].mean()
         assert np.abs(shown - colored)[:, middle + 8 :].mean() < 3
+
+
+def test_what_the_readme_uploads_as_a_space_is_all_that_the_page_reads():
+    root = Path(app.__file__).parent
+    upload = re.search(r"^hf upload (.*?[^\\])\n", (root / "README.md").read_text(), re.S | re.M)[1]
+    patterns = re.findall(r'--include "?([^\s"]+)', upload)
+    read = [root / "app.py", root / "requirements.txt", app.STYLE_SHEET, app.SCRIPT, Path(colorizer.hub.__file__)]
+    read += [file for file in (root / "colorizer/weights").rglob("*") if file.is_file()]
+    for file in read:
+        assert any(fnmatch.fnmatch(file.relative_to(root).as_posix(), pattern) for pattern in patterns), file
 
 
 def test_a_model_of_digits_shows_the_examples_as_they_are(ladder, monkeypatch):
@@ -1580,7 +1591,7 @@ def test_a_digit_is_painted(page, name):
     assert "28 × 28" in shown["facts"] and name in shown["facts"]
     before, after = (np.asarray(Image.open(preview)).astype(int) for preview in shown["compare"])
     assert before.shape == after.shape == (308, 308, 3)  # enlarged: pixels that one can see
-    digit = np.asarray(app.digits()["digit-3"])
+    digit = np.asarray(app.digits()["digit-3.png"])
     assert np.abs(before[5::11, 5::11, 0] - digit).max() < 24  # the digit itself is what stood before; as a JPEG
     with Image.open(download(page, shown["state"])) as image:
         assert image.size == (28, 28)

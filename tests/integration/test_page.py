@@ -998,12 +998,14 @@ def test_clipboard(open_page, address):
     page.context.grant_permissions(["clipboard-read", "clipboard-write"], origin=address.rstrip("/"))
     page.evaluate(
         """async () => {
-            const image = await (await fetch(document.querySelector('#photographs img').src)).blob();
+            const canvas = Object.assign(document.createElement('canvas'), {width: 512, height: 384});
+            canvas.getContext('2d').fillRect(90, 90, 300, 200);
+            const image = await new Promise((done) => canvas.toBlob(done, 'image/png'));
             await navigator.clipboard.write([new ClipboardItem({'image/png': image})]);
         }"""
     )
     page.get_by_label("Paste from clipboard").click()
-    wait_for_result(page, "512 × 512")
+    wait_for_result(page, "512 × 384")
 
 
 # A photo of 64 x 48 pixels as a browser has it when it is dropped or pasted.
@@ -1045,14 +1047,14 @@ def test_a_photo_that_comes_too_soon_is_told(open_page, jpeg):
     wait_for_result(page, "600 × 400")
     ask_for_new_photo(page)
     page.evaluate(
-        f"""(drop) => new MutationObserver(() => window.isGiven && ({GIVE})(drop))
+        f"""(drop) => new MutationObserver(() => colorizerPage.state.isGiven && ({GIVE})(drop))
             .observe(document.querySelector('#result'), {{attributes: true}})""",
         ["#heading", "drop", "image/png", "soon.png"],
     )
     upload(page, jpeg)
     wait_for_result(page, "2400 × 1600")
     page.locator("#notice", has_text="Another photo is on its way: give this one again.").wait_for()
-    page.wait_for_function("!window.isGiven")
+    page.wait_for_function("!colorizerPage.state.isGiven")
 
 
 @pytest.fixture
@@ -1141,7 +1143,7 @@ def test_of_two_clicks_on_small_pictures_the_last_counts_and_bad_uploads_are_tol
         page.locator("#strip .thumbnail-item").nth(1).click()
         page.locator("#strip .thumbnail-item").nth(2).click()
         wait_for_result(page, "640 × 427")
-        page.wait_for_function("!window.underWay && !document.querySelector('#result').inert")
+        page.wait_for_function("!colorizerPage.state.underWay && !document.querySelector('#result').inert")
     assert "640 × 427" in page.inner_text("#facts")
     ask_for_new_photo(page)
     upload(page, photos[1])  # gradio has made the place for photos anew meanwhile

@@ -444,6 +444,9 @@ def test_a_recipe_goes_all_the_way_and_is_not_trained_twice(photos, tmp_path):
         (["--working_size", "4096"], "--working_size must be 32 to 2048 pixels, not 4096."),
         (["--data", "{a}/test", "{b}/test"], "--data: the folders must have different names, unlike test, test."),
         (["--data", "{empty}"], ".*empty holds no pictures"),
+        (["--rows", "flagshp"], "--rows has no row 'flagshp'; there are "),
+        (["--views", "0"], "--views must be 1 or more, not 0."),
+        (["--also", "none.json"], "--also: there is no "),
     ],
 )
 def test_what_would_fail_after_a_training_is_refused_before(flags, sentence, photos, tmp_path):
@@ -463,18 +466,11 @@ def test_a_folder_whose_name_is_no_text_loses_no_table(photos, tmp_path, monkeyp
     assert "na?me" in (tmp_path / "out/results.md").read_text("utf-8")
 
 
-@pytest.mark.parametrize(
-    ("flags", "sentence"),
-    [
-        (["--rows", "flagshp"], "--rows has no row 'flagshp'; there are "),
-        (["--views", "0"], "--views must be 1 or more, not 0."),
-        (["--recipes", "none.yaml"], "--recipes: there is no "),
-        (["--also", "none.json"], "--also: there is no "),
-    ],
-)
-def test_mistakes_are_told_in_a_sentence(flags, sentence, photos, tmp_path):
-    result = run("--train_data_dir", photos / "train", "--data", photos / "test", *flags, cwd=tmp_path)
-    assert result.returncode == 2 and result.stderr.startswith(f"arena.py: {sentence}") and not result.stdout
+def test_a_mistake_is_told_in_a_sentence(photos, tmp_path):
+    flags = ["--train_data_dir", photos / "train", "--data", photos / "test", "--recipes", "none.yaml"]
+    result = run(*flags, cwd=tmp_path)
+    assert result.returncode == 2 and result.stderr.startswith("arena.py: --recipes: there is no ")
+    assert not result.stdout
 
 
 def test_a_row_that_fails_is_told_and_the_others_go_on(photos, tmp_path):

@@ -102,6 +102,7 @@ PURPOSES = {"alpha": "photos, one by heart"}
 # another, since a large file takes seconds for which nobody else's dials should stand still.
 ONE_AT_A_TIME = {"concurrency_limit": 1, "concurrency_id": "model"}
 ONE_FILE_AT_A_TIME = {"concurrency_limit": 1, "concurrency_id": "file"}
+PRIVATE = {"api_visibility": "private"}  # of the page alone
 
 
 # ---------------------------------------------------------------------------------------------------- the model
@@ -776,47 +777,637 @@ def paragraph(text: str, role: str = "") -> str:
 # ---------------------------------------------------------------------------------------------------- the page
 
 
-def build_app(studio: Studio | None = None) -> gr.Blocks:
-    """The page and its API; the model named by COLORIZER_MODEL starts to load in the background.
+def prepare(
+    path: str | None,
+    working_size: float | None,
+    pipeline: ColorizationPipeline,
+    hints: Sequence[Hint] = (),
+    reference: Reference | None = None,
+    likeness: float | None = None,
+) -> Work:
+    if not path:
+        raise ColorizerError("There is no photo: give one.")
+    if not Path(path).is_file():
+        raise ColorizerError(f"{Path(path).name} is no longer on the server: please choose it again.")
+    if working_size is None:
+        working_size = min(pipeline.model.defaults["working_size"], MAX_WORKING_SIZE)
+    if working_size > MAX_WORKING_SIZE:
+        raise ColorizerError(f"working_size is at most {MAX_WORKING_SIZE} here, not {working_size:g}.")
+    photo = Photo.open(path, max_megapixels=MAX_MEGAPIXELS)
+    coloring = pipeline.prepare(photo, working_size, hints, reference=reference, likeness=likeness)
+    return work_of(coloring, pipeline.model)
 
-    Raises ColorizerError where the bundled weights cannot be loaded.
+
+def work_of(coloring: Coloring, model: Colorizer) -> Work:
+    coloring.embedding = None  # it would be the largest part on the shelf; the next hint has it computed again
+    return Work(coloring, model.has_distribution, model.keeps_lightness, model.source)
+
+
+def facts_of(work: Work, seconds: float) -> str:
+    photo = work.photo
+    facts = f"{photo.width} × {photo.height} pixels, colored in {seconds:.1f} s by {work.model_name}"
+    return facts + "; the colors that it came with were set aside" if work.coloring.truth else facts
+
+
+def known(session: Session | None) -> Session:
+    """The session; an error where there is none, though the page shows a photo."""
+    if session is None:
+        raise gr.Error(FORGOTTEN, print_exception=False)
+    return session
+
+
+def prepared(session: Session) -> Work:
+    return prepare(session.path, session.working_size, session.pipeline, session.hints, **session.lead)
+
+
+def with_before(session: Session, work: Work) -> Session:
+    """The session with its gray preview on the disk, from where it may have been deleted; see KEEP_FILES."""
+    if Path(session.before).is_file():
+        return session
+    return dataclasses.replace(session, before=save_preview(work.coloring.gray(PREVIEW_SIDE), "before"))
+
+
+def mark(session: Session | None, album: Album) -> dict:
+    """Mark the photo that is shown, among the small ones, after another could not be."""
+    paths = [at.path for at in album.sessions]
+    return gr.update(selected_index=paths.index(session.path)) if session and session.path in paths else gr.skip()
+
+
+def on_the_page(
+    colorfulness, temperature, balance, guess: str, likeness: float, set_for: str, session: Session | None
+) -> Session:
+    """The session at the page's dials: the preview that follows the last turn of one may still be under way."""
+    if known(session).dials_of != set_for:
+        return session
+    dials = colorfulness, temperature, balance
+    return dataclasses.replace(session, dials=dials, guess=guess, likeness=likeness)
+
+
+def new_photo():
+    return gr.Column(visible=True), None
+
+
+class Page:
+    """The page and its API: what stands where, what its events do, and which part calls what.
+
+    Raises ColorizerError where its files cannot be written.
     """
-    studio = studio or Studio(os.environ.get("COLORIZER_MODEL"), os.environ.get("COLORIZER_REVISION") or None)
-    shelf = Shelf()
-    photograph_files, digit_files = write_examples(photographs()), write_examples(digits())
-    tiles, tiles_label = photograph_files, OFFER
-    if studio.loaded[studio.first].model.keeps_lightness:
-        tiles = write_examples(half_colored(photographs(), studio.first))
-        tiles_label += f": gray on the left, {studio.first}'s colors on the right"
-    menu_at_start, looks = studio.menu(), looks_of(studio.pipeline.model)  # on every page that is opened
+
+    def __init__(self, studio: Studio):
+        self.studio = studio
+        self.shelf = Shelf()
+        self.photograph_files, self.digit_files = write_examples(photographs()), write_examples(digits())
+        self.menu_at_start, self.looks = studio.menu(), looks_of(studio.pipeline.model)  # on every page that is opened
+        with gr.Blocks(
+            title="Photo colorizer", analytics_enabled=False, delete_cache=(600, KEEP_FILES)
+        ) as self.blocks:
+            self.draw()
+            self.name_lists()
+            self.connect_photos()
+            self.connect_dials()
+            self.connect_corrections()
+            self.connect_reference()
+            self.connect_downloads()
+            self.connect_news()
+            self.offer_api()
+        self.blocks.shelf = self.shelf  # see delete_old_files
+
+    # ---- what stands where
+
+    def draw(self) -> None:
+        self.state = gr.State(None)
+        self.album_state = gr.State(NO_PHOTOS)
+        self.parcel_state = gr.State(None)
+        self.orders_state, self.order_key = gr.State(()), gr.Textbox(visible=False)  # of the latest downloads
+        self.dials_set_for = gr.Textbox(dials_of(MAIN), visible=False)
+        self.photo_shown = gr.Textbox(visible=False, elem_id="shown")  # its path
+        self.left_to_color, self.left_to_pack = gr.Number(0, visible=False), gr.Number(0, visible=False)
+        self.next_step, self.pack_step, self.ask = (
+            gr.Button(visible="hidden", elem_id=name) for name in ("next", "pack-next", "ask")
+        )
+        self.timer = gr.Timer(1, active=self.studio.fetching)
+
+        gr.HTML(HEADING, elem_id="heading", padding=False)
+        with gr.Column(elem_id="input") as self.input_panel:
+            self.draw_input()
+        with gr.Column(visible=False, elem_id="album") as self.album_panel:
+            self.draw_album()
+        with gr.Column(visible=False, elem_id="result") as self.result_panel, gr.Row():
+            with gr.Column(scale=3, min_width=320):
+                self.draw_pictures()
+                with gr.Accordion(
+                    "A wrong color? Correct it", open=False, elem_id="correct", **self.looks["correct"]
+                ) as self.correct_panel:
+                    self.draw_tools()
+                with gr.Accordion(
+                    "Use the colors of another photo", open=False, elem_id="other", **self.looks["other"]
+                ) as self.other_panel:
+                    self.draw_reference()
+            with gr.Column(scale=1, min_width=260):
+                self.draw_dials()
+        self.draw_examples()
+        with gr.Row(elem_id="models"):
+            self.menu = gr.Dropdown(self.menu_at_start, value=MAIN, label="Model", filterable=False, elem_id="menu")
+            self.model_line = gr.HTML(paragraph(self.studio.note(MAIN)), elem_id="model", padding=False)
+
+    def draw_input(self) -> None:
+        self.photo_input = gr.Image(
+            type="filepath",
+            image_mode=None,
+            sources=["upload", "webcam", "clipboard"],
+            webcam_options=gr.WebcamOptions(mirror=False),  # that would turn the picture itself around
+            label="Photo",
+            show_label=False,
+            placeholder="# Drop a photo here\nor click to choose one",
+            alt_text="The photo that you chose",
+            buttons=[],
+            height=360,
+            elem_id="photo",
+        )
+        with gr.Row(elem_id="several"):  # since the button's own place for files has no name
+            gr.HTML(ACCEPTS, elem_id="accepts", padding=False)
+            self.several = gr.UploadButton(
+                "Several photos at once",
+                file_count="multiple",
+                file_types=["image", *(f".{kind}" for kind in KINDS)],
+                size="sm",
+            )
+
+    def draw_album(self) -> None:
+        self.strip = gr.Gallery(
+            show_label=False,
+            interactive=False,
+            allow_preview=False,
+            object_fit="cover",
+            height="auto",
+            buttons=[],
+            elem_id="strip",
+        )
+        with gr.Row(elem_id="all"):
+            self.album_line = gr.HTML(elem_id="album-line", padding=False)
+            self.all_alike = gr.Button("These dials for all", size="sm", elem_id="all-alike")
+            self.download_all = gr.Button(DOWNLOAD_ALL, size="sm", elem_id="download-all")
+
+    def draw_pictures(self) -> None:
+        self.compare = gr.ImageSlider(
+            label="Before and after",
+            show_label=False,
+            interactive=False,
+            type="filepath",
+            buttons=["fullscreen"],
+            elem_id="compare",
+        )
+        self.facts_line = gr.HTML(elem_id="facts", padding=False)
+
+    def draw_tools(self) -> None:
+        gr.HTML(CORRECT, elem_id="how", padding=False)
+        with gr.Row(elem_id="tools"):
+            self.picker = gr.ColorPicker("#3f6fb5", label="Color", interactive=True, min_width=100, elem_id="picker")
+            self.reach_dial = gr.Slider(
+                *REACH,
+                value=DEFAULT_REACH,
+                step=0.05,
+                label="Reach",
+                buttons=[],
+                min_width=180,
+                elem_id="reach",
+            )
+            self.undo, self.undo_everything = (
+                gr.Button(label, size="sm", min_width=60, interactive=False, elem_id=name)
+                for label, name in (("Undo", "undo"), ("Undo all", "undo-all"))
+            )
+        with gr.Row(elem_id="usual"):
+            self.usual = {
+                picked: gr.Button(name, size="sm", min_width=0, elem_id=f"usual-{name.lower()}")
+                for name, picked in USUAL.items()
+            }
+        self.canvas = gr.Image(
+            type="filepath",
+            show_label=False,
+            interactive=False,
+            buttons=[],
+            alt_text="The photo in color: click where a color is wrong, or move a cross there by the "
+            "arrow keys and press Enter",
+            elem_id="canvas",
+        )
+
+    def draw_reference(self) -> None:
+        gr.HTML(ALIKE, elem_id="alike", padding=False)
+        with gr.Row(elem_id="lead"):
+            self.reference_input = gr.Image(
+                type="filepath",
+                image_mode=None,
+                sources=["upload"],
+                show_label=False,
+                placeholder="# A photo in color",
+                alt_text="The photo whose colors this one gets",
+                buttons=[],
+                height=180,
+                min_width=200,
+                elem_id="reference",
+            )
+            self.likeness_dial = gr.Slider(
+                *LIKENESS,
+                value=DEFAULT_LIKENESS,
+                step=0.05,
+                label="Likeness",
+                info="Halfway does little harm where the other photo shows something else.",
+                buttons=[],
+                min_width=200,
+            )
+
+    def draw_dials(self) -> None:
+        self.download = gr.Button("Download full size", variant="primary", elem_id="download")
+        self.another = gr.Button("New photo", elem_id="another")
+        self.colorfulness_dial = gr.Slider(
+            *COLORFULNESS,
+            step=0.05,
+            label="Colorfulness",
+            info="From gray to vivid.",
+            buttons=[],  # gradio's goes back to what the page began with, though the model may be another
+            **self.looks["colorfulness"],
+        )
+        self.temperature_dial = gr.Slider(
+            *TEMPERATURE,
+            step=0.01,
+            label="Caution",
+            info="Low: bold, decided colors. High: soft, safe ones.",
+            buttons=[],
+            **self.looks["temperature"],
+        )
+        self.balance_dial = gr.Slider(
+            *BALANCE,
+            step=0.05,
+            label="Balance",
+            info="Takes away a tint that lies over the whole photo.",
+            buttons=[],
+            **self.looks["balance"],
+        )
+        self.guess_dial = gr.Radio(
+            [(guess.capitalize(), guess) for guess in (FIRST, *GUESSES)],
+            label="Guess",
+            info="Other colors that the photo may have had.",
+            elem_id="guess",
+            **self.looks["guess"],
+        )
+        self.guess_pictures = gr.HTML(elem_id="guess-pictures", padding=False)
+        self.reset = gr.Button("Reset dials", size="sm", elem_id="reset")
+        with gr.Accordion("Advanced", open=False, **self.looks["advanced"]) as self.advanced:
+            self.size_dial = gr.Slider(
+                step=32,
+                label="Working size",
+                info="Pixels of the short side as the network sees it, fewer of a small photo. The result "
+                "keeps the photo's own size.",
+                buttons=[],
+                **self.looks["working_size"],
+            )
+        self.file, self.zip_file = gr.File(visible=False), gr.File(visible=False)
+
+    def draw_examples(self) -> None:
+        tiles, tiles_label, first = self.photograph_files, OFFER, self.studio.first
+        if self.studio.loaded[first].model.keeps_lightness:
+            tiles = write_examples(half_colored(photographs(), first))
+            tiles_label += f": gray on the left, {first}'s colors on the right"
+        self.photograph_row, self.digit_row = (
+            gr.Dataset(
+                components=["image"],
+                samples=[[path] for path in pictures],
+                type="index",
+                label=label,
+                elem_id=name,
+                elem_classes="examples",
+                **look,
+            )
+            for name, pictures, label, look in (
+                ("photographs", tiles, tiles_label, self.looks["photographs"]),
+                ("digits", self.digit_files, OFFER, self.looks["digits"]),
+            )
+        )
+        # Whoever sends the path of an example back would have it deleted as an upload.
+        self.photograph_row.keep_in_cache = {*self.photograph_files, *tiles}
+        self.digit_row.keep_in_cache = set(self.digit_files)
+
+    # ---- which part calls what; only the API at the end is public
+
+    def name_lists(self) -> None:
+        """The lists of parts that several events take or change."""
+        self.quick_dials = [self.colorfulness_dial, self.temperature_dial, self.balance_dial]  # which need no network
+        self.dials = [*self.quick_dials, self.size_dial, self.menu, self.dials_set_for, self.state, self.album_state]
+        self.preview = [self.state, self.compare, self.canvas, self.guess_pictures, self.undo, self.undo_everything]
+        self.changed_parts = [*self.preview, self.facts_line]
+        labeled = [self.dials_set_for, self.photo_shown, self.download]
+        self.result = [
+            *self.changed_parts,
+            *labeled,
+            self.guess_dial,
+            self.temperature_dial,
+            self.balance_dial,
+            self.result_panel,
+        ]
+        self.parts = {  # by the names that looks_of gives them
+            "colorfulness": self.colorfulness_dial,
+            "temperature": self.temperature_dial,
+            "balance": self.balance_dial,
+            "guess": self.guess_dial,
+            "working_size": self.size_dial,
+            "advanced": self.advanced,
+            "correct": self.correct_panel,
+            "other": self.other_panel,
+            "photographs": self.photograph_row,
+            "digits": self.digit_row,
+        }
+        self.album_parts = [self.album_state, self.album_panel, self.strip, self.album_line, self.left_to_color]
+        lead = [self.reference_input, self.likeness_dial, self.reach_dial]
+        self.new_result = [
+            *dict.fromkeys(
+                [*self.result, self.input_panel, self.photo_input, *self.parts.values(), *lead, *self.album_parts]
+            )
+        ]
+        self.shown_and_album = [
+            *self.quick_dials,
+            self.guess_dial,
+            self.likeness_dial,
+            self.dials_set_for,
+            self.state,
+            self.album_state,
+        ]
+
+    def connect_photos(self) -> None:
+        """What comes to be shown, and what the visitor's other photos are for."""
+        # Before the others, which it would wait for.
+        self.photo_input.upload(js="colorizerPage.given", **PRIVATE)
+        gr.on([self.photograph_row.click, self.digit_row.click], js="colorizerPage.wait", **PRIVATE)
+        given = self.photo_input.upload(
+            self.color,
+            [self.photo_input, *self.dials],
+            self.new_result,
+            show_progress_on=[self.photo_input, self.compare],
+            trigger_mode="multiple",  # what has been uploaded while one is colored counts too
+            js="colorizerPage.colored",
+            **ONE_AT_A_TIME,
+            **PRIVATE,
+        )
+        self.several.upload(js="colorizerPage.given", **PRIVATE)
+        several_given = self.several.upload(
+            self.color_several,
+            [self.several, *self.dials],
+            self.new_result,
+            show_progress_on=[self.photo_input, self.compare],
+            trigger_mode="multiple",
+            js="colorizerPage.colored",
+            **ONE_AT_A_TIME,
+            **PRIVATE,
+        )
+        for taken in (given, several_given):
+            for ended in (taken.success, taken.failure):  # gradio's `then` comes after a success alone
+                ended(js="colorizerPage.taken", **PRIVATE)
+        shown_again = self.strip.select(
+            self.show,
+            self.shown_and_album,
+            [*self.new_result, self.menu, self.model_line],
+            show_progress_on=self.compare,
+            trigger_mode="multiple",  # with always_last the second click would come as the first again
+            js="colorizerPage.colored",
+            **ONE_AT_A_TIME,
+            **PRIVATE,
+        )
+        shown_again.failure(mark, [self.state, self.album_state], self.strip, queue=False, **PRIVATE)
+        picked = [
+            row.click(
+                function,
+                [row, *self.dials],
+                self.new_result,
+                show_progress_on=[self.photo_input, self.compare],
+                trigger_mode="always_last",  # an example that is picked while another is colored counts too
+                js="colorizerPage.colored",
+                **ONE_AT_A_TIME,
+                **PRIVATE,
+            )
+            for row, function in ((self.photograph_row, self.color_photograph), (self.digit_row, self.color_digit))
+        ]
+        given.failure(lambda: None, None, self.photo_input, queue=False, **PRIVATE)
+        for done in (given, several_given, shown_again, *picked):
+            done.success(js="colorizerPage.showResult", **PRIVATE)
+            done.failure(js="colorizerPage.goOn", **PRIVATE)
+
+        all_styled = self.all_alike.click(
+            self.style_all, self.shown_and_album, self.album_parts, show_progress="hidden", **ONE_AT_A_TIME, **PRIVATE
+        )
+        step = self.next_step.click(
+            self.color_next,
+            [self.state, self.album_state],
+            self.album_parts,
+            show_progress="hidden",
+            **ONE_AT_A_TIME,
+            **PRIVATE,
+        )
+        for done in (given, several_given, shown_again, *picked, all_styled, step):  # any of them mends a broken chain
+            done.success(js="colorizerPage.next", inputs=self.left_to_color, **PRIVATE)
+        step.failure(js="colorizerPage.nextLater", **PRIVATE)
+
+    def connect_dials(self) -> None:
+        # Not on input: the network would run at every step of a drag, and for the first digit of a size being typed.
+        self.size_dial.release(
+            self.color_again,
+            [*self.quick_dials, self.size_dial, self.dials_set_for, self.state],
+            self.result,
+            show_progress_on=self.compare,
+            trigger_mode="always_last",  # what is given while the network runs counts too
+            **ONE_AT_A_TIME,
+            **PRIVATE,
+        )
+
+        chosen = self.menu.change(  # not input, which a click on a choice fires twice
+            self.choose,
+            [self.menu, self.state, self.dials_set_for],
+            [*dict.fromkeys([*self.result, *self.parts.values(), self.model_line, self.menu])],
+            show_progress_on=self.compare,
+            trigger_mode="always_last",
+            **ONE_AT_A_TIME,
+            **PRIVATE,
+        )
+        chosen.success(js="colorizerPage.showChoice", **PRIVATE)
+        chosen.failure(
+            lambda session: session.choice if session else MAIN, self.state, self.menu, queue=False, **PRIVATE
+        )
+
+        gr.on(
+            [event for dial in self.quick_dials for event in (dial.input, dial.release)],
+            self.turn_dial,
+            [*self.quick_dials, self.dials_set_for, self.state],
+            self.preview,
+            show_progress="hidden",
+            trigger_mode="always_last",
+            **ONE_AT_A_TIME,
+            **PRIVATE,
+        )
+        self.guess_dial.input(
+            self.take_guess,
+            [self.guess_dial, self.dials_set_for, self.state],
+            self.preview,
+            show_progress="hidden",
+            trigger_mode="always_last",
+            **ONE_AT_A_TIME,
+            **PRIVATE,
+        )
+        self.reset.click(
+            self.reset_dials,
+            self.state,
+            [*dict.fromkeys([*self.result, *self.quick_dials, self.size_dial, self.guess_dial])],
+            show_progress_on=self.compare,
+            **ONE_AT_A_TIME,
+            **PRIVATE,
+        )
+
+    def connect_corrections(self) -> None:
+        correcting, *_ = [
+            event(
+                function,
+                inputs,
+                [*self.changed_parts, self.reach_dial],
+                show_progress_on=self.canvas,
+                show_progress="minimal",
+                trigger_mode="multiple",  # every click counts, also while the network runs
+                **ONE_AT_A_TIME,
+                **PRIVATE,
+            )
+            for event, function, inputs in (
+                (self.canvas.select, self.correct, [self.picker, self.reach_dial, self.state]),
+                (self.undo.click, self.undo_one, self.state),
+                (self.undo_everything.click, self.undo_all, self.state),
+            )
+        ]
+        for usual_color, button in self.usual.items():
+            button.click(js=f"() => '{usual_color}'", outputs=self.picker, **PRIVATE)
+        for ended in (correcting.success, correcting.failure):
+            ended(js="colorizerPage.corrected", **PRIVATE)
+        self.ask.click(
+            lambda: None, show_progress="hidden", trigger_mode="multiple", concurrency_limit=None, **PRIVATE
+        )
+
+    def connect_reference(self) -> None:
+        """What leads the photo to another one, and the dials that say how far: its likeness, a correction's reach."""
+        gr.on(
+            [self.reference_input.upload, self.reference_input.clear],
+            self.refer,
+            [self.reference_input, self.likeness_dial, self.photo_shown, self.state],
+            [*self.changed_parts, self.reference_input],
+            show_progress_on=self.reference_input,
+            trigger_mode="always_last",
+            **ONE_AT_A_TIME,
+            **PRIVATE,
+        ).failure(self.put_back, self.state, self.reference_input, queue=False, **PRIVATE)
+        for events, dial, turn, mode in (
+            (
+                [self.likeness_dial.input, self.likeness_dial.release],
+                self.likeness_dial,
+                self.turn_likeness,
+                "always_last",
+            ),
+            ([self.reach_dial.input], self.reach_dial, self.turn_reach, "always_last"),
+            # In its turn, before the next correction or a download: it is the last one's reach.
+            ([self.reach_dial.release], self.reach_dial, self.turn_reach, "multiple"),
+        ):
+            gr.on(
+                events,
+                turn,
+                [dial, self.photo_shown, self.state],
+                self.changed_parts,
+                show_progress="hidden",
+                trigger_mode=mode,
+                **ONE_AT_A_TIME,
+                **PRIVATE,
+            )
+
+    def connect_downloads(self) -> None:
+        self.download.click(js="colorizerPage.make", **PRIVATE)  # before the other, as above
+        # When what was asked for before it is there: it has another line, and would overtake a correction.
+        reached = self.download.click(
+            self.order,
+            [
+                *self.quick_dials,
+                self.guess_dial,
+                self.likeness_dial,
+                self.dials_set_for,
+                self.state,
+                self.orders_state,
+            ],
+            [self.orders_state, self.order_key],
+            show_progress="hidden",
+            **ONE_AT_A_TIME,
+            **PRIVATE,
+        )
+        made = reached.success(
+            self.make_download,
+            [self.order_key, self.orders_state],
+            self.file,
+            show_progress="hidden",
+            **ONE_FILE_AT_A_TIME,
+            **PRIVATE,
+        )
+        made.success(js="colorizerPage.download", inputs=self.file, **PRIVATE)
+        made.success(js="colorizerPage.made", **PRIVATE)
+        for part in (reached, made):
+            part.failure(js="colorizerPage.made", **PRIVATE)
+        reached_all = self.download_all.click(lambda: None, show_progress="hidden", **ONE_AT_A_TIME, **PRIVATE)
+        begun = reached_all.success(
+            self.pack,
+            [*self.shown_and_album, self.parcel_state],
+            [self.parcel_state, self.left_to_pack, self.download_all, self.zip_file],
+            show_progress="hidden",
+            **ONE_FILE_AT_A_TIME,
+            **PRIVATE,
+        )
+        packed_one = self.pack_step.click(
+            self.pack_next,
+            self.parcel_state,
+            [self.parcel_state, self.left_to_pack, self.download_all, self.zip_file],
+            show_progress="hidden",
+            **ONE_FILE_AT_A_TIME,
+            **PRIVATE,
+        )
+        for part in (begun, packed_one):
+            part.success(js="colorizerPage.packNext", inputs=[self.left_to_pack, self.zip_file], **PRIVATE)
+        packed_one.failure(js="colorizerPage.packLater", **PRIVATE)
+        self.another.click(new_photo, None, [self.input_panel, self.photo_input], queue=False, **PRIVATE).success(
+            js="colorizerPage.showTop", **PRIVATE
+        )
+
+    def connect_news(self) -> None:
+        news = [self.menu, self.model_line, self.timer, *self.parts.values()]
+        self.timer.tick(self.refresh, [self.menu, self.state], news, queue=False, show_progress="hidden", **PRIVATE)
+        self.blocks.load(
+            self.refresh, [self.menu, self.state], news, queue=False, show_progress="hidden", **PRIVATE
+        ).then(
+            js=f"() => colorizerPage.start({json.dumps(EXAMPLES)}, {json.dumps(KINDS)})",
+            **PRIVATE,
+        )
+
+    def offer_api(self) -> None:
+        with gr.Row(visible=False):
+            gr.Button().click(
+                self.colorize,
+                [
+                    gr.File(label="photo"),
+                    gr.Number(label="colorfulness"),
+                    gr.Number(label="temperature"),
+                    gr.Number(label="working_size", precision=0),
+                    gr.Textbox(label="model"),
+                    gr.Number(label="balance"),
+                    gr.JSON(label="hints"),
+                    gr.File(label="reference"),
+                    gr.Number(label="likeness"),
+                    gr.Textbox(label="guess"),
+                ],
+                [gr.File(label="file"), gr.JSON(label="info")],
+                api_name="colorize",
+                **ONE_AT_A_TIME,
+            )
 
     # ---- what the events do
 
-    def prepare(
-        path: str | None,
-        working_size: float | None,
-        pipeline: ColorizationPipeline,
-        hints: Sequence[Hint] = (),
-        reference: Reference | None = None,
-        likeness: float | None = None,
-    ) -> Work:
-        if not path:
-            raise ColorizerError("There is no photo: give one.")
-        if not Path(path).is_file():
-            raise ColorizerError(f"{Path(path).name} is no longer on the server: please choose it again.")
-        if working_size is None:
-            working_size = min(pipeline.model.defaults["working_size"], MAX_WORKING_SIZE)
-        if working_size > MAX_WORKING_SIZE:
-            raise ColorizerError(f"working_size is at most {MAX_WORKING_SIZE} here, not {working_size:g}.")
-        photo = Photo.open(path, max_megapixels=MAX_MEGAPIXELS)
-        coloring = pipeline.prepare(photo, working_size, hints, reference=reference, likeness=likeness)
-        return work_of(coloring, pipeline.model)
-
-    def work_of(coloring: Coloring, model: Colorizer) -> Work:
-        coloring.embedding = None  # it would be the largest part on the shelf; the next hint has it computed again
-        return Work(coloring, model.has_distribution, model.keeps_lightness, model.source)
-
     def color(
+        self,
         path: str | None,
         colorfulness,
         temperature,
@@ -829,35 +1420,38 @@ def build_app(studio: Studio | None = None) -> gr.Blocks:
     ) -> dict:
         """Color a photo that was just given; the result takes the place of the one before."""
         if path is None:
-            return {photo_input: None}
+            return {self.photo_input: None}
         with told():
-            pipeline = studio.pipeline_of(choice)
+            pipeline = self.studio.pipeline_of(choice)
         dials, updates = (colorfulness, temperature, balance, working_size), {}
         if session:
-            before = as_left(colorfulness, temperature, balance, session.guess, session.likeness, set_for, session)
+            before = self.as_left(
+                colorfulness, temperature, balance, session.guess, session.likeness, set_for, session
+            )
         is_replaced = session and session.choice == choice and session.pipeline is not pipeline
         if set_for.partition(" ")[0] != choice or is_replaced:
             # The dials on the page are another model's: the menu has just been turned, or a fetched model has taken
             # over since the last photo.
-            dials, updates = dial_defaults(pipeline.model), updates_for(pipeline.model)
+            dials, updates = dial_defaults(pipeline.model), self.updates_for(pipeline.model)
         elif not colorfulness:  # the last photo was turned to gray, which nobody wants of the next
             dials = (dial_defaults(pipeline.model)[0], *dials[1:])
-            updates = {colorfulness_dial: gr.update(value=dials[0])}
-        shown = colored(path, *dials, choice, dials_of(choice), session, pipeline)
+            updates = {self.colorfulness_dial: gr.update(value=dials[0])}
+        shown = self.colored(path, *dials, choice, dials_of(choice), session, pipeline)
         if session is None:
-            if pipeline is not studio.pipeline_of(choice):
+            if pipeline is not self.studio.pipeline_of(choice):
                 # A fetched model has taken over meanwhile, and `refresh` has given the page its dials.
-                updates = updates_for(pipeline.model, dials)
+                updates = self.updates_for(pipeline.model, dials)
             # The server may have forgotten the visitor, and the page not what it showed.
-            updates = updates | {reference_input: None, likeness_dial: DEFAULT_LIKENESS}
-        latest = pictured(shown[state])
+            updates = updates | {self.reference_input: None, self.likeness_dial: DEFAULT_LIKENESS}
+        latest = self.pictured(shown[self.state])
         if not album.waiting:
             album = dataclasses.replace(album, refused=())  # of those before
         if session:
             album = album.with_session(before)
-        return shown | {state: latest} | shown_album(album.with_session(latest), latest) | updates
+        return shown | {self.state: latest} | self.shown_album(album.with_session(latest), latest) | updates
 
     def colored(
+        self,
         path: str,
         colorfulness,
         temperature,
@@ -885,47 +1479,42 @@ def build_app(studio: Studio | None = None) -> gr.Blocks:
             session = with_before(session, work)
             seconds = time.perf_counter() - start
             session = dataclasses.replace(session, facts=facts_of(work, seconds))
-            shown = pictures(session, work, after)
+            shown = self.pictures(session, work, after)
         if latest:
-            shelf.drop(latest.key)
+            self.shelf.drop(latest.key)
             if latest.path == path:
                 session = dataclasses.replace(session, square=latest.square)
-        shelf.put(session.key, work)
+        self.shelf.put(session.key, work)
         return {
-            state: session,
+            self.state: session,
             **shown,
-            **labels(session, work),
-            guess_dial: gr.Radio(value=guess, visible=work.has_distribution),
-            temperature_dial: gr.Slider(visible=work.has_distribution),
-            balance_dial: gr.Slider(visible=work.has_balance),
-            input_panel: gr.Column(visible="hidden"),  # and not absent: a photo may be dropped on the result
-            result_panel: gr.Column(visible=True),
-            photo_input: None,
+            **self.labels(session, work),
+            self.guess_dial: gr.Radio(value=guess, visible=work.has_distribution),
+            self.temperature_dial: gr.Slider(visible=work.has_distribution),
+            self.balance_dial: gr.Slider(visible=work.has_balance),
+            self.input_panel: gr.Column(visible="hidden"),  # and not absent: a photo may be dropped on the result
+            self.result_panel: gr.Column(visible=True),
+            self.photo_input: None,
         }
 
-    def facts_of(work: Work, seconds: float) -> str:
-        photo = work.photo
-        facts = f"{photo.width} × {photo.height} pixels, colored in {seconds:.1f} s by {work.model_name}"
-        return facts + "; the colors that it came with were set aside" if work.coloring.truth else facts
-
-    def labels(session: Session, work: Work) -> dict:
+    def labels(self, session: Session, work: Work) -> dict:
         """What the page says of the photo that it shows."""
         return {
-            dials_set_for: session.dials_of,
-            photo_shown: session.path,
-            facts_line: paragraph(session.all_facts, role="status"),
-            download: gr.Button(f"Download full size ({work.photo.output_format})"),
+            self.dials_set_for: session.dials_of,
+            self.photo_shown: session.path,
+            self.facts_line: paragraph(session.all_facts, role="status"),
+            self.download: gr.Button(f"Download full size ({work.photo.output_format})"),
         }
 
-    def color_photograph(index: int, *args) -> dict:
-        return color(photograph_files[index], *args)
+    def color_photograph(self, index: int, *args) -> dict:
+        return self.color(self.photograph_files[index], *args)
 
-    def color_digit(index: int, *args) -> dict:
-        return color(digit_files[index], *args)
+    def color_digit(self, index: int, *args) -> dict:
+        return self.color(self.digit_files[index], *args)
 
-    def pictured(session: Session, work: Work | None = None) -> Session:
+    def pictured(self, session: Session, work: Work | None = None) -> Session:
         """The session with a small picture of the photo as it is now; with the one before if it left the shelf."""
-        work = work or shelf.get(session.key)
+        work = work or self.shelf.get(session.key)
         if work is None:
             return session
         with told(session.path):
@@ -933,30 +1522,30 @@ def build_app(studio: Studio | None = None) -> gr.Blocks:
             work.square(session.dials, session.guess).save(path, quality=85)
         return dataclasses.replace(session, square=str(path))
 
-    def as_left(*dials_and_session) -> Session:
+    def as_left(self, *dials_and_session) -> Session:
         """The session as it is left for another photo, at the dials of the page; see on_the_page."""
-        session = pictured(on_the_page(*dials_and_session))
+        session = self.pictured(on_the_page(*dials_and_session))
         if session.likeness != dials_and_session[-1].likeness:
             session = dataclasses.replace(session, key=uuid.uuid4().hex)  # what is on the shelf was led otherwise
         return session
 
-    def shown_album(album: Album, session: Session | None) -> dict:
+    def shown_album(self, album: Album, session: Session | None) -> dict:
         """What the page shows of a visitor's photos, less those whose files have been deleted; see KEEP_FILES."""
         there = tuple(at for at in album.sessions if Path(at.square).is_file() and Path(at.path).is_file())
         album = dataclasses.replace(album, sessions=there)
         paths = [at.path for at in album.sessions]
         return {
-            album_state: album,
-            album_panel: gr.Column(visible=len(album.everything) > 1 or bool(album.refused)),
-            strip: gr.update(
+            self.album_state: album,
+            self.album_panel: gr.Column(visible=len(album.everything) > 1 or bool(album.refused)),
+            self.strip: gr.update(
                 value=[at.square for at in album.sessions],
                 selected_index=paths.index(session.path) if session and session.path in paths else None,
             ),
-            album_line: album.news,
-            left_to_color: len(album.waiting),
+            self.album_line: album.news,
+            self.left_to_color: len(album.waiting),
         }
 
-    def color_several(paths: list[str] | None, *args) -> dict:
+    def color_several(self, paths: list[str] | None, *args) -> dict:
         """Color and show the first of several photos that were just given and are not here yet; the others wait, see
         color_next.
 
@@ -977,25 +1566,25 @@ def build_app(studio: Studio | None = None) -> gr.Blocks:
             raise gr.Error(f"{sentence}.", print_exception=False)
         for path in paths:
             try:
-                shown = color(path, *args)
+                shown = self.color(path, *args)
                 break
             except gr.Error as error:
                 refused[path] = error.message
         else:
             raise gr.Error(summary(refused.values()), print_exception=False)
-        session, album = shown[state], shown[album_state]
+        session, album = shown[self.state], shown[self.album_state]
         blank = dataclasses.replace(session, before="", facts="", square="")
         rest = [path for path in paths if path not in refused and path != session.path]
         waiting = [dataclasses.replace(blank, path=path, key=uuid.uuid4().hex) for path in rest]
-        return shown | shown_album(album.with_waiting(waiting, 1 + len(refused), refused.values()), session)
+        return shown | self.shown_album(album.with_waiting(waiting, 1 + len(refused), refused.values()), session)
 
-    def color_next(session: Session | None, album: Album) -> dict:
+    def color_next(self, session: Session | None, album: Album) -> dict:
         """Color the next of the photos that wait, for its small picture alone; the rest is done when it is shown.
 
         Not put on the shelf, from which a hundred of them would push what others are at work on.
         """
         if not album.waiting:
-            return shown_album(album, session)
+            return self.shown_album(album, session)
         first, *waiting = album.waiting
         first = next((at for at in album.sessions if at.path == first.path), first)
         album = dataclasses.replace(album, waiting=tuple(waiting))
@@ -1003,14 +1592,15 @@ def build_app(studio: Studio | None = None) -> gr.Blocks:
             try:
                 with told(first.path):
                     start = time.perf_counter()
-                    work = shelf.get(first.key) or prepared(first)
+                    work = self.shelf.get(first.key) or prepared(first)
                     facts = first.facts or facts_of(work, time.perf_counter() - start)
-                    album = album.with_session(pictured(dataclasses.replace(first, facts=facts), work))
+                    album = album.with_session(self.pictured(dataclasses.replace(first, facts=facts), work))
             except gr.Error as error:
                 album = dataclasses.replace(album, refused=(*album.refused, error.message))
-        return shown_album(album, session)
+        return self.shown_album(album, session)
 
     def show(
+        self,
         colorfulness,
         temperature,
         balance,
@@ -1029,32 +1619,32 @@ def build_app(studio: Studio | None = None) -> gr.Blocks:
         session = dataclasses.replace(session, dials_of=dials_of(session.choice))
         with told(session.path):
             start = time.perf_counter()
-            work = shelved(session)
+            work = self.shelved(session)
             facts = session.facts or facts_of(work, time.perf_counter() - start)
-            session = pictured(dataclasses.replace(session, facts=facts), work)
-            shown = rendered(session, work)
+            session = self.pictured(dataclasses.replace(session, facts=facts), work)
+            shown = self.rendered(session, work)
         album = album.with_session(session).with_session(
-            as_left(colorfulness, temperature, balance, guess, likeness, set_for, latest)
+            self.as_left(colorfulness, temperature, balance, guess, likeness, set_for, latest)
         )
-        shelf.drop(latest.key)
+        self.shelf.drop(latest.key)
         return {
-            **updates_for(session.pipeline.model, (*session.dials, session.working_size, session.guess)),
+            **self.updates_for(session.pipeline.model, (*session.dials, session.working_size, session.guess)),
             **shown,
-            **labels(session, work),
-            **shown_album(album, session),
-            input_panel: gr.Column(visible="hidden"),
-            likeness_dial: session.likeness,
-            **reach_of(session),
-            reference_input: put_back(session)[reference_input],
-            menu: session.choice,
-            model_line: paragraph(studio.note(session.choice)),
+            **self.labels(session, work),
+            **self.shown_album(album, session),
+            self.input_panel: gr.Column(visible="hidden"),
+            self.likeness_dial: session.likeness,
+            **self.reach_of(session),
+            self.reference_input: self.put_back(session)[self.reference_input],
+            self.menu: session.choice,
+            self.model_line: paragraph(self.studio.note(session.choice)),
         }
 
-    def style_all(*dials_session_and_album) -> dict:
+    def style_all(self, *dials_session_and_album) -> dict:
         """Give the visitor's other photos the model, the dials and the reference of the one that is shown."""
         *dials_and_session, album = dials_session_and_album
         known(dials_and_session[-1])
-        session = as_left(*dials_and_session)
+        session = self.as_left(*dials_and_session)
         style = {name: getattr(session, name) for name in STYLE}
 
         def styled(other: Session) -> Session:
@@ -1070,35 +1660,31 @@ def build_app(studio: Studio | None = None) -> gr.Blocks:
         album = dataclasses.replace(album, sessions=sessions, waiting=waiting)
         busy = {at.path for at in waiting}
         changed = [at for at, other in zip(sessions, before, strict=True) if at != other and at.path not in busy]
-        return shown_album(album.with_waiting(changed), session)
+        return self.shown_album(album.with_waiting(changed), session)
 
-    def again(dials: tuple, choice: str, set_for: str, session: Session, pipeline) -> dict:
+    def again(self, dials: tuple, choice: str, set_for: str, session: Session, pipeline) -> dict:
         """Color the same photo again, with the colors that were given; the place for a new one stays as it is."""
-        shown = colored(session.path, *dials, choice, set_for, session, pipeline, session.corrections, session.guess)
-        return {part: shown[part] for part in result}
+        shown = self.colored(
+            session.path, *dials, choice, set_for, session, pipeline, session.corrections, session.guess
+        )
+        return {part: shown[part] for part in self.result}
 
-    def updates_for(model: Colorizer, values: Sequence = ()) -> dict:
+    def updates_for(self, model: Colorizer, values: Sequence = ()) -> dict:
         """The parts as a model asks for them, with the dials at these values or, further on, at its defaults."""
         names = ("colorfulness", "temperature", "balance", "working_size", "guess")
-        updates = {parts[name]: gr.update(**look) for name, look in looks_of(model).items()}
+        updates = {self.parts[name]: gr.update(**look) for name, look in looks_of(model).items()}
         for name, value in zip(names, values, strict=False):
-            updates[parts[name]]["value"] = value
+            updates[self.parts[name]]["value"] = value
         return updates
 
-    def known(session: Session | None) -> Session:
-        """The session; an error where there is none, though the page shows a photo."""
-        if session is None:
-            raise gr.Error(FORGOTTEN, print_exception=False)
-        return session
-
-    def color_again(colorfulness, temperature, balance, working_size, set_for: str, session: Session | None):
+    def color_again(self, colorfulness, temperature, balance, working_size, set_for: str, session: Session | None):
         """The same photo, seen by the network at another size; nothing if the dial has been set anew since."""
         if known(session).dials_of != set_for or session.working_size == working_size:
             return gr.skip()
         dials = colorfulness, temperature, balance, working_size
-        return again(dials, session.choice, set_for, session, session.pipeline)
+        return self.again(dials, session.choice, set_for, session, session.pipeline)
 
-    def choose(choice: str, session: Session | None, set_for: str = "") -> dict:
+    def choose(self, choice: str, session: Session | None, set_for: str = "") -> dict:
         """Another model, with its own dials and examples; the photo that is shown is colored by it.
 
         Nothing where the menu was turned by `show`, which has set the dials, too: by now another photo may be shown.
@@ -1107,51 +1693,42 @@ def build_app(studio: Studio | None = None) -> gr.Blocks:
             return gr.skip()
         if session and not Path(session.path).is_file():
             gr.Warning("The photo is no longer on the server: please choose it again before another model.")
-            return {menu: session.choice}
+            return {self.menu: session.choice}
         with told():
-            pipeline = studio.pipeline_of(choice)
+            pipeline = self.studio.pipeline_of(choice)
         set_for = dials_of(choice)
-        updates = {model_line: paragraph(studio.note(choice)), dials_set_for: set_for}
+        updates = {self.model_line: paragraph(self.studio.note(choice)), self.dials_set_for: set_for}
         if session:
             session = dataclasses.replace(session, guess=FIRST)
-            updates |= again(dial_defaults(pipeline.model), choice, set_for, session, pipeline)
-        return updates | updates_for(pipeline.model)
+            updates |= self.again(dial_defaults(pipeline.model), choice, set_for, session, pipeline)
+        return updates | self.updates_for(pipeline.model)
 
-    def shelved(session: Session) -> Work:
-        work = shelf.get(session.key)
+    def shelved(self, session: Session) -> Work:
+        work = self.shelf.get(session.key)
         if work is None:
             work = prepared(session)
-            shelf.put(session.key, work)
+            self.shelf.put(session.key, work)
         return work
 
-    def prepared(session: Session) -> Work:
-        return prepare(session.path, session.working_size, session.pipeline, session.hints, **session.lead)
-
-    def turn_dial(colorfulness, temperature, balance, set_for: str, session: Session | None):
+    def turn_dial(self, colorfulness, temperature, balance, set_for: str, session: Session | None):
         """Render the preview again: no network runs. Nothing if the dial has been set anew since."""
         dials = colorfulness, temperature, balance
         if known(session).dials_of != set_for or session.dials == dials:
             return gr.skip()
-        return turned(dials, session)
+        return self.turned(dials, session)
 
-    def turned(dials: Dials, session: Session) -> dict:
+    def turned(self, dials: Dials, session: Session) -> dict:
         """The photo at other dials."""
         with told(session.path):
-            return rendered(dataclasses.replace(session, dials=dials), shelved(session))
+            return self.rendered(dataclasses.replace(session, dials=dials), self.shelved(session))
 
-    def rendered(session: Session, work: Work) -> dict:
+    def rendered(self, session: Session, work: Work) -> dict:
         """What changes on the page with the session's dials or corrections; no network runs."""
         session = with_before(session, work)
         after = work.render(session.dials, session.guess, PREVIEW_SIDE)
-        return {state: session, **pictures(session, work, after)}
+        return {self.state: session, **self.pictures(session, work, after)}
 
-    def with_before(session: Session, work: Work) -> Session:
-        """The session with its gray preview on the disk, from where it may have been deleted; see KEEP_FILES."""
-        if Path(session.before).is_file():
-            return session
-        return dataclasses.replace(session, before=save_preview(work.coloring.gray(PREVIEW_SIDE), "before"))
-
-    def pictures(session: Session, work: Work, after: Photo) -> dict:
+    def pictures(self, session: Session, work: Work, after: Photo) -> dict:
         """The pictures to compare, to choose from, and to click on, with a ring wherever a color was given."""
         path = marked = save_preview(after, "after")
         photo = work.photo
@@ -1159,17 +1736,17 @@ def build_app(studio: Studio | None = None) -> gr.Blocks:
             marks = [(at.hint.x / photo.width, at.hint.y / photo.height, at.color) for at in session.corrections]
             marked = save_preview(after, "marked", marks)
         return {
-            compare: (session.before, path),
-            canvas: marked,
-            guess_pictures: as_style(work.guesses(session.dials)) if work.has_distribution else "",
-            undo: gr.Button(interactive=bool(session.corrections)),
-            undo_everything: gr.Button(interactive=bool(session.corrections)),
+            self.compare: (session.before, path),
+            self.canvas: marked,
+            self.guess_pictures: as_style(work.guesses(session.dials)) if work.has_distribution else "",
+            self.undo: gr.Button(interactive=bool(session.corrections)),
+            self.undo_everything: gr.Button(interactive=bool(session.corrections)),
         }
 
-    def correct(picked: str, reach: float, session: Session | None, click: gr.SelectData) -> dict:
+    def correct(self, picked: str, reach: float, session: Session | None, click: gr.SelectData) -> dict:
         """The color picker's color for the place that was clicked, and for as much around it as it is to reach."""
         with told(known(session).path):
-            work = shelved(session)
+            work = self.shelved(session)
             session = with_before(session, work)
             with Image.open(session.before) as before:  # as large as the picture that was clicked
                 left, top = (at / side for at, side in zip(click.index, before.size, strict=True))
@@ -1181,9 +1758,9 @@ def build_app(studio: Studio | None = None) -> gr.Blocks:
             for other in session.corrections
             if max(abs(other.hint.x - hint.x), abs(other.hint.y - hint.y)) > near
         ]
-        return corrected(session, (*others, Correction(hint, picked)))
+        return self.corrected(session, (*others, Correction(hint, picked)))
 
-    def turn_reach(reach: float, photo: str, session: Session | None) -> dict:
+    def turn_reach(self, reach: float, photo: str, session: Session | None) -> dict:
         """Another reach of the last correction; no network runs, unless the photo is no longer on the shelf."""
         if known(session).path != photo or not session.corrections:
             return gr.skip()
@@ -1191,49 +1768,51 @@ def build_app(studio: Studio | None = None) -> gr.Blocks:
         if last.hint.reach == reach:
             return gr.skip()
         hint = dataclasses.replace(last.hint, reach=reach)
-        return corrected(session, (*others, dataclasses.replace(last, hint=hint)))
+        return self.corrected(session, (*others, dataclasses.replace(last, hint=hint)))
 
-    def undo_one(session: Session | None) -> dict:
+    def undo_one(self, session: Session | None) -> dict:
         if not known(session).corrections:
             return gr.skip()
-        undone = corrected(session, session.corrections[:-1])
-        return undone | reach_of(undone[state])
+        undone = self.corrected(session, session.corrections[:-1])
+        return undone | self.reach_of(undone[self.state])
 
-    def undo_all(session: Session | None) -> dict:
-        return corrected(session, ()) if known(session).corrections else gr.skip()
+    def undo_all(self, session: Session | None) -> dict:
+        return self.corrected(session, ()) if known(session).corrections else gr.skip()
 
-    def reach_of(session: Session) -> dict:
+    def reach_of(self, session: Session) -> dict:
         """The dial as the last correction has it."""
-        return {reach_dial: session.corrections[-1].hint.reach} if session.corrections else {}
+        return {self.reach_dial: session.corrections[-1].hint.reach} if session.corrections else {}
 
-    def corrected(session: Session, corrections: tuple[Correction, ...]) -> dict:
+    def corrected(self, session: Session, corrections: tuple[Correction, ...]) -> dict:
         """The same photo with these corrections in place of those before; the network runs where they tell it more."""
-        return changed(session, lambda coloring, session: coloring.with_hints(session.hints), corrections=corrections)
+        return self.changed(
+            session, lambda coloring, session: coloring.with_hints(session.hints), corrections=corrections
+        )
 
-    def changed(session: Session, steered: Callable[[Coloring, Session], Coloring], **changes) -> dict:
+    def changed(self, session: Session, steered: Callable[[Coloring, Session], Coloring], **changes) -> dict:
         """The same photo after a change of its session, with its coloring steered by it."""
         with told(session.path):
-            latest, coloring = session.key, shelved(session).coloring
+            latest, coloring = session.key, self.shelved(session).coloring
             session = dataclasses.replace(session, key=uuid.uuid4().hex, **changes)
             work = work_of(steered(coloring, session), session.pipeline.model)
-            shelf.drop(latest)
-            shelf.put(session.key, work)
-            return rendered(session, work) | {facts_line: paragraph(session.all_facts, role="status")}
+            self.shelf.drop(latest)
+            self.shelf.put(session.key, work)
+            return self.rendered(session, work) | {self.facts_line: paragraph(session.all_facts, role="status")}
 
-    def take_guess(guess: str, set_for: str, session: Session | None) -> dict:
+    def take_guess(self, guess: str, set_for: str, session: Session | None) -> dict:
         """Another guess at the colors; no network runs. Nothing if the dials have been set anew since."""
         if known(session).dials_of != set_for or session.guess == guess:
             return gr.skip()
-        return turned(session.dials, dataclasses.replace(session, guess=guess))
+        return self.turned(session.dials, dataclasses.replace(session, guess=guess))
 
-    def refer(path: str | None, likeness: float, photo: str, session: Session | None) -> dict:
+    def refer(self, path: str | None, likeness: float, photo: str, session: Session | None) -> dict:
         """The photo in the colors of another one, which is shown small; without one, as the model guesses.
 
         Its own reference is back in its place where another photo has come to be shown meanwhile.
         """
         if known(session).path != photo:
             gr.Info("Another photo has come to be shown: give it this reference again.")
-            return put_back(session)
+            return self.put_back(session)
         other = shown = None
         if path:
             with told(path):
@@ -1242,88 +1821,74 @@ def build_app(studio: Studio | None = None) -> gr.Blocks:
                 picture.thumbnail((REFERENCE_SIDE, REFERENCE_SIDE))
                 shown = save_preview(Photo.from_pil(picture), "reference")
         given = {"reference_given": other, "reference_shown": shown, "likeness": likeness}
-        return recolored(session, **given) | {reference_input: shown}
+        return self.recolored(session, **given) | {self.reference_input: shown}
 
-    def turn_likeness(likeness: float, photo: str, session: Session | None) -> dict:
+    def turn_likeness(self, likeness: float, photo: str, session: Session | None) -> dict:
         if known(session).path != photo or session.likeness == likeness:
             return gr.skip()
         if session.reference is None:
-            return {state: dataclasses.replace(session, likeness=likeness)}
-        return recolored(session, likeness=likeness)
+            return {self.state: dataclasses.replace(session, likeness=likeness)}
+        return self.recolored(session, likeness=likeness)
 
-    def recolored(session: Session, **changes) -> dict:
+    def recolored(self, session: Session, **changes) -> dict:
         """The same photo led to another reference, or by another likeness; the network looks at that alone."""
-        return changed(session, lambda coloring, session: coloring.with_reference(**session.lead), **changes)
+        return self.changed(session, lambda coloring, session: coloring.with_reference(**session.lead), **changes)
 
-    def mark(session: Session | None, album: Album) -> dict:
-        """Mark the photo that is shown, among the small ones, after another could not be."""
-        paths = [at.path for at in album.sessions]
-        return gr.update(selected_index=paths.index(session.path)) if session and session.path in paths else gr.skip()
-
-    def put_back(session: Session | None) -> dict:
+    def put_back(self, session: Session | None) -> dict:
         """The reference that there was, after one that is none."""
         shown = session.reference_shown if session else None
-        return {reference_input: shown if shown and Path(shown).is_file() else None}
+        return {self.reference_input: shown if shown and Path(shown).is_file() else None}
 
-    def on_the_page(
-        colorfulness, temperature, balance, guess: str, likeness: float, set_for: str, session: Session | None
-    ) -> Session:
-        """The session at the page's dials: the preview that follows the last turn of one may still be under way."""
-        if known(session).dials_of != set_for:
-            return session
-        dials = colorfulness, temperature, balance
-        return dataclasses.replace(session, dials=dials, guess=guess, likeness=likeness)
-
-    def full_size(session: Session) -> str:
+    def full_size(self, session: Session) -> str:
         with told(session.path):
             # Not put back on the shelf if it has left it: by now the page may show other work on the photo.
-            work = shelf.get(session.key) or prepared(session)
+            work = self.shelf.get(session.key) or prepared(session)
             if session.reference and work.coloring.likeness != session.likeness:
                 work = dataclasses.replace(work, coloring=work.coloring.with_reference(**session.lead))
             return save_full_size(work.render(session.dials, session.guess), session.path)
 
-    def order(*dials_session_and_orders) -> dict:
+    def order(self, *dials_session_and_orders) -> dict:
         """Note what a download is asked of: when its turn has come the page may show another photo."""
         *dials_and_session, orders = dials_session_and_orders
         key = uuid.uuid4().hex
-        return {orders_state: (*orders[-9:], (key, on_the_page(*dials_and_session))), order_key: key}
+        return {self.orders_state: (*orders[-9:], (key, on_the_page(*dials_and_session))), self.order_key: key}
 
-    def make_download(key: str, orders: tuple[tuple[str, Session], ...]) -> str:
+    def make_download(self, key: str, orders: tuple[tuple[str, Session], ...]) -> str:
         """The file at full size, made when it is asked for: on a large photo it takes longer than a dial should."""
-        return full_size(known(dict(orders).get(key)))
+        return self.full_size(known(dict(orders).get(key)))
 
-    def pack(*dials_session_album_and_parcel) -> dict:
+    def pack(self, *dials_session_album_and_parcel) -> dict:
         """Begin a ZIP file of all photos as they were left, or go on with one of the same; see pack_next."""
         *dials_and_session, album, parcel = dials_session_album_and_parcel
         new = Parcel("", album.with_session(on_the_page(*dials_and_session)).everything)
         if parcel and parcel.content == new.content:
-            return packed(parcel)
+            return self.packed(parcel)
         with told():
             path = new_path("colored.zip")
             zipfile.ZipFile(path, "w").close()
-        return packed(dataclasses.replace(new, path=str(path)))
+        return self.packed(dataclasses.replace(new, path=str(path)))
 
-    def packed(parcel: Parcel | None, path: str | None = None) -> dict:
+    def packed(self, parcel: Parcel | None, path: str | None = None) -> dict:
         """What the page shows of a ZIP file in the making, or of what has become of it."""
         left = len(parcel.sessions) - parcel.done if parcel else 0
         label = f"Packing {parcel.done + 1} of {len(parcel.sessions)} …" if left else DOWNLOAD_ALL
         return {
-            parcel_state: parcel if left else None,
-            left_to_pack: left,
-            download_all: gr.Button(label),
-            zip_file: path,
+            self.parcel_state: parcel if left else None,
+            self.left_to_pack: left,
+            self.download_all: gr.Button(label),
+            self.zip_file: path,
         }
 
-    def pack_next(parcel: Parcel | None) -> dict:
+    def pack_next(self, parcel: Parcel | None) -> dict:
         """Put the next photo into the ZIP file; with the last one it is what the page downloads.
 
         Raises nothing: the page tries again a step that could not begin, since the line was full.
         """
         if parcel is None:  # it has been finished meanwhile
-            return packed(None)
+            return self.packed(None)
         session = parcel.sessions[parcel.done]
         try:
-            path = Path(full_size(session))
+            path = Path(self.full_size(session))
         except gr.Error as error:
             parcel = dataclasses.replace(parcel, refused=(*parcel.refused, error.message))
         else:
@@ -1339,50 +1904,50 @@ def build_app(studio: Studio | None = None) -> gr.Blocks:
                 parcel = dataclasses.replace(parcel, names=(*parcel.names, name))
             shutil.rmtree(path.parent, ignore_errors=True)
         if parcel.done < len(parcel.sessions):
-            return packed(parcel)
+            return self.packed(parcel)
         if parcel.refused:
             gr.Warning(summary(parcel.refused))
         if not parcel.names:
             shutil.rmtree(Path(parcel.path).parent, ignore_errors=True)
-        return packed(None, parcel.path if parcel.names else None)
+        return self.packed(None, parcel.path if parcel.names else None)
 
-    def reset_dials(session: Session | None):
+    def reset_dials(self, session: Session | None):
         """The dials as the model that colored the photo has them, and the preview."""
         model = known(session).pipeline.model
         *quick, working_size = dial_defaults(model)
         session = dataclasses.replace(session, guess=FIRST, dials_of=dials_of(session.choice))
         if session.working_size == working_size:
-            shown = turned(tuple(quick), session) | {dials_set_for: session.dials_of}
+            shown = self.turned(tuple(quick), session) | {self.dials_set_for: session.dials_of}
         else:
-            shown = again((*quick, working_size), session.choice, session.dials_of, session, session.pipeline)
+            shown = self.again((*quick, working_size), session.choice, session.dials_of, session, session.pipeline)
         looks = looks_of(model)
         names = ("colorfulness", "temperature", "balance", "guess", "working_size")
-        return shown | {parts[name]: gr.update(**looks[name]) for name in names}
+        return shown | {self.parts[name]: gr.update(**looks[name]) for name in names}
 
-    def new_photo():
-        return gr.Column(visible=True), None
-
-    def refresh(choice: str, session: Session | None):
+    def refresh(self, choice: str, session: Session | None):
         """What the menu and its line say; when another model has taken over, its dials too, unless in use.
 
         No value is sent to a dial that has it: it could arrive after someone has turned the dial.
         """
-        fetching = studio.fetching  # read before all else: what ends in between is told by the next tick
-        updates = {part: {} for part in parts.values()}
+        fetching = self.studio.fetching  # read before all else: what ends in between is told by the next tick
+        updates = {part: {} for part in self.parts.values()}
         if session is None and choice == MAIN:
-            for name, look in looks_of(studio.pipeline.model).items():
-                updates[parts[name]] = {key: value for key, value in look.items() if value != looks[name][key]}
+            for name, look in looks_of(self.studio.pipeline.model).items():
+                updates[self.parts[name]] = {
+                    key: value for key, value in look.items() if value != self.looks[name][key]
+                }
         # Told so before it is seen, the dial in the accordion is drawn with the rest of the result. Otherwise gradio
         # draws it when the accordion opens, and a frame later puts it back to where it began, whatever was typed.
-        updates[size_dial]["visible"] = True
-        if (menu_now := studio.menu()) != menu_at_start:
-            updates[menu] = {"choices": menu_now}
+        updates[self.size_dial]["visible"] = True
+        if (menu_now := self.studio.menu()) != self.menu_at_start:
+            updates[self.menu] = {"choices": menu_now}
         return {part: gr.update(**update) for part, update in updates.items() if update} | {
-            timer: gr.Timer(active=fetching),
-            model_line: paragraph(studio.note(choice)),
+            self.timer: gr.Timer(active=fetching),
+            self.model_line: paragraph(self.studio.note(choice)),
         }
 
     def colorize(
+        self,
         photo: str | None,
         colorfulness: float | None = None,
         temperature: float | None = None,
@@ -1406,7 +1971,7 @@ def build_app(studio: Studio | None = None) -> gr.Blocks:
         with told(reference or ""):
             other = Reference(Photo.open(reference, max_megapixels=MAX_MEGAPIXELS)) if reference else None
         with told(photo or ""):
-            work = prepare(photo, working_size, studio.pipeline_of(model), hints_of(hints), other, likeness)
+            work = prepare(photo, working_size, self.studio.pipeline_of(model), hints_of(hints), other, likeness)
             result = work.coloring.render(colorfulness, temperature, balance=balance, guess=guess or None)
             path = save_full_size(result, photo)
         info = {
@@ -1417,465 +1982,14 @@ def build_app(studio: Studio | None = None) -> gr.Blocks:
         }
         return path, info
 
-    # ---- what stands where
 
-    with gr.Blocks(title="Photo colorizer", analytics_enabled=False, delete_cache=(600, KEEP_FILES)) as page:
-        state = gr.State(None)
-        album_state = gr.State(NO_PHOTOS)
-        parcel_state = gr.State(None)
-        orders_state, order_key = gr.State(()), gr.Textbox(visible=False)  # of the latest downloads
-        dials_set_for = gr.Textbox(dials_of(MAIN), visible=False)
-        photo_shown = gr.Textbox(visible=False, elem_id="shown")  # its path
-        left_to_color, left_to_pack = gr.Number(0, visible=False), gr.Number(0, visible=False)
-        next_step, pack_step, ask = (
-            gr.Button(visible="hidden", elem_id=name) for name in ("next", "pack-next", "ask")
-        )
-        timer = gr.Timer(1, active=studio.fetching)
+def build_app(studio: Studio | None = None) -> gr.Blocks:
+    """The page and its API; the model named by COLORIZER_MODEL starts to load in the background.
 
-        gr.HTML(HEADING, elem_id="heading", padding=False)
-
-        with gr.Column(elem_id="input") as input_panel:
-            photo_input = gr.Image(
-                type="filepath",
-                image_mode=None,
-                sources=["upload", "webcam", "clipboard"],
-                webcam_options=gr.WebcamOptions(mirror=False),  # that would turn the picture itself around
-                label="Photo",
-                show_label=False,
-                placeholder="# Drop a photo here\nor click to choose one",
-                alt_text="The photo that you chose",
-                buttons=[],
-                height=360,
-                elem_id="photo",
-            )
-            with gr.Row(elem_id="several"):  # since the button's own place for files has no name
-                gr.HTML(ACCEPTS, elem_id="accepts", padding=False)
-                several = gr.UploadButton(
-                    "Several photos at once",
-                    file_count="multiple",
-                    file_types=["image", *(f".{kind}" for kind in KINDS)],
-                    size="sm",
-                )
-
-        with gr.Column(visible=False, elem_id="album") as album_panel:
-            strip = gr.Gallery(
-                show_label=False,
-                interactive=False,
-                allow_preview=False,
-                object_fit="cover",
-                height="auto",
-                buttons=[],
-                elem_id="strip",
-            )
-            with gr.Row(elem_id="all"):
-                album_line = gr.HTML(elem_id="album-line", padding=False)
-                all_alike = gr.Button("These dials for all", size="sm", elem_id="all-alike")
-                download_all = gr.Button(DOWNLOAD_ALL, size="sm", elem_id="download-all")
-
-        with gr.Column(visible=False, elem_id="result") as result_panel, gr.Row():
-            with gr.Column(scale=3, min_width=320):
-                compare = gr.ImageSlider(
-                    label="Before and after",
-                    show_label=False,
-                    interactive=False,
-                    type="filepath",
-                    buttons=["fullscreen"],
-                    elem_id="compare",
-                )
-                facts_line = gr.HTML(elem_id="facts", padding=False)
-                with gr.Accordion(
-                    "A wrong color? Correct it", open=False, elem_id="correct", **looks["correct"]
-                ) as correct_panel:
-                    gr.HTML(CORRECT, elem_id="how", padding=False)
-                    with gr.Row(elem_id="tools"):
-                        picker = gr.ColorPicker(
-                            "#3f6fb5", label="Color", interactive=True, min_width=100, elem_id="picker"
-                        )
-                        reach_dial = gr.Slider(
-                            *REACH,
-                            value=DEFAULT_REACH,
-                            step=0.05,
-                            label="Reach",
-                            buttons=[],
-                            min_width=180,
-                            elem_id="reach",
-                        )
-                        undo, undo_everything = (
-                            gr.Button(label, size="sm", min_width=60, interactive=False, elem_id=name)
-                            for label, name in (("Undo", "undo"), ("Undo all", "undo-all"))
-                        )
-                    with gr.Row(elem_id="usual"):
-                        usual = {
-                            picked: gr.Button(name, size="sm", min_width=0, elem_id=f"usual-{name.lower()}")
-                            for name, picked in USUAL.items()
-                        }
-                    canvas = gr.Image(
-                        type="filepath",
-                        show_label=False,
-                        interactive=False,
-                        buttons=[],
-                        alt_text="The photo in color: click where a color is wrong, or move a cross there by the "
-                        "arrow keys and press Enter",
-                        elem_id="canvas",
-                    )
-                with gr.Accordion(
-                    "Use the colors of another photo", open=False, elem_id="other", **looks["other"]
-                ) as other_panel:
-                    gr.HTML(ALIKE, elem_id="alike", padding=False)
-                    with gr.Row(elem_id="lead"):
-                        reference_input = gr.Image(
-                            type="filepath",
-                            image_mode=None,
-                            sources=["upload"],
-                            show_label=False,
-                            placeholder="# A photo in color",
-                            alt_text="The photo whose colors this one gets",
-                            buttons=[],
-                            height=180,
-                            min_width=200,
-                            elem_id="reference",
-                        )
-                        likeness_dial = gr.Slider(
-                            *LIKENESS,
-                            value=DEFAULT_LIKENESS,
-                            step=0.05,
-                            label="Likeness",
-                            info="Halfway does little harm where the other photo shows something else.",
-                            buttons=[],
-                            min_width=200,
-                        )
-            with gr.Column(scale=1, min_width=260):
-                download = gr.Button("Download full size", variant="primary", elem_id="download")
-                another = gr.Button("New photo", elem_id="another")
-                colorfulness_dial = gr.Slider(
-                    *COLORFULNESS,
-                    step=0.05,
-                    label="Colorfulness",
-                    info="From gray to vivid.",
-                    buttons=[],  # gradio's goes back to what the page began with, though the model may be another
-                    **looks["colorfulness"],
-                )
-                temperature_dial = gr.Slider(
-                    *TEMPERATURE,
-                    step=0.01,
-                    label="Caution",
-                    info="Low: bold, decided colors. High: soft, safe ones.",
-                    buttons=[],
-                    **looks["temperature"],
-                )
-                balance_dial = gr.Slider(
-                    *BALANCE,
-                    step=0.05,
-                    label="Balance",
-                    info="Takes away a tint that lies over the whole photo.",
-                    buttons=[],
-                    **looks["balance"],
-                )
-                guess_dial = gr.Radio(
-                    [(guess.capitalize(), guess) for guess in (FIRST, *GUESSES)],
-                    label="Guess",
-                    info="Other colors that the photo may have had.",
-                    elem_id="guess",
-                    **looks["guess"],
-                )
-                guess_pictures = gr.HTML(elem_id="guess-pictures", padding=False)
-                reset = gr.Button("Reset dials", size="sm", elem_id="reset")
-                with gr.Accordion("Advanced", open=False, **looks["advanced"]) as advanced:
-                    size_dial = gr.Slider(
-                        step=32,
-                        label="Working size",
-                        info="Pixels of the short side as the network sees it, fewer of a small photo. The result "
-                        "keeps the photo's own size.",
-                        buttons=[],
-                        **looks["working_size"],
-                    )
-                file, zip_file = gr.File(visible=False), gr.File(visible=False)
-
-        photograph_row, digit_row = (
-            gr.Dataset(
-                components=["image"],
-                samples=[[path] for path in pictures],
-                type="index",
-                label=label,
-                elem_id=name,
-                elem_classes="examples",
-                **look,
-            )
-            for name, pictures, label, look in (
-                ("photographs", tiles, tiles_label, looks["photographs"]),
-                ("digits", digit_files, OFFER, looks["digits"]),
-            )
-        )
-        with gr.Row(elem_id="models"):
-            menu = gr.Dropdown(menu_at_start, value=MAIN, label="Model", filterable=False, elem_id="menu")
-            model_line = gr.HTML(paragraph(studio.note(MAIN)), elem_id="model", padding=False)
-
-        # ---- who calls what; only the API at the end is public
-
-        quick_dials = [colorfulness_dial, temperature_dial, balance_dial]  # which need no network
-        dials = [*quick_dials, size_dial, menu, dials_set_for, state, album_state]
-        preview = [state, compare, canvas, guess_pictures, undo, undo_everything]
-        changed_parts = [*preview, facts_line]
-        labeled = [dials_set_for, photo_shown, download]
-        result = [*changed_parts, *labeled, guess_dial, temperature_dial, balance_dial, result_panel]
-        parts = {  # by the names that looks_of gives them
-            "colorfulness": colorfulness_dial,
-            "temperature": temperature_dial,
-            "balance": balance_dial,
-            "guess": guess_dial,
-            "working_size": size_dial,
-            "advanced": advanced,
-            "correct": correct_panel,
-            "other": other_panel,
-            "photographs": photograph_row,
-            "digits": digit_row,
-        }
-        album_parts = [album_state, album_panel, strip, album_line, left_to_color]
-        lead = [reference_input, likeness_dial, reach_dial]
-        new_result = [*dict.fromkeys([*result, input_panel, photo_input, *parts.values(), *lead, *album_parts])]
-        shown_and_album = [*quick_dials, guess_dial, likeness_dial, dials_set_for, state, album_state]
-        private = {"api_visibility": "private"}
-
-        # Before the others, which it would wait for.
-        photo_input.upload(js="colorizerPage.given", **private)
-        gr.on([photograph_row.click, digit_row.click], js="colorizerPage.wait", **private)
-        given = photo_input.upload(
-            color,
-            [photo_input, *dials],
-            new_result,
-            show_progress_on=[photo_input, compare],
-            trigger_mode="multiple",  # what has been uploaded while one is colored counts too
-            js="colorizerPage.colored",
-            **ONE_AT_A_TIME,
-            **private,
-        )
-        several.upload(js="colorizerPage.given", **private)
-        several_given = several.upload(
-            color_several,
-            [several, *dials],
-            new_result,
-            show_progress_on=[photo_input, compare],
-            trigger_mode="multiple",
-            js="colorizerPage.colored",
-            **ONE_AT_A_TIME,
-            **private,
-        )
-        for taken in (given, several_given):
-            for ended in (taken.success, taken.failure):  # gradio's `then` comes after a success alone
-                ended(js="colorizerPage.taken", **private)
-        shown_again = strip.select(
-            show,
-            shown_and_album,
-            [*new_result, menu, model_line],
-            show_progress_on=compare,
-            trigger_mode="multiple",  # with always_last the second click would come as the first again
-            js="colorizerPage.colored",
-            **ONE_AT_A_TIME,
-            **private,
-        )
-        shown_again.failure(mark, [state, album_state], strip, queue=False, **private)
-        picked = [
-            row.click(
-                function,
-                [row, *dials],
-                new_result,
-                show_progress_on=[photo_input, compare],
-                trigger_mode="always_last",  # an example that is picked while another is colored counts too
-                js="colorizerPage.colored",
-                **ONE_AT_A_TIME,
-                **private,
-            )
-            for row, function in ((photograph_row, color_photograph), (digit_row, color_digit))
-        ]
-        given.failure(lambda: None, None, photo_input, queue=False, **private)
-        for done in (given, several_given, shown_again, *picked):
-            done.success(js="colorizerPage.showResult", **private)
-            done.failure(js="colorizerPage.goOn", **private)
-
-        all_styled = all_alike.click(
-            style_all, shown_and_album, album_parts, show_progress="hidden", **ONE_AT_A_TIME, **private
-        )
-        step = next_step.click(
-            color_next, [state, album_state], album_parts, show_progress="hidden", **ONE_AT_A_TIME, **private
-        )
-        for done in (given, several_given, shown_again, *picked, all_styled, step):  # any of them mends a broken chain
-            done.success(js="colorizerPage.next", inputs=left_to_color, **private)
-        step.failure(js="colorizerPage.nextLater", **private)
-        # Not on input: the network would run at every step of a drag, and for the first digit of a size being typed.
-        size_dial.release(
-            color_again,
-            [*quick_dials, size_dial, dials_set_for, state],
-            result,
-            show_progress_on=compare,
-            trigger_mode="always_last",  # what is given while the network runs counts too
-            **ONE_AT_A_TIME,
-            **private,
-        )
-
-        chosen = menu.change(  # not input, which a click on a choice fires twice
-            choose,
-            [menu, state, dials_set_for],
-            [*dict.fromkeys([*result, *parts.values(), model_line, menu])],
-            show_progress_on=compare,
-            trigger_mode="always_last",
-            **ONE_AT_A_TIME,
-            **private,
-        )
-        chosen.success(js="colorizerPage.showChoice", **private)
-        chosen.failure(lambda session: session.choice if session else MAIN, state, menu, queue=False, **private)
-
-        gr.on(
-            [event for dial in quick_dials for event in (dial.input, dial.release)],
-            turn_dial,
-            [*quick_dials, dials_set_for, state],
-            preview,
-            show_progress="hidden",
-            trigger_mode="always_last",
-            **ONE_AT_A_TIME,
-            **private,
-        )
-        correcting, *_ = [
-            event(
-                function,
-                inputs,
-                [*changed_parts, reach_dial],
-                show_progress_on=canvas,
-                show_progress="minimal",
-                trigger_mode="multiple",  # every click counts, also while the network runs
-                **ONE_AT_A_TIME,
-                **private,
-            )
-            for event, function, inputs in (
-                (canvas.select, correct, [picker, reach_dial, state]),
-                (undo.click, undo_one, state),
-                (undo_everything.click, undo_all, state),
-            )
-        ]
-        for usual_color, button in usual.items():
-            button.click(js=f"() => '{usual_color}'", outputs=picker, **private)
-        for ended in (correcting.success, correcting.failure):
-            ended(js="colorizerPage.corrected", **private)
-        ask.click(lambda: None, show_progress="hidden", trigger_mode="multiple", concurrency_limit=None, **private)
-        gr.on(
-            [reference_input.upload, reference_input.clear],
-            refer,
-            [reference_input, likeness_dial, photo_shown, state],
-            [*changed_parts, reference_input],
-            show_progress_on=reference_input,
-            trigger_mode="always_last",
-            **ONE_AT_A_TIME,
-            **private,
-        ).failure(put_back, state, reference_input, queue=False, **private)
-        for events, dial, turn, mode in (
-            ([likeness_dial.input, likeness_dial.release], likeness_dial, turn_likeness, "always_last"),
-            ([reach_dial.input], reach_dial, turn_reach, "always_last"),
-            # In its turn, before the next correction or a download: it is the last one's reach.
-            ([reach_dial.release], reach_dial, turn_reach, "multiple"),
-        ):
-            gr.on(
-                events,
-                turn,
-                [dial, photo_shown, state],
-                changed_parts,
-                show_progress="hidden",
-                trigger_mode=mode,
-                **ONE_AT_A_TIME,
-                **private,
-            )
-        guess_dial.input(
-            take_guess,
-            [guess_dial, dials_set_for, state],
-            preview,
-            show_progress="hidden",
-            trigger_mode="always_last",
-            **ONE_AT_A_TIME,
-            **private,
-        )
-        reset.click(
-            reset_dials,
-            state,
-            [*dict.fromkeys([*result, *quick_dials, size_dial, guess_dial])],
-            show_progress_on=compare,
-            **ONE_AT_A_TIME,
-            **private,
-        )
-        download.click(js="colorizerPage.make", **private)  # before the other, as above
-        # When what was asked for before it is there: it has another line, and would overtake a correction.
-        reached = download.click(
-            order,
-            [*quick_dials, guess_dial, likeness_dial, dials_set_for, state, orders_state],
-            [orders_state, order_key],
-            show_progress="hidden",
-            **ONE_AT_A_TIME,
-            **private,
-        )
-        made = reached.success(
-            make_download,
-            [order_key, orders_state],
-            file,
-            show_progress="hidden",
-            **ONE_FILE_AT_A_TIME,
-            **private,
-        )
-        made.success(js="colorizerPage.download", inputs=file, **private)
-        made.success(js="colorizerPage.made", **private)
-        for part in (reached, made):
-            part.failure(js="colorizerPage.made", **private)
-        reached_all = download_all.click(lambda: None, show_progress="hidden", **ONE_AT_A_TIME, **private)
-        begun = reached_all.success(
-            pack,
-            [*shown_and_album, parcel_state],
-            [parcel_state, left_to_pack, download_all, zip_file],
-            show_progress="hidden",
-            **ONE_FILE_AT_A_TIME,
-            **private,
-        )
-        packed_one = pack_step.click(
-            pack_next,
-            parcel_state,
-            [parcel_state, left_to_pack, download_all, zip_file],
-            show_progress="hidden",
-            **ONE_FILE_AT_A_TIME,
-            **private,
-        )
-        for part in (begun, packed_one):
-            part.success(js="colorizerPage.packNext", inputs=[left_to_pack, zip_file], **private)
-        packed_one.failure(js="colorizerPage.packLater", **private)
-        another.click(new_photo, None, [input_panel, photo_input], queue=False, **private).success(
-            js="colorizerPage.showTop", **private
-        )
-
-        news = [menu, model_line, timer, *parts.values()]
-        timer.tick(refresh, [menu, state], news, queue=False, show_progress="hidden", **private)
-        page.load(refresh, [menu, state], news, queue=False, show_progress="hidden", **private).then(
-            js=f"() => colorizerPage.start({json.dumps(EXAMPLES)}, {json.dumps(KINDS)})",
-            **private,
-        )
-
-        with gr.Row(visible=False):
-            gr.Button().click(
-                colorize,
-                [
-                    gr.File(label="photo"),
-                    gr.Number(label="colorfulness"),
-                    gr.Number(label="temperature"),
-                    gr.Number(label="working_size", precision=0),
-                    gr.Textbox(label="model"),
-                    gr.Number(label="balance"),
-                    gr.JSON(label="hints"),
-                    gr.File(label="reference"),
-                    gr.Number(label="likeness"),
-                    gr.Textbox(label="guess"),
-                ],
-                [gr.File(label="file"), gr.JSON(label="info")],
-                api_name="colorize",
-                **ONE_AT_A_TIME,
-            )
-
-    page.shelf = shelf  # see delete_old_files
-    for row, files in ((photograph_row, [*photograph_files, *tiles]), (digit_row, digit_files)):
-        row.keep_in_cache = set(files)  # whoever sends such a path back would have it deleted as an upload
-    return page.queue(max_size=20, api_open=False)  # nothing that colors gets past the line
+    Raises ColorizerError where the bundled weights cannot be loaded.
+    """
+    studio = studio or Studio(os.environ.get("COLORIZER_MODEL"), os.environ.get("COLORIZER_REVISION") or None)
+    return Page(studio).blocks.queue(max_size=20, api_open=False)  # nothing that colors gets past the line
 
 
 def launch(page: gr.Blocks, **options):

@@ -704,7 +704,6 @@ def test_a_change_that_fails_leaves_what_was(page, jpeg, monkeypatch):
     Image.fromarray(data.coffee()).save(cup)
     shown = pixels(download(page, session))
     with monkeypatch.context() as patch:
-        patch.setattr(app, "with_before", None, raising=False)
         patch.setattr(app.Work, "render", lambda *_: (_ for _ in ()).throw(OSError("no space left")))
         with pytest.raises(app.gr.Error, match="short of memory or disk"):
             outputs(page, "refer", str(cup), 0.9, session.path, session)

@@ -850,7 +850,7 @@ def new_photo():
 class Page:
     """The page and its API: what stands where, what its events do, and which part calls what.
 
-    Raises ColorizerError where its files cannot be written.
+    Raises ColorizerError where its files cannot be written, or the bundled weights cannot be loaded.
     """
 
     def __init__(self, studio: Studio):

@@ -189,9 +189,14 @@ window.colorizerPage = (() => {
     // A photo can be dropped and pasted anywhere. Some systems tell the browser no kind for some of these files, and
     // gradio would refuse them.
     const takePhotosAnywhere = (kinds) => {
-            const typed = (file) => {
+        const typed = (file) => {
             const kind = kinds[file.name.split('.').pop().toLowerCase()];
             return file.type || !kind ? file : new File([file], file.name, {type: 'image/' + kind});
+        };
+        const put = (files, input) => {
+            const transfer = new DataTransfer();
+            for (const file of files) transfer.items.add(typed(file));
+            input.files = transfer.files;
         };
         const give = (files, tries = 20) => {
             const place = files.length > 1 ? '#several' : '#photo';
@@ -202,18 +207,12 @@ window.colorizerPage = (() => {
                 return setTimeout(give, 100, files, tries - 1);
             }
             notice('');
-            const transfer = new DataTransfer();
-            for (const file of files) transfer.items.add(typed(file));
-            input.files = transfer.files;
+            put(files, input);
             input.dispatchEvent(new Event('change', {bubbles: true}));
         };
         document.addEventListener('change', (event) => {
             const other = event.target.matches?.('#reference input[type=file]') && event.target.files[0];
-            if (other && typed(other) !== other) {
-                const one = new DataTransfer();
-                one.items.add(typed(other));
-                event.target.files = one.files;
-            }
+            if (other && typed(other) !== other) put([other], event.target);
             const isPlace = event.target.matches?.(':is(#photo, #several) input[type=file]');
             const files = isPlace ? [...event.target.files] : [];
             if (files.length > 1) notice(`${files.length} photos: the first is shown when all have arrived.`);
@@ -236,9 +235,7 @@ window.colorizerPage = (() => {
                 event.stopPropagation();
                 event.target.dispatchEvent(new DragEvent('dragleave', {bubbles: true}));
                 if (!input) return notice('Another photo is on its way: give this one again.');
-                const one = new DataTransfer();
-                one.items.add(files[0]);
-                input.files = one.files;
+                put([files[0]], input);
                 return input.dispatchEvent(new Event('change', {bubbles: true}));
             }
             event.preventDefault();  // the browser would leave the page for it

@@ -13,6 +13,7 @@ import base64
 import contextlib
 import dataclasses
 import functools
+import hashlib
 import html
 import io
 import json
@@ -572,11 +573,12 @@ def half_colored(pictures: dict[str, Image.Image], name: str) -> dict[str, Image
     pipeline = ColorizationPipeline.from_pretrained(name, device="cpu")
     halves = {}
     for file, coloring in zip(pictures, pipeline.prepare(list(pictures.values())), strict=True):
-        gray, colored = (photo.to_pil() for photo in (coloring.gray(TILE_SIDE), coloring.render(max_side=TILE_SIDE)))
-        gray, middle = gray.convert("RGB"), colored.width // 2
-        gray.paste(colored.crop((middle, 0, *colored.size)), (middle, 0))
-        gray.paste("white", (middle - 1, 0, middle + 1, gray.height))
-        halves[f"{Path(file).stem} by {name}.jpg"] = gray
+        half = coloring.render(max_side=TILE_SIDE).to_pil()
+        gray, middle = coloring.gray(TILE_SIDE).to_pil(), half.width // 2
+        half.paste(gray.crop((0, 0, middle, gray.height)).convert("RGB"))
+        half.paste("white", (middle - 1, 0, middle + 1, half.height))
+        digest = hashlib.sha256(half.tobytes()).hexdigest()[:12]  # other weights of this name have files of their own
+        halves[f"{Path(file).stem}-{digest}.jpg"] = half
     return halves
 
 
@@ -856,7 +858,8 @@ class Page:
     def __init__(self, studio: Studio):
         self.studio = studio
         self.shelf = Shelf()
-        self.photograph_files, self.digit_files = write_examples(photographs()), write_examples(digits())
+        self.photographs = photographs()
+        self.photograph_files, self.digit_files = write_examples(self.photographs), write_examples(digits())
         self.menu_at_start, self.looks = studio.menu(), looks_of(studio.pipeline.model)  # on every page that is opened
         with gr.Blocks(
             title="Photo colorizer", analytics_enabled=False, delete_cache=(600, KEEP_FILES)
@@ -1066,7 +1069,7 @@ class Page:
     def draw_examples(self) -> None:
         tiles, tiles_label, first = self.photograph_files, OFFER, self.studio.first
         if self.studio.loaded[first].model.keeps_lightness:
-            tiles = write_examples(half_colored(photographs(), first))
+            tiles = write_examples(half_colored(self.photographs, first))
             tiles_label += f": gray on the left, {first}'s colors on the right"
         self.photograph_row, self.digit_row = (
             gr.Dataset(
@@ -1123,14 +1126,8 @@ class Page:
                 [*self.result, self.input_panel, self.photo_input, *self.parts.values(), *lead, *self.album_parts]
             )
         ]
-        self.shown_and_album = [
-            *self.quick_dials,
-            self.guess_dial,
-            self.likeness_dial,
-            self.dials_set_for,
-            self.state,
-            self.album_state,
-        ]
+        self.shown = [*self.quick_dials, self.guess_dial, self.likeness_dial, self.dials_set_for, self.state]
+        self.shown_and_album = [*self.shown, self.album_state]
 
     def connect_photos(self) -> None:
         """What comes to be shown, and what the visitor's other photos are for."""
@@ -1143,7 +1140,7 @@ class Page:
             self.new_result,
             show_progress_on=[self.photo_input, self.compare],
             trigger_mode="multiple",  # what has been uploaded while one is colored counts too
-            js="colorizerPage.colored",
+            js="colorizerPage.begin",
             **ONE_AT_A_TIME,
             **PRIVATE,
         )
@@ -1154,7 +1151,7 @@ class Page:
             self.new_result,
             show_progress_on=[self.photo_input, self.compare],
             trigger_mode="multiple",
-            js="colorizerPage.colored",
+            js="colorizerPage.begin",
             **ONE_AT_A_TIME,
             **PRIVATE,
         )
@@ -1167,7 +1164,7 @@ class Page:
             [*self.new_result, self.menu, self.model_line],
             show_progress_on=self.compare,
             trigger_mode="multiple",  # with always_last the second click would come as the first again
-            js="colorizerPage.colored",
+            js="colorizerPage.begin",
             **ONE_AT_A_TIME,
             **PRIVATE,
         )
@@ -1179,7 +1176,7 @@ class Page:
                 self.new_result,
                 show_progress_on=[self.photo_input, self.compare],
                 trigger_mode="always_last",  # an example that is picked while another is colored counts too
-                js="colorizerPage.colored",
+                js="colorizerPage.begin",
                 **ONE_AT_A_TIME,
                 **PRIVATE,
             )
@@ -1281,9 +1278,6 @@ class Page:
             button.click(js=f"() => '{usual_color}'", outputs=self.picker, **PRIVATE)
         for ended in (correcting.success, correcting.failure):
             ended(js="colorizerPage.corrected", **PRIVATE)
-        self.ask.click(
-            lambda: None, show_progress="hidden", trigger_mode="multiple", concurrency_limit=None, **PRIVATE
-        )
 
     def connect_reference(self) -> None:
         """What leads the photo to another one, and the dials that say how far: its likeness, a correction's reach."""
@@ -1320,18 +1314,11 @@ class Page:
             )
 
     def connect_downloads(self) -> None:
-        self.download.click(js="colorizerPage.make", **PRIVATE)  # before the other, as above
+        self.download.click(js="colorizerPage.make", **PRIVATE)  # before the other, which it would wait for
         # When what was asked for before it is there: it has another line, and would overtake a correction.
         reached = self.download.click(
             self.order,
-            [
-                *self.quick_dials,
-                self.guess_dial,
-                self.likeness_dial,
-                self.dials_set_for,
-                self.state,
-                self.orders_state,
-            ],
+            [*self.shown, self.orders_state],
             [self.orders_state, self.order_key],
             show_progress="hidden",
             **ONE_AT_A_TIME,
@@ -1374,6 +1361,10 @@ class Page:
         )
 
     def connect_news(self) -> None:
+        """What nobody asks for by hand."""
+        self.ask.click(
+            lambda: None, show_progress="hidden", trigger_mode="multiple", concurrency_limit=None, **PRIVATE
+        )
         news = [self.menu, self.model_line, self.timer, *self.parts.values()]
         self.timer.tick(self.refresh, [self.menu, self.state], news, queue=False, show_progress="hidden", **PRIVATE)
         self.blocks.load(
@@ -1984,21 +1975,18 @@ class Page:
 
 
 def build_app(studio: Studio | None = None) -> gr.Blocks:
-    """The page and its API; the model named by COLORIZER_MODEL starts to load in the background.
-
-    Raises ColorizerError where the bundled weights cannot be loaded.
-    """
+    """The page and its API; the model named by COLORIZER_MODEL starts to load in the background. See Page."""
     studio = studio or Studio(os.environ.get("COLORIZER_MODEL"), os.environ.get("COLORIZER_REVISION") or None)
     return Page(studio).blocks.queue(max_size=20, api_open=False)  # nothing that colors gets past the line
 
 
 def launch(page: gr.Blocks, **options):
-    """Serve the page with its looks; options go to gradio's launch()."""
+    """Serve the page with its style and its script, without which no event works; options go to gradio's launch()."""
     return page.launch(
         theme=THEME,
         css=USUAL_COLORS,
         css_paths=STYLE_SHEET,
-        head=f"<script>{SCRIPT.read_text()}</script>",
+        head=f"<script>{SCRIPT.read_text('utf-8')}</script>",
         max_file_size="320mb",  # 50 megapixels of 16-bit TIFF
         footer_links=["api"],
         run_history=False,

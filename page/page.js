@@ -1,6 +1,7 @@
 // What the page does in the browser and gradio has no option for. Its events call these functions by name: see app.py.
 window.colorizerPage = (() => {
-    // Of photos that are given one alone is on its way, of those that are colored, given or picked, perhaps several.
+    // Of photos that are given, one alone is on its way: what comes before it is shown is told to come again. Of those
+    // that are being colored, given or picked, there may be several.
     const state = {isGiven: false, underWay: 0};
 
     const notice = (text) => {  // until the next photo
@@ -315,7 +316,7 @@ window.colorizerPage = (() => {
     };
 
     // At every photo that is colored: one that was picked while another was on its way comes after that is shown.
-    const colored = (...inputs) => {
+    const begin = (...inputs) => {
         state.underWay += 1;
         setAside(true);
         return inputs;
@@ -424,7 +425,7 @@ window.colorizerPage = (() => {
     };
 
     return {
-        state, start, wait, given, taken, colored, goOn, showResult, showChoice, corrected, showTop,
+        state, start, wait, given, taken, begin, goOn, showResult, showChoice, corrected, showTop,
         make, made, download, next: coloring.next, nextLater: coloring.later, packNext, packLater: packing.later,
     };
 })();

@@ -765,6 +765,12 @@ def test_examples_are_shown_gray_on_the_left_and_in_the_models_colors_on_the_rig
         assert np.abs(shown - colored)[:, middle + 8 :].mean() < 3
 
 
+def test_the_script_has_what_the_events_call():
+    called = set(re.findall(r"colorizerPage\.(\w+)", Path(app.__file__).read_text("utf-8")))
+    offered = app.SCRIPT.read_text("utf-8").rpartition("return {")[2].partition("}")[0]
+    assert called and called <= {name.partition(":")[0].strip() for name in offered.split(",")}
+
+
 def test_what_the_readme_uploads_as_a_space_is_all_that_the_page_reads():
     root = Path(app.__file__).parent
     upload = re.search(r"^hf upload (.*?[^\\])\n", (root / "README.md").read_text(), re.S | re.M)[1]

@@ -399,40 +399,39 @@ def test_a_recipe_goes_all_the_way_and_is_not_trained_twice(photos, tmp_path):
     (tmp_path / "mine.yaml").write_text(yaml.safe_dump(recipe))
     command = [
         "--train_data_dir", photos / "train", "--data", photos / "test", "--output_dir", "arena", "--recipes",
-        "mine.yaml", "--views", 12, "--batch_size", 4, "--resolution", 32, "--working_size", 64, "--seeds", 0, 1,
+        "mine.yaml", "--views", 12, "--batch_size", 4, "--resolution", 32, "--working_size", 64, "--seeds", 1,
     ]  # fmt: skip
     first = run(*command, cwd=tmp_path)
     assert first.returncode == 0, first.stdout + first.stderr
     results = json.loads((tmp_path / "arena/results.json").read_text())
-    for name, seed in {"mine": 0, "mine-seed1": 1}.items():
-        row = results["rows"][name]
-        assert (row["status"], row["seed"], row["images"]) == ("trained", seed, 12)
-        assert row["parameters"] > 0 and row["flops"] > 0 and row["machine"]
-        assert (tmp_path / "arena" / name / "evaluation/results.json").is_file()
-        assert list((tmp_path / "arena" / name / "evaluation").glob("test-*.jpg"))
+    row, folder = results["rows"]["mine-seed1"], tmp_path / "arena/mine-seed1"
+    assert (row["status"], row["seed"], row["images"]) == ("trained", 1, 12)
+    assert row["parameters"] > 0 and row["flops"] > 0 and row["machine"]
+    assert (folder / "evaluation/results.json").is_file()
+    assert list((folder / "evaluation").glob("test-*.jpg"))
     assert results["rows"]["flagship"]["status"] == "not run"
     judged = results["sets"]["test"]
     assert judged["photographs"] == 4
-    assert set(judged["rows"]) == {"gray", "one color", "mine", "mine-seed1", "fusion_compact", "truth"}
+    assert set(judged["rows"]) == {"gray", "one color", "mine-seed1", "fusion_compact", "truth"}
     assert len(judged["rows"]["fusion_compact"]["curve"]) == 7
     table = (tmp_path / "arena/results.md").read_text()
     assert table in first.stdout and "| mine-seed1 |" in table and str(tmp_path) not in table
     with Image.open(tmp_path / "arena/arena-yours.png") as figure:
         assert figure.width > 400
 
-    written = (tmp_path / "arena/mine/model/model.safetensors").stat().st_mtime_ns
+    written = (folder / "model/model.safetensors").stat().st_mtime_ns
     second = run(*command, cwd=tmp_path)
-    assert second.returncode == 0 and second.stdout.count("is trained already") == 2
+    assert second.returncode == 0 and second.stdout.count("is trained already") == 1
     assert "curve of" not in second.stderr  # nor measured again
-    assert (tmp_path / "arena/mine/model/model.safetensors").stat().st_mtime_ns == written
+    assert (folder / "model/model.safetensors").stat().st_mtime_ns == written
     assert json.loads((tmp_path / "arena/results.json").read_text()) == results
 
     # Other photographs in a folder of the same name: what was trained on the first stays, and is no row any more.
     shutil.copytree(photos / "train", tmp_path / "train")
     (tmp_path / "train/coffee-0.png").unlink()
-    third = run("--train_data_dir", tmp_path / "train", *command[2:-1], cwd=tmp_path)  # of one seed
+    third = run("--train_data_dir", tmp_path / "train", *command[2:], cwd=tmp_path)
     assert third.returncode == 0 and "is trained already" not in third.stdout
-    assert (tmp_path / "arena/mine.old-1/model/model.safetensors").stat().st_mtime_ns == written
+    assert (tmp_path / "arena/mine-seed1.old-1/model/model.safetensors").stat().st_mtime_ns == written
 
 
 @pytest.mark.parametrize(

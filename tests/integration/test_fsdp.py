@@ -106,11 +106,13 @@ def checksum(run: Path) -> str:
     return hashlib.sha256((run / "model/model.safetensors").read_bytes()).hexdigest()
 
 
-@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
-def test_sharded_equals_whole_and_resumes(optimizer, photos, tmp_path):
-    """With averaged weights and batch norm: the losses of DDP, half of the weights each, and the same after a kill."""
+def test_sharded_equals_whole_and_resumes(photos, tmp_path):
+    """With averaged weights and batch norm: the losses of DDP, half of the weights each, and the same after a kill.
+
+    With Muon, which multiplies whole matrices; the other test has AdamW.
+    """
     options = ["--recipe", SMOKE, "--train_data_dir", photos, "--channels_last", "false", "--model", MODEL]
-    options += ["--optimizer", optimizer]
+    options += ["--optimizer", "muon"]
     whole, sharded, resumed = (tmp_path / name for name in ("whole", "sharded", "resumed"))
     code, output = launch(tmp_path, *options, "--output_dir", whole)
     assert code == 0 and "2 process(es) on cpu (no);" in output, output

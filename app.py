@@ -710,10 +710,14 @@ ACCEPTS = f"""
 """
 
 CORRECT = """
-<p>Pick or type a color, then click the thing that should have it. Its lightness stays as in the photo: black, white
-and gray all make it gray. Where it spreads too far, or not far enough, turn its reach (the last color's, and that of
-those to come), or click there, too. <span class="keys">By keys: the arrows move a cross over the picture (with Shift
-by little), and Enter puts the color there.</span></p>
+<p>Pick or type a color, then click the thing in the photo above that should have it.</p>
+"""
+
+REACHES = """
+<p>The lightness stays as in the photo: black, white and gray all make a thing gray. Where a color spreads too far, or
+not far enough, turn its reach (the last color's, and that of those to come), or click there, too.
+<span class="keys">By keys: the arrows move a cross over the photo (with Shift by little), and Enter puts the color
+there.</span></p>
 """
 
 ALIKE = """
@@ -952,18 +956,28 @@ class Page:
             self.download_all = gr.Button(DOWNLOAD_ALL, size="sm", elem_id="download-all")
 
     def draw_pictures(self) -> None:
-        self.compare = gr.ImageSlider(
-            label="Before and after",
-            show_label=False,
-            interactive=False,
-            type="filepath",
-            buttons=["fullscreen"],
-            elem_id="compare",
-        )
+        with gr.Column(elem_id="pictures"):  # in one place: the second while the tools for corrections are open
+            self.compare = gr.ImageSlider(
+                label="Before and after",
+                show_label=False,
+                interactive=False,
+                type="filepath",
+                buttons=["fullscreen"],
+                elem_id="compare",
+            )
+            self.canvas = gr.Image(
+                type="filepath",
+                show_label=False,
+                interactive=False,
+                buttons=[],
+                alt_text="The photo in color: click where a color is wrong, or move a cross there by the "
+                "arrow keys and press Enter",
+                elem_id="canvas",
+            )
         self.facts_line = gr.HTML(elem_id="facts", padding=False)
 
     def draw_tools(self) -> None:
-        gr.HTML(CORRECT, elem_id="how", padding=False)
+        gr.HTML(CORRECT, padding=False)
         with gr.Row(elem_id="tools"):
             self.picker = gr.ColorPicker("#3f6fb5", label="Color", interactive=True, min_width=100, elem_id="picker")
             self.reach_dial = gr.Slider(
@@ -984,15 +998,7 @@ class Page:
                 picked: gr.Button(name, size="sm", min_width=0, elem_id=f"usual-{name.lower()}")
                 for name, picked in USUAL.items()
             }
-        self.canvas = gr.Image(
-            type="filepath",
-            show_label=False,
-            interactive=False,
-            buttons=[],
-            alt_text="The photo in color: click where a color is wrong, or move a cross there by the "
-            "arrow keys and press Enter",
-            elem_id="canvas",
-        )
+        gr.HTML(REACHES, padding=False)
 
     def draw_reference(self) -> None:
         gr.HTML(ALIKE, elem_id="alike", padding=False)
@@ -1021,6 +1027,7 @@ class Page:
 
     def draw_dials(self) -> None:
         self.download = gr.Button("Download full size", variant="primary", elem_id="download")
+        self.pair = gr.Button("Before and after, in one picture", size="sm", elem_id="pair")
         self.another = gr.Button("New photo", elem_id="another")
         self.colorfulness_dial = gr.Slider(
             *COLORFULNESS,
@@ -1336,6 +1343,7 @@ class Page:
         made.success(js="colorizerPage.made", **PRIVATE)
         for part in (reached, made):
             part.failure(js="colorizerPage.made", **PRIVATE)
+        self.pair.click(js="colorizerPage.downloadPair", inputs=self.photo_shown, **PRIVATE)  # the browser has both
         reached_all = self.download_all.click(lambda: None, show_progress="hidden", **ONE_AT_A_TIME, **PRIVATE)
         begun = reached_all.success(
             self.pack,

@@ -19,7 +19,7 @@ window.colorizerPage = (() => {
         nameExamples(examples);
         tellReaders();
         hearDialsAndPicker();
-        showCorrectionsAtOnce();
+        placeCorrections();
         correctByKeys();
         warnBeforeLeaving();
         makeOneFileAtATime();
@@ -73,17 +73,32 @@ window.colorizerPage = (() => {
         });
     };
 
-    const showCorrectionsAtOnce = () => {
-        document.addEventListener('click', (event) => {  // a ring at once, until the picture with its own is there
-            const canvas = event.target.matches?.('#canvas img') && event.target.closest('#canvas');
-            if (!canvas || !event.target.naturalWidth) return;
-            const ring = document.createElement('i'), {x, y} = canvas.getBoundingClientRect();
+    // A ring at once, until the picture with its own is there. And gradio takes an enlarged picture for one of its own
+    // size in the middle of that place: it is told where the click would have been on that.
+    const placeCorrections = () => {
+        let isMoved = false;
+        document.addEventListener('click', (event) => {
+            const image = event.target, canvas = image.matches?.('#canvas img') && image.closest('#canvas');
+            if (!canvas || !image.naturalWidth || isMoved) return;
+            event.stopImmediatePropagation();
+            const {x, y} = canvas.getBoundingClientRect(), place = image.getBoundingClientRect();
+            const ring = document.createElement('i');
             ring.className = 'ring';
             ring.style.left = event.clientX - x - canvas.clientLeft + 'px';
             ring.style.top = event.clientY - y - canvas.clientTop + 'px';
             ring.style.background = getComputedStyle(document.querySelector('#picker .dialog-button')).backgroundColor;
             canvas.append(ring);
-        });
+            const moved = (at, start, length, own) => {
+                const taken = Math.min(own, length), share = (at - start) / length;
+                const within = Math.min(Math.max(share * taken, 1), taken - 1.5);  // of whole pixels, none is outside
+                return Math.round(start + (length - taken) / 2 + within);
+            };
+            const clientX = moved(event.clientX, place.x, place.width, image.naturalWidth);
+            const clientY = moved(event.clientY, place.y, place.height, image.naturalHeight);
+            isMoved = true;
+            image.dispatchEvent(new MouseEvent('click', {bubbles: true, view: window, clientX, clientY}));
+            isMoved = false;
+        }, true);
     };
 
     const correctByKeys = () => {
@@ -172,6 +187,7 @@ window.colorizerPage = (() => {
             forgetSize(image);
             const sizes = {naturalWidth: image.naturalWidth, naturalHeight: image.naturalHeight};
             for (const side in sizes) Object.defineProperty(image, side, {value: sizes[side], configurable: true});
+            image.style.setProperty('--ratio', image.naturalWidth / image.naturalHeight);  // see style.css
         }, true);
     };
 
@@ -397,6 +413,23 @@ window.colorizerPage = (() => {
         link.remove();
     };
 
+    // What is shown, to be shown to others: side by side, or one above the other if the photo is wide.
+    const downloadPair = (path) => {
+        const images = [...document.querySelectorAll('#compare .slider-wrap img')];
+        if (images.length < 2 || !images.every((image) => image.complete && image.naturalWidth))
+            return notice('The picture is on its way: ask for it again.');
+        const {naturalWidth: width, naturalHeight: height} = images[1];
+        const isWide = width > height, gap = Math.ceil(Math.max(width, height) / 100);
+        const [right, down] = isWide ? [0, height + gap] : [width + gap, 0];
+        const both = Object.assign(document.createElement('canvas'), {width: width + right, height: height + down});
+        const brush = both.getContext('2d');
+        brush.fillStyle = '#fff';
+        brush.fillRect(0, 0, both.width, both.height);
+        images.forEach((image, i) => brush.drawImage(image, i * right, i * down, width, height));
+        const name = path.split(/[\\/]/).pop().replace(/\.[^.]*$/, '') + '.before-after.jpg';
+        both.toBlob((file) => download({url: URL.createObjectURL(file), orig_name: name}), 'image/jpeg', 0.92);
+    };
+
     // -------------------------------------------------------------------------------- what takes several steps
 
     // What takes long goes on a step at a time, and others are served in between. A step that did not begin, since the
@@ -426,6 +459,7 @@ window.colorizerPage = (() => {
 
     return {
         state, start, wait, given, taken, begin, goOn, showResult, showChoice, corrected, showTop,
-        make, made, download, next: coloring.next, nextLater: coloring.later, packNext, packLater: packing.later,
+        make, made, download, downloadPair, next: coloring.next, nextLater: coloring.later, packNext,
+        packLater: packing.later,
     };
 })();

@@ -492,10 +492,21 @@ def test_a_wrong_color_is_corrected(open_page, size):
     wait_for_result(page)
     wait_until_still(page)
     automatic = pictures(page)[1]
-    page.get_by_role("button", name="A wrong color?").click()
+    tools = page.get_by_role("button", name="A wrong color?")
+    comparison = page.get_by_alt_text("The photo in color", exact=True)
     canvas = page.get_by_alt_text("The photo in color: click")
+    assert comparison.is_visible() and not canvas.is_visible()
+    tools.click()
     canvas.wait_for()
     page.wait_for_function("document.querySelector('#canvas img').naturalWidth == 512")
+    assert not comparison.is_visible()  # the one stands where the other stood, and as large
+    (top, height), (there, as_high) = (
+        (box["y"], box["height"]) for box in (part.bounding_box() for part in (canvas, page.locator("#compare")))
+    )
+    assert top == pytest.approx(there, abs=2) and height == pytest.approx(as_high, abs=4)
+    tools.click()
+    comparison.wait_for()
+    tools.click()
     undo, undo_all = (page.get_by_role("button", name=name, exact=True) for name in ("Undo", "Undo all"))
     assert undo.is_disabled() and undo_all.is_disabled()
 
@@ -560,7 +571,7 @@ def test_a_wrong_color_is_corrected(open_page, size):
     page.get_by_role("button", name="Denim", exact=True).click()
     page.wait_for_function(f"() => ({shade})(document.querySelector('#picker .dialog-button')) == 'rgb(74, 100, 136)'")
     source = canvas.get_attribute("src")
-    click(0.25, 0.8)
+    click(0.2, 0.3)
     half = wait_for_another(source)
     for key, more in (("End", True), ("Home", False)):  # of the dial for its reach
         source = canvas.get_attribute("src")
@@ -631,8 +642,9 @@ def ring_at(page, left: float, top: float) -> bool:
     source = page.locator("#canvas img").evaluate("image => image.src")
     marked = np.asarray(Image.open(io.BytesIO(page.request.get(source).body())).convert("RGB")).astype(int)
     x, y = round(left * 512), round(top * 512)
-    around = (slice(y - 16, y + 17), slice(x - 16, x + 17))
-    return np.abs(marked[around] - pictures(page)[1][around]).max() > 100
+    around = (slice(y - 30, y + 31), slice(x - 30, x + 31))
+    rows, columns = np.nonzero(np.abs(marked[around] - pictures(page)[1][around]).max(axis=2) > 100)
+    return len(rows) > 0 and max(abs(rows.mean() - 30), abs(columns.mean() - 30)) < 4
 
 
 def test_a_click_while_the_picture_loads_counts(open_page):
@@ -932,6 +944,32 @@ def test_the_colors_of_another_photo(open_page, size, tmp_path):
     page.wait_for_function("!document.querySelector('#facts').innerText.includes('colors of')")
     wait_for_result(page)
     assert np.array_equal(pictures(page)[1], automatic)
+
+
+def test_before_and_after_in_one_picture(open_page, jpeg):
+    """Side by side, or one above the other if they are wide, as they are shown."""
+    page = open_page()
+    for is_wide, name in ((False, "astronaut"), (True, "harvest")):
+        if is_wide:
+            ask_for_new_photo(page)
+            upload(page, jpeg)
+            wait_for_result(page, "2400 × 1600")
+        else:
+            page.get_by_label("Color the example: astronaut").click()
+            wait_for_result(page)
+        wait_until_still(page)
+        before, after = pictures(page)
+        with page.expect_download() as download:
+            page.get_by_role("button", name="Before and after").click()
+        assert download.value.suggested_filename == f"{name}.before-after.jpg"
+        with Image.open(download.value.path()) as image:
+            both = np.asarray(image).astype(int)
+        height, width = after.shape[:2]
+        gap = both.shape[0 if is_wide else 1] - 2 * (height if is_wide else width)
+        assert both.shape == ((2 * height + gap, width, 3) if is_wide else (height, 2 * width + gap, 3))
+        assert 0 < gap <= max(height, width) / 50
+        assert np.abs(both[:height, :width] - before).mean() < 2 < np.abs(both[-height:, -width:] - before).mean()
+        assert np.abs(both[-height:, -width:] - after).mean() < 2
 
 
 def test_download_is_the_full_photo_in_its_format(open_page, jpeg, tmp_path):

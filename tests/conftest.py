@@ -1,10 +1,15 @@
 """What all tests share: no network beyond loopback, caches of their own, and a tiny model."""
 
 import atexit
+import contextlib
 import os
+import runpy
 import shutil
 import signal
+import sys
 import tempfile
+from pathlib import Path
+from types import SimpleNamespace
 
 # Before any library reads them.
 os.environ |= {
@@ -30,6 +35,15 @@ atexit.register(shutil.rmtree, os.environ["HF_HOME"], ignore_errors=True)
 
 # Small enough to be built and trained in a moment, with every part that the flagship has.
 TINY = {"embedder": "test_resnet", "embedding": "maps", "width": 4, "decoder_widths": [16, 12, 8]}
+
+
+# The files that take longest, longest first: `make test` gives each worker a file at a time, and whoever came to one
+# of these last would be at it alone.
+LONGEST = ("test_page.py", "test_training.py", "test_train.py", "test_app.py", "test_export.py", "test_fsdp.py")
+
+
+def pytest_collection_modifyitems(items):
+    items.sort(key=lambda item: (*LONGEST, item.path.name).index(item.path.name))
 
 
 @pytest.fixture(scope="session")
@@ -68,6 +82,68 @@ def photos(tmp_path_factory):
             crop = image[20 * i : 20 * i + 120, 25 * i : 25 * i + 150]
             Image.fromarray(crop).save(folder / "skimage" / name / f"{i}.png")
     return folder
+
+
+@contextlib.contextmanager
+def a_new_accelerator():
+    """What one run found out of its process and precision does not hold for the next, as if each had a process."""
+    from accelerate.state import AcceleratorState
+
+    AcceleratorState._reset_state(reset_partial_state=True)
+    try:
+        yield
+    finally:
+        AcceleratorState._reset_state(reset_partial_state=True)
+
+
+@contextlib.contextmanager
+def runs_in_this_process():
+    """What train/arena.py and train/reproduce.py start runs here: a process starts slower than a tiny model trains.
+
+    Without a GPU, also where there is one.
+    """
+    from colorizer.errors import ColorizerError
+    from train import arena, evaluate, runs
+    from train.recipe import parse_recipe
+    from train.train import Training
+
+    def run(command: list[str]) -> str | None:
+        _, script, *words = command
+        try:
+            with a_new_accelerator():
+                if Path(script).name == "evaluate.py":
+                    evaluate.main(words)
+                elif code := Training(parse_recipe(words)).fit():
+                    return f"it ended with the code {code}."
+        except ColorizerError as error:
+            return str(error)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ACCELERATE_USE_CPU", "true")
+        patch.setattr(torch.accelerator, "is_available", lambda: False)
+        for module in (runs, arena):
+            patch.setattr(module, "run", run)
+        yield
+
+
+@pytest.fixture
+def as_script(monkeypatch, capsys):
+    """Runs a script with its words to its end as `python script ...` does, but for the start of a process."""
+
+    def run(script: Path, *words) -> SimpleNamespace:
+        monkeypatch.setattr(sys, "argv", [str(script), *map(str, words)])
+        monkeypatch.setattr(sys, "path", [str(script.parent), *sys.path])
+        monkeypatch.setenv("ACCELERATE_USE_CPU", "true")
+        code = None
+        try:
+            with a_new_accelerator():
+                runpy.run_path(str(script), run_name="__main__")
+        except SystemExit as leave:
+            code = leave.code
+        out, err = capsys.readouterr()
+        return SimpleNamespace(returncode=code or 0, stdout=out, stderr=err)
+
+    return run
 
 
 @pytest.fixture

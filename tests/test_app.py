@@ -11,6 +11,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import threading
 import time
 import types
 import urllib.error
@@ -869,7 +870,8 @@ def hub(tiny_folder, tmp_path, monkeypatch):
 
 
 def test_the_named_model_takes_over_when_it_is_there(hub, monkeypatch, jpeg):
-    hub.delay = 0.3
+    asked, fetch = threading.Event(), app.Studio.fetch
+    monkeypatch.setattr(app.Studio, "fetch", lambda studio: asked.wait() and fetch(studio))
     monkeypatch.setenv("COLORIZER_MODEL", "tester/colors")
     page = app.build_app()
     colorize = events(page)["colorize"]
@@ -880,6 +882,7 @@ def test_the_named_model_takes_over_when_it_is_there(hub, monkeypatch, jpeg):
     assert told()["model"] == "<p>bundled; fetching tester/colors</p>"
     assert "menu" not in told()
     assert colorize(str(jpeg))[1]["model"] == "fusion_compact (bundled)"
+    asked.set()
     wait_until(lambda: "fetching" not in told()["model"])
     taken = f"tester/colors @ {hub.sha[:7]}"
     assert told()["model"] == "<p></p>"

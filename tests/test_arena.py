@@ -18,6 +18,7 @@ from skimage import data
 from colorizer.color import rgb_to_lab
 from colorizer.errors import ColorizerError
 from colorizer.models import create_model
+from tests.conftest import runs_in_this_process
 from train import arena, arena_results, runs
 from train.checkpoints import as_plain
 
@@ -394,15 +395,24 @@ def run(*arguments, cwd):
     )
 
 
-def test_a_recipe_goes_all_the_way_and_is_not_trained_twice(photos, tmp_path):
+def test_a_recipe_goes_all_the_way_and_is_not_trained_twice(photos, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
     recipe = yaml.safe_load((ROOT / "train/recipes/smoke.yaml").read_text())
     (tmp_path / "mine.yaml").write_text(yaml.safe_dump(recipe))
-    command = [
-        "--train_data_dir", photos / "train", "--data", photos / "test", "--output_dir", "arena", "--recipes",
-        "mine.yaml", "--views", 12, "--batch_size", 4, "--resolution", 32, "--working_size", 64, "--seeds", 1,
-    ]  # fmt: skip
-    first = run(*command, cwd=tmp_path)
-    assert first.returncode == 0, first.stdout + first.stderr
+
+    def run_arena(train: Path) -> tuple[str, str]:
+        """What it says on both streams."""
+        command = [
+            "--train_data_dir", train, "--data", photos / "test", "--output_dir", "arena", "--recipes", "mine.yaml",
+            "--views", 12, "--batch_size", 4, "--resolution", 32, "--working_size", 64, "--seeds", 1,
+        ]  # fmt: skip
+        with runs_in_this_process():
+            code = arena.main([str(word) for word in command])
+        said = capsys.readouterr()
+        assert code == 0, said
+        return said
+
+    first, _ = run_arena(photos / "train")
     results = json.loads((tmp_path / "arena/results.json").read_text())
     row, folder = results["rows"]["mine-seed1"], tmp_path / "arena/mine-seed1"
     assert (row["status"], row["seed"], row["images"]) == ("trained", 1, 12)
@@ -415,22 +425,22 @@ def test_a_recipe_goes_all_the_way_and_is_not_trained_twice(photos, tmp_path):
     assert set(judged["rows"]) == {"gray", "one color", "mine-seed1", "fusion_compact", "truth"}
     assert len(judged["rows"]["fusion_compact"]["curve"]) == 7
     table = (tmp_path / "arena/results.md").read_text()
-    assert table in first.stdout and "| mine-seed1 |" in table and str(tmp_path) not in table
+    assert table in first and "| mine-seed1 |" in table and str(tmp_path) not in table
     with Image.open(tmp_path / "arena/arena-yours.png") as figure:
         assert figure.width > 400
 
     written = (folder / "model/model.safetensors").stat().st_mtime_ns
-    second = run(*command, cwd=tmp_path)
-    assert second.returncode == 0 and second.stdout.count("is trained already") == 1
-    assert "curve of" not in second.stderr  # nor measured again
+    second, progress = run_arena(photos / "train")
+    assert second.count("is trained already") == 1
+    assert "curve of" not in progress  # nor measured again
     assert (folder / "model/model.safetensors").stat().st_mtime_ns == written
     assert json.loads((tmp_path / "arena/results.json").read_text()) == results
 
     # Other photographs in a folder of the same name: what was trained on the first stays, and is no row any more.
     shutil.copytree(photos / "train", tmp_path / "train")
     (tmp_path / "train/coffee-0.png").unlink()
-    third = run("--train_data_dir", tmp_path / "train", *command[2:], cwd=tmp_path)
-    assert third.returncode == 0 and "is trained already" not in third.stdout
+    third, progress = run_arena(tmp_path / "train")
+    assert "is trained already" not in third and "curve of" in progress
     assert (tmp_path / "arena/mine-seed1.old-1/model/model.safetensors").stat().st_mtime_ns == written
 
 
@@ -465,9 +475,9 @@ def test_a_folder_whose_name_is_no_text_loses_no_table(photos, tmp_path, monkeyp
     assert "na?me" in (tmp_path / "out/results.md").read_text("utf-8")
 
 
-def test_a_mistake_is_told_in_a_sentence(photos, tmp_path):
+def test_a_mistake_is_told_in_a_sentence(photos, as_script):
     flags = ["--train_data_dir", photos / "train", "--data", photos / "test", "--recipes", "none.yaml"]
-    result = run(*flags, cwd=tmp_path)
+    result = as_script(ROOT / "train/arena.py", *flags)
     assert result.returncode == 2 and result.stderr.startswith("arena.py: --recipes: there is no ")
     assert not result.stdout
 

@@ -123,8 +123,8 @@ def test_two_processes_find_what_one_finds(photos, tiny_folder, classifier_folde
     assert np.array_equal(*map(np.asarray, sheets))
 
 
-def test_mistakes_are_one_sentence_and_exit_code_2(photos, tmp_path):
-    result = run(ROOT / "train/evaluate.py", "--data", photos / "none", cwd=tmp_path)
+def test_mistakes_are_one_sentence_and_exit_code_2(photos, as_script):
+    result = as_script(ROOT / "train/evaluate.py", "--data", photos / "none")
     assert result.returncode == 2 and result.stderr.startswith("evaluate.py: ") and result.stderr.count("\n") == 1
 
 

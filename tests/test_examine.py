@@ -134,8 +134,8 @@ def test_what_cannot_be_examined(photos, tiny_folder, tmp_path, options, words):
     assert "\n" not in str(caught.value)
 
 
-def test_mistakes_are_one_sentence_and_exit_code_2(tmp_path):
-    result = run("--data", "nothing", cwd=tmp_path)
+def test_mistakes_are_one_sentence_and_exit_code_2(as_script):
+    result = as_script(ROOT / "train/examine.py", "--data", "nothing")
     assert result.returncode == 2 and result.stderr.startswith("examine.py: ") and result.stderr.count("\n") == 1
 
 

@@ -437,8 +437,8 @@ def test_a_folder_whose_name_is_no_text_loses_no_table(tmp_path):
     assert "na?me" in (tmp_path / "runs/ladder/results.md").read_text("utf-8")
 
 
-def test_mistakes_are_one_sentence(tmp_path):
-    result = start("--rows", "mnist_liner", cwd=tmp_path)
+def test_mistakes_are_one_sentence(as_script, tmp_path):
+    result = as_script(ROOT / "train/reproduce.py", "--rows", "mnist_liner")
     assert result.returncode == 2 and result.stderr.startswith("reproduce.py: --rows has no row 'mnist_liner'")
     with pytest.raises(ColorizerError, match="--photos: there is no .*nowhere"):
         reproduce.parse_arguments(["--photos", str(tmp_path / "nowhere")])

@@ -2167,11 +2167,9 @@ def test_explains_itself_from_anywhere(tmp_path):
     assert result.returncode == 0 and "usage:" in result.stdout and "--resume_from_checkpoint" in result.stdout
 
 
-def test_a_mistake_is_one_sentence_and_exit_code_2(tmp_path):
-    result = run(
-        ROOT / "train/train.py", "--recipe", SMOKE, "--train_data_dir", tmp_path / "nothing",
-        "--output_dir", tmp_path / "run", cwd=tmp_path,
-    )  # fmt: skip
+def test_a_mistake_is_one_sentence_and_exit_code_2(as_script, tmp_path):
+    flags = ["--train_data_dir", tmp_path / "nothing", "--output_dir", tmp_path / "run"]
+    result = as_script(ROOT / "train/train.py", "--recipe", SMOKE, *flags)
     assert result.returncode == 2 and "Traceback" not in result.stderr
     assert "train.py: " in result.stderr and "nothing" in result.stderr
     assert not (tmp_path / "run").exists()
@@ -2184,8 +2182,8 @@ def test_a_mistake_is_one_sentence_and_exit_code_2(tmp_path):
         (("--recipe", SMOKE, "--train_data_dir", "nothing"), "nothing does not exist; give a folder of pictures."),
     ],
 )
-def test_the_benchmark_of_a_step_tells_mistakes_as_the_trainer(flags, sentence, tmp_path):
-    result = run(ROOT / "benchmarks/train_step.py", *flags, cwd=tmp_path)
+def test_the_benchmark_of_a_step_tells_mistakes_as_the_trainer(flags, sentence, as_script):
+    result = as_script(ROOT / "benchmarks/train_step.py", *flags)
     assert result.returncode == 2 and "Traceback" not in result.stderr
     assert result.stderr.endswith(f"train_step.py: {sentence}\n")
 
@@ -2201,17 +2199,17 @@ def test_dry_runs_side_by_side(photos, tmp_path):
     assert not list(tmp_path.glob("colorizer-dry-run-*")) and not (tmp_path / "run").exists()
 
 
-def test_a_dry_run_looks_at_the_place_for_the_run(photos, tmp_path):
+def test_a_dry_run_looks_at_the_place_for_the_run(photos, as_script, tmp_path):
     (tmp_path / "file").touch()
     flags = ("--recipe", SMOKE, "--train_data_dir", photos, "--output_dir", tmp_path / "file/run", "--dry_run")
-    result = run(ROOT / "train/train.py", *flags, cwd=tmp_path)
+    result = as_script(ROOT / "train/train.py", *flags)
     assert result.returncode == 2 and "cannot be written to" in result.stderr
 
 
-def test_a_cpu_refuses_fp16(photos, tmp_path):
+def test_a_cpu_refuses_fp16(photos, as_script, tmp_path):
     """accelerate would train in float32 and call it fp16."""
     flags = ("--recipe", SMOKE, "--train_data_dir", photos, "--output_dir", tmp_path / "run")
-    result = run(ROOT / "train/train.py", *flags, "--mixed_precision", "fp16", cwd=tmp_path)
+    result = as_script(ROOT / "train/train.py", *flags, "--mixed_precision", "fp16")
     assert result.returncode == 2
     assert result.stderr.endswith(
         "train.py: mixed_precision fp16 needs a GPU, and there is none here: give bf16 or no.\n"

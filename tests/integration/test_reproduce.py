@@ -1,5 +1,7 @@
 """The ladder end to end, at the scale smoke on made data: trained, measured, drawn, and not trained twice."""
 
+import contextlib
+import io
 import json
 import os
 import subprocess
@@ -10,6 +12,8 @@ import pytest
 from PIL import Image
 
 from colorizer.hub import load_model
+from tests.conftest import runs_in_this_process
+from train import reproduce
 
 pytestmark = pytest.mark.timeout(900)  # a dozen trainings
 
@@ -21,23 +25,17 @@ FIRST = ["digit_judge", "autoencoder_narrow", "autoencoder_scenes"]  # what thos
 TRAINED = {*ROWS[:6], *FIRST}
 
 
-def reproduce(output: Path) -> str:
-    command = [
-        sys.executable, ROOT / "train/reproduce.py", "--scale", "smoke", "--output_dir", output, "--rows", *ROWS,
-        "--scenes_variant", "narrow",
-    ]  # fmt: skip
-    # Without a GPU, also where there is one.
-    environment = os.environ | {"ACCELERATE_USE_CPU": "true", "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "2"}
-    result = subprocess.run(command, cwd=output.parent, env=environment, capture_output=True, text=True)
-    assert result.returncode == 0, result.stdout + result.stderr
-    return result.stdout
+def words_of(output: Path) -> list[str]:
+    return ["--scale", "smoke", "--output_dir", str(output), "--rows", *ROWS, "--scenes_variant", "narrow"]
 
 
 @pytest.fixture(scope="module")
 def ladder(tmp_path_factory):
     """The output folder, and what was printed."""
-    output = tmp_path_factory.mktemp("reproduce") / "ladder"
-    return output, reproduce(output)
+    output, said = tmp_path_factory.mktemp("reproduce") / "ladder", io.StringIO()
+    with runs_in_this_process(), contextlib.redirect_stdout(said):
+        assert reproduce.main(words_of(output)) == 0
+    return output, said.getvalue()
 
 
 def test_every_row_is_trained_and_loads(ladder):
@@ -85,13 +83,18 @@ def test_figures_are_there_and_small(ladder):
 
 
 def test_nothing_is_trained_twice_and_what_was_begun_is_resumed(ladder):
-    """One model is gone and its checkpoint is there, as if that run had been stopped before its end."""
+    """One model is gone and its checkpoint is there, as if that run had been stopped before its end; in processes."""
     output, _ = ladder
     (output / "mnist_linear/model").rename(output / "mnist_linear/taken-away")
     kept = [*output.glob("*/model/model.safetensors"), *output.glob("**/evaluation.json")]
     before = {path: path.stat().st_mtime_ns for path in kept}
     assert len(before) == len(TRAINED) - 1 + 3  # three rows are measured on photographs
-    printed = reproduce(output)
+    # Without a GPU, also where there is one.
+    environment = os.environ | {"ACCELERATE_USE_CPU": "true", "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "2"}
+    command = [sys.executable, ROOT / "train/reproduce.py", *words_of(output)]
+    result = subprocess.run(command, cwd=output.parent, env=environment, capture_output=True, text=True)
+    assert result.returncode == 0, result.stdout + result.stderr
+    printed = result.stdout
     assert printed.count("is trained already") == len(TRAINED) - 1
     assert {path: path.stat().st_mtime_ns for path in kept} == before
     assert "resumed from" in printed and "--resume_from_checkpoint latest" in printed

@@ -974,6 +974,7 @@ class Page:
                 "arrow keys and press Enter",
                 elem_id="canvas",
             )
+        self.both_pictures = [self.compare, self.canvas]
         self.facts_line = gr.HTML(elem_id="facts", padding=False)
 
     def draw_tools(self) -> None:
@@ -1145,7 +1146,7 @@ class Page:
             self.color,
             [self.photo_input, *self.dials],
             self.new_result,
-            show_progress_on=[self.photo_input, self.compare],
+            show_progress_on=[self.photo_input, *self.both_pictures],
             trigger_mode="multiple",  # what has been uploaded while one is colored counts too
             js="colorizerPage.begin",
             **ONE_AT_A_TIME,
@@ -1156,7 +1157,7 @@ class Page:
             self.color_several,
             [self.several, *self.dials],
             self.new_result,
-            show_progress_on=[self.photo_input, self.compare],
+            show_progress_on=[self.photo_input, *self.both_pictures],
             trigger_mode="multiple",
             js="colorizerPage.begin",
             **ONE_AT_A_TIME,
@@ -1169,7 +1170,7 @@ class Page:
             self.show,
             self.shown_and_album,
             [*self.new_result, self.menu, self.model_line],
-            show_progress_on=self.compare,
+            show_progress_on=self.both_pictures,
             trigger_mode="multiple",  # with always_last the second click would come as the first again
             js="colorizerPage.begin",
             **ONE_AT_A_TIME,
@@ -1181,7 +1182,7 @@ class Page:
                 function,
                 [row, *self.dials],
                 self.new_result,
-                show_progress_on=[self.photo_input, self.compare],
+                show_progress_on=[self.photo_input, *self.both_pictures],
                 trigger_mode="always_last",  # an example that is picked while another is colored counts too
                 js="colorizerPage.begin",
                 **ONE_AT_A_TIME,
@@ -1215,7 +1216,7 @@ class Page:
             self.color_again,
             [*self.quick_dials, self.size_dial, self.dials_set_for, self.state],
             self.result,
-            show_progress_on=self.compare,
+            show_progress_on=self.both_pictures,
             trigger_mode="always_last",  # what is given while the network runs counts too
             **ONE_AT_A_TIME,
             **PRIVATE,
@@ -1225,7 +1226,7 @@ class Page:
             self.choose,
             [self.menu, self.state, self.dials_set_for],
             [*dict.fromkeys([*self.result, *self.parts.values(), self.model_line, self.menu])],
-            show_progress_on=self.compare,
+            show_progress_on=self.both_pictures,
             trigger_mode="always_last",
             **ONE_AT_A_TIME,
             **PRIVATE,
@@ -1258,7 +1259,7 @@ class Page:
             self.reset_dials,
             self.state,
             [*dict.fromkeys([*self.result, *self.quick_dials, self.size_dial, self.guess_dial])],
-            show_progress_on=self.compare,
+            show_progress_on=self.both_pictures,
             **ONE_AT_A_TIME,
             **PRIVATE,
         )

@@ -648,7 +648,7 @@ def export(argv: list[str]) -> int:
     parser = Parser(
         prog="colorizer export",
         allow_abbrev=False,
-        description="Writes a model as an ONNX file, for programs without torch. It takes a minute.",
+        description="Writes a model as an ONNX file, for programs without torch. It takes a minute or two.",
     )
     parser.add_argument("file", type=Path, metavar="FILE.onnx")
     parser.add_argument("--overwrite", action="store_true", help="write anew what exists already")
@@ -661,6 +661,8 @@ def export(argv: list[str]) -> int:
     if args.file.exists() and not args.overwrite:
         raise ColorizerError(f"{args.file} is there already: write it anew with --overwrite")
     check_writable(args.file.parent, "name a file in another folder")
+    if sys.stderr.isatty():
+        print("Following every step of the model, which takes a minute or two ...", file=sys.stderr)
     with enough_memory_for("the model"):
         inputs = export_onnx(load_model(args.model, revision=args.revision, token=args.token), args.file)
     print(f"{args.file}: {args.file.stat().st_size / 1e6:.1f} MB, from {', '.join(inputs)} to ab")

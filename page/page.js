@@ -427,7 +427,11 @@ window.colorizerPage = (() => {
         brush.fillRect(0, 0, both.width, both.height);
         images.forEach((image, i) => brush.drawImage(image, i * right, i * down, width, height));
         const name = path.split(/[\\/]/).pop().replace(/\.[^.]*$/, '') + '.before-after.jpg';
-        both.toBlob((file) => download({url: URL.createObjectURL(file), orig_name: name}), 'image/jpeg', 0.92);
+        both.toBlob((file) => {
+            const url = URL.createObjectURL(file);
+            download({url, orig_name: name});
+            setTimeout(() => URL.revokeObjectURL(url), 60000);
+        }, 'image/jpeg', 0.92);
     };
 
     // -------------------------------------------------------------------------------- what takes several steps

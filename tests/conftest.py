@@ -86,14 +86,19 @@ def photos(tmp_path_factory):
 
 @contextlib.contextmanager
 def a_new_accelerator():
-    """What one run found out of its process and precision does not hold for the next, as if each had a process."""
-    from accelerate.state import AcceleratorState
+    """What others found out of this process and their precision does not hold here, nor the other way round."""
+    from accelerate.state import AcceleratorState, PartialState
 
-    AcceleratorState._reset_state(reset_partial_state=True)
+    shared = PartialState._shared_state, AcceleratorState._shared_state
+    before = [dict(state) for state in shared]
+    for state in shared:
+        state.clear()
     try:
         yield
     finally:
-        AcceleratorState._reset_state(reset_partial_state=True)
+        for state, was in zip(shared, before, strict=True):
+            state.clear()
+            state.update(was)
 
 
 @contextlib.contextmanager
@@ -109,6 +114,7 @@ def runs_in_this_process():
 
     def run(command: list[str]) -> str | None:
         _, script, *words = command
+        assert Path(script).is_file()
         try:
             with a_new_accelerator():
                 if Path(script).name == "evaluate.py":
@@ -127,13 +133,14 @@ def runs_in_this_process():
 
 
 @pytest.fixture
-def as_script(monkeypatch, capsys):
-    """Runs a script with its words to its end as `python script ...` does, but for the start of a process."""
+def as_script(monkeypatch, capsys, tmp_path):
+    """Runs a script to its end as `python script words ...` does in another folder, but for the start of a process."""
 
     def run(script: Path, *words) -> SimpleNamespace:
         monkeypatch.setattr(sys, "argv", [str(script), *map(str, words)])
         monkeypatch.setattr(sys, "path", [str(script.parent), *sys.path])
         monkeypatch.setenv("ACCELERATE_USE_CPU", "true")
+        monkeypatch.chdir(tmp_path)
         code = None
         try:
             with a_new_accelerator():

@@ -1384,6 +1384,13 @@ def built(ladder):
         return app.build_app()
 
 
+def test_work_is_shown_on_both_pictures(built):
+    """One of the two is hidden: which, depends on whether the tools for corrections are open."""
+    places = [[part.elem_id for part in event.show_progress_on or ()] for event in built.fns.values()]
+    assert sum("compare" in ids for ids in places) > 3
+    assert all("canvas" in ids for ids in places if "compare" in ids)
+
+
 @pytest.fixture
 def page(built, ladder, monkeypatch):
     monkeypatch.setattr(colorizer.hub, "WEIGHTS", ladder)

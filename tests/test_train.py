@@ -2175,17 +2175,16 @@ def test_a_mistake_is_one_sentence_and_exit_code_2(as_script, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.parametrize(
-    ("flags", "sentence"),
-    [
-        (("--steps", 0), "--steps must be 1 or more, not 0."),
-        (("--recipe", SMOKE, "--train_data_dir", "nothing"), "nothing does not exist; give a folder of pictures."),
-    ],
-)
-def test_the_benchmark_of_a_step_tells_mistakes_as_the_trainer(flags, sentence, as_script):
-    result = as_script(ROOT / "benchmarks/train_step.py", *flags)
-    assert result.returncode == 2 and "Traceback" not in result.stderr
-    assert result.stderr.endswith(f"train_step.py: {sentence}\n")
+def test_the_benchmark_of_a_step_tells_mistakes_as_the_trainer(as_script, tmp_path):
+    script = ROOT / "benchmarks/train_step.py"
+    here = as_script(script, "--steps", 0)
+    process = run(script, "--recipe", SMOKE, "--train_data_dir", "nothing", cwd=tmp_path)
+    for result, sentence in (
+        (here, "--steps must be 1 or more, not 0."),
+        (process, "nothing does not exist; give a folder of pictures."),
+    ):
+        assert result.returncode == 2 and "Traceback" not in result.stderr
+        assert result.stderr.endswith(f"train_step.py: {sentence}\n")
 
 
 def test_dry_runs_side_by_side(photos, tmp_path):

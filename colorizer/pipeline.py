@@ -54,8 +54,20 @@ from colorizer.dials import (
 from colorizer.errors import ColorizerError
 from colorizer.images import Photo
 from colorizer.models import Colorizer
-from colorizer.reach import MOST_PLACES, described_by, spread
-from colorizer.reference import Reference, described, remembered, with_shares
+from colorizer.reach import MOST_PLACES, described_by, spread, ways
+from colorizer.reference import (
+    DOUBTED,
+    NEIGHBORS,
+    SURE,
+    Reference,
+    colors_again,
+    described,
+    distances,
+    in_bins,
+    remembered,
+    shown_again,
+    with_shares,
+)
 
 # The working copy. Encoders of stride 32 need a side of 32. A photo smaller than the working size is enlarged at most
 # twice and to the size of the bundled model's training views: that brings things closer to the scale the network
@@ -84,6 +96,7 @@ HUES = {"warmer": 60, "cooler": 250, "greener": 140, "rosier": 0}  # degrees in 
 TILT = 2.5  # natural logarithm: colors far that way become so much likelier, and those far the other way less likely
 FAR, PALE = 30, 20  # Lab units: where most of that is reached; of chroma, for the plainer one
 
+TOLD = 2  # of the places that a reference shows again every so-manieth of a row and of a column is told as a hint
 HINT_RADIUS = 2  # of a hint that names none, in pixels of the working copy; the bundled model has learned 0 to 4
 
 # Balance, see `balanced`.
@@ -365,7 +378,7 @@ class ColorizationPipeline:
             embedding, unhinted = self._asked(lightness, None, embedding)
         prediction = unhinted
         if hinted:
-            hints = torch.stack([coloring._hint_map() for coloring in group])
+            hints = torch.stack([coloring._hint_map(coloring.hints) for coloring in group])
             embedding, prediction = self._asked(lightness, hints, embedding)
         for index, coloring in enumerate(group):
             # Clones: a slice would keep the whole batch alive.
@@ -376,9 +389,7 @@ class ColorizationPipeline:
                     coloring.places = self._describe(coloring.embedding, coloring.lightness)
             if unhinted is not None:
                 coloring.unhinted = unhinted[index : index + 1].clone() if coloring.hints else coloring.prediction
-            coloring.filled = self._filled(coloring)
-            if coloring.likeness:
-                coloring.led = self._led(coloring)
+            self._settle(coloring)
 
     def _as_seen(self, lightness: Tensor) -> Tensor:
         """Lightness (N, 1, h, w) of small copies as the network sees it."""
@@ -411,6 +422,11 @@ class ColorizationPipeline:
         colors = torch.tensor([self._asked_ab(hint) for hint in coloring.hints], dtype=torch.float32, device="cpu")
         lightness = _resize(self._as_seen(coloring.lightness), size)[0, 0]
         expected = described_by(_resize(expected, size), is_distribution)
+        scene = self._scene(coloring)
+        if scene is not None:  # the colors of things are known, not only expected, and so what is one thing
+            known = coloring.found.sureness * _weight_of_places(coloring.likeness)
+            scene = described_by(_resize(scene, size), False)
+            expected = torch.cat([math.sqrt(1 - known) * expected, math.sqrt(known) * scene])
         return _resize(spread(patches, colors, reaches, lightness, expected)[None], grid)[0]
 
     def _asked_ab(self, hint: Hint) -> tuple[float, float]:
@@ -477,18 +493,94 @@ class ColorizationPipeline:
         return known[1]
 
     @torch.inference_mode()
-    def _led(self, coloring: Coloring) -> Tensor:
-        """The prediction of a coloring, led to its reference."""
-        logits, likeness, reference = coloring.prediction, coloring.likeness, coloring.reference
-        temperature = self.model.defaults["temperature"]
-        if coloring.places is not None:
-            others = self._places_of(reference)
-            evidence = remembered(coloring.places, others, *reference.colors_at(others.shape[-2:]))
-            # More of it than once would count it against itself, so beyond the middle of the dial it stays.
-            weight = temperature * min(1, 2 * likeness)
-            logits = logits + weight * _resize(evidence, logits.shape[-2:])
+    def _settle(self, coloring: Coloring) -> None:
+        """What follows from the prediction of a coloring: how far its hints reach, and where its reference leads it.
+
+        The network runs for what a reference shows again, once, and anew for each set of hints and likeness to that.
+        """
+        likeness, reference = coloring.likeness, coloring.reference
+        coloring.led = coloring.refilled = None
+        if likeness and coloring.places is not None:
+            if coloring.found is None or coloring.found.reference is not reference:
+                coloring.found = self._find(coloring, reference)
+        else:
+            coloring.found = None
+        found, weight = coloring.found, _weight_of_places(likeness)
+        coloring.filled = self._filled(coloring)
+        if not likeness:
+            return
+        logits, temperature = coloring.prediction.float(), self.model.defaults["temperature"]
+        if found is not None:
+            evidence, again, told = found.evidence, found.again, found.prediction
+            if coloring.hints:
+                otherwise = self._told_otherwise(coloring, evidence.shape[-2:])
+                evidence = evidence * ~otherwise
+                if again is not None:
+                    again = again & ~otherwise
+                    told = self._told_again(coloring, again, found.colors, coloring.hints)
+            if told is not None:
+                logits = torch.lerp(logits, _resize(told.float(), logits.shape[-2:]), weight * found.sureness)
+            if again is not None:
+                share = weight * found.sureness * again.repeat_interleave(2, dim=0).repeat_interleave(2, dim=1)
+                colors = found.colors / (self.model.defaults["colorfulness"] or 1.0)
+                coloring.refilled = _resize(torch.cat([colors * share, share[None]])[None], logits.shape[-2:])[0]
+            logits = logits + weight * temperature * _resize(evidence, logits.shape[-2:])
         lightness = _resize(coloring.lightness, logits.shape[-2:])
-        return with_shares(reference.shares, likeness, logits, lightness, temperature).half()
+        coloring.led = with_shares(reference.shares, likeness, logits, lightness, temperature).half()
+
+    def _find(self, coloring: Coloring, reference: Reference) -> Found:
+        """What a reference shows of what a photo shows; the network runs again if that is the scene itself."""
+        others = self._places_of(reference)
+        size, other_size = coloring.places.shape[-2:], others.shape[-2:]
+        ab, counts = reference.ab_at(other_size)
+        distance = distances(coloring.places, others, counts)
+        evidence = remembered(distance, in_bins(ab)).T.reshape(1, -1, *size)
+        again, nearest = shown_again(distance, size, other_size)
+        sureness = min(max((again.float().mean().item() - DOUBTED) / (SURE - DOUBTED), 0), 1)
+        if not (sureness and self.model.keeps_lightness):
+            return Found(reference, evidence)
+        lab, opacity = reference.lab.float(), reference.opacity.float()
+        other = torch.cat([self._as_seen(lab[:, :1]), lab[:, 1:], opacity], dim=1)
+        colors = colors_again(nearest, other_size, self._as_seen(coloring.lightness), other)
+        return Found(reference, evidence, sureness, again, colors, self._told_again(coloring, again, colors, []))
+
+    def _told_again(self, coloring: Coloring, again: Tensor, colors: Tensor, hints: Sequence[Hint]) -> Tensor | None:
+        """The prediction, told hints and the colors of these places, in half precision; None of one without hints."""
+        if not self.model.accepts_hints:
+            return None
+        rows, columns = again.shape
+        down, across = coloring.photo.height / rows, coloring.photo.width / columns
+        told = [
+            Hint((column + 0.5) * across, (row + 0.5) * down, *colors[:, 2 * row + 1, 2 * column + 1].tolist())
+            for row, column in again.nonzero().tolist()
+            if row % TOLD == column % TOLD == 0
+        ]
+        hint_map = coloring._hint_map([*told, *hints])[None]
+        return self._asked(self._as_seen(coloring.lightness), hint_map, coloring.embedding)[1].half()
+
+    def _scene(self, coloring: Coloring) -> Tensor | None:
+        """ab (1, 2, h, w) in Lab units of a scene that the reference shows again, without hints; None of another."""
+        found = coloring.found
+        if found is None or found.prediction is None:
+            return None
+        return self._ab(found.prediction.float(), self.model.defaults["temperature"], 0)
+
+    def _told_otherwise(self, coloring: Coloring, size: tuple[int, int]) -> Tensor:
+        """Which places of a grid of this size lie near a coloring's hints, or where they reach, also by the scene."""
+        otherwise = torch.zeros(size, dtype=torch.bool, device=coloring.lightness.device)
+        scene = self._scene(coloring)
+        for hint in coloring.hints:
+            rows, columns = coloring._patch(hint, size)
+            near = (slice(max(0, at.start - NEIGHBORS), at.stop + NEIGHBORS) for at in (rows, columns))
+            otherwise[tuple(near)] = True
+            if scene is not None:
+                colors = described_by(_resize(scene, size), False)
+                unlike = (colors - colors[:, rows, columns].mean((1, 2), keepdim=True)).norm(dim=0)
+                reach = DEFAULT_REACH if hint.reach is None else hint.reach
+                otherwise |= ways(unlike, rows, columns) < 2 * reach
+        if coloring.filled is not None:
+            otherwise |= _resize(coloring.filled[None], size)[0, 2] > 0.5
+        return F.max_pool2d(otherwise[None].float(), 3, stride=1, padding=1)[0] > 0  # specks belong to what is around
 
     def _checked_hints(self, hints: Sequence[Hint] | None, photo: Photo) -> list[Hint]:
         hints = [hints] if isinstance(hints, Hint) else list(() if hints is None else hints)
@@ -515,6 +607,26 @@ class ColorizationPipeline:
         return hints
 
 
+@dataclasses.dataclass(frozen=True)
+class Found:
+    """What a reference shows of what a photo shows.
+
+    Attributes:
+        evidence: (1, K, rows, columns), see `reference.remembered`.
+        sureness: that both show one scene, 0 to 1. Where it is 0 the others are None.
+        again: (rows, columns), the places that the reference shows again.
+        colors: (2, 2 * rows, 2 * columns), ab in Lab units of these, see `reference.colors_again`.
+        prediction: by the network, told of these but of no hints, in half precision; None of a model without hints.
+    """
+
+    reference: Reference
+    evidence: Tensor
+    sureness: float = 0.0
+    again: Tensor | None = None
+    colors: Tensor | None = None
+    prediction: Tensor | None = None
+
+
 class Coloring:
     """A photo whose colors have been predicted; made by ColorizationPipeline.prepare.
 
@@ -523,7 +635,10 @@ class Coloring:
         working_size: that was asked for; the copy itself may be smaller or larger, see `working_shape`.
         hints: the hints that the prediction has heard.
         reference, likeness: the photo whose colors it is led towards, and how far; None and 0 without one.
+        found: what the reference shows of this photo; None before it was looked at.
         led: the prediction, led there, in half precision; None without a likeness.
+        refilled: the colors of places that the reference shows again, as `filled` has those of hints, as far as the
+            likeness goes and it is sure; None if there are none.
         places: what the photo shows, as the reference's places are compared with it (see `reference.described`).
         lightness: the small copy, (1, 1, h, w), CIE L; the network saw it with its levels `stretched`.
         embedding, prediction: what `run_network` returned, for this photo alone.
@@ -541,7 +656,9 @@ class Coloring:
         self.hints: list[Hint] = []
         self.reference: Reference | None = None
         self.likeness = 0.0
+        self.found: Found | None = None
         self.led: Tensor | None = None
+        self.refilled: Tensor | None = None
         self.places: Tensor | None = None
         self.embedding: tuple[Tensor, ...] | None = None
         self.prediction: Tensor | None = None
@@ -576,7 +693,8 @@ class Coloring:
     def with_hints(self, hints: Sequence[Hint]) -> Coloring:
         """The same photo with these hints in place of any others. The network runs again, but not its embedder.
 
-        It need not run where nothing but the reach of hints is another, and for no hints.
+        It need not run where nothing but the reach of hints is another, and for no hints, unless a reference shows the
+        scene again.
 
         ColorizerError for a model that takes no hints, and for a hint outside of the photo.
         """
@@ -584,7 +702,7 @@ class Coloring:
         other.hints = self._pipeline._checked_hints(hints, self.photo)
         heard, told = ([dataclasses.replace(hint, reach=None) for hint in some] for some in (self.hints, other.hints))
         if heard == told and self.unhinted is not None:  # but for their reach
-            other.led, other.filled = self.led, self._pipeline._filled(other)
+            self._pipeline._settle(other)
         else:
             self._pipeline._predict([other])
         return other
@@ -596,7 +714,8 @@ class Coloring:
     ) -> Coloring:
         """The same photo in the colors of another one, as far as the network finds them likely.
 
-        The network looks at the reference, and not at this photo again. See `colorizer.reference` for what is done.
+        The network looks at the reference, and at this photo again where that shows the same scene, but with another
+        likeness to the same Reference only if there are hints. See `colorizer.reference` for what is done.
 
         Args:
             reference: a photo in color, of the same things, place or roll of film, say: a path, a Pillow image, a
@@ -608,8 +727,7 @@ class Coloring:
         """
         other = self._copy()
         other.reference, other.likeness = self._pipeline._checked_reference(reference, likeness)
-        if other.likeness:
-            other.led = self._pipeline._led(other)
+        self._pipeline._settle(other)
         return other
 
     def small(self, max_side: int) -> Coloring:
@@ -631,7 +749,7 @@ class Coloring:
     def _copy(self) -> Coloring:
         """The same, without what was computed for rendering its colors."""
         other = copy.copy(self)
-        other.led = other._maps = None
+        other.led = other.refilled = other._maps = None
         return other
 
     @torch.inference_mode()
@@ -721,9 +839,10 @@ class Coloring:
         if latest is None or latest[0] != dials:
             prediction = self.prediction if self.led is None else self.led
             ab = balanced(self._pipeline._ab(prediction, temperature, restraint, guess), balance)
-            if self.filled is not None:
-                filled = _resize(self.filled[None], ab.shape[-2:])[0]  # that of a preview is smaller
-                ab = ab * (1 - filled[2]) + filled[:2]
+            for filled in (None if guess else self.refilled, self.filled):  # another guess is one at all places
+                if filled is not None:
+                    filled = _resize(filled[None], ab.shape[-2:])[0]  # that of a preview is smaller
+                    ab = ab * (1 - filled[2]) + filled[:2]
             # A row of a prediction at a quarter stands for four of the working copy, also where that ends sooner.
             latest = self._maps = (dials, guide_maps(_resize(self.lightness, ab.shape[-2:]), ab))
         return latest[1]
@@ -744,11 +863,11 @@ class Coloring:
             previews = self._previews = dict([*latest, (max_side, (self._plane.reduced(size)[0, 0], alpha))])
         return previews[max_side]
 
-    def _hint_map(self) -> Tensor:
-        """The hints as the network reads them: a, b and mask (3, h, w) at working size."""
+    def _hint_map(self, hints: Sequence[Hint]) -> Tensor:
+        """Hints as the network reads them: a, b and mask (3, h, w) at working size."""
         size = self.lightness.shape[-2:]
         hint_map = self.lightness.new_zeros(3, *size)
-        for hint in self.hints:
+        for hint in hints:
             values = hint_map.new_tensor([*self._pipeline._asked_ab(hint), 1.0])
             hint_map[:, *self._patch(hint, size)] = values[:, None, None]
         return hint_map
@@ -1036,6 +1155,14 @@ def _reduced_plane(rows: Callable[[int, int], Tensor], size: tuple[int, int], ta
     across = min(target[1], size[1])  # a strip of a few columns is enlarged when it is short
     bands = [_resize(rows(top, bottom)[None, None], (bottom - top, across)) for top, bottom in _bands(*size)]
     return _resize(torch.cat(bands, dim=2), target)
+
+
+def _weight_of_places(likeness: float) -> float:
+    """How much what a reference shows at its places counts, 0 to 1.
+
+    More of it than once would count it against itself, so beyond the middle of the dial it stays.
+    """
+    return min(1, 2 * likeness)
 
 
 def _cells(center: float, radius: float, cells: int, pixels: int) -> slice:

@@ -1,11 +1,13 @@
 """The colors of another photo, and a prediction led towards them.
 
-Two things are taken from a reference. Its places: where the photo shows what a place of the reference shows, by the
+Three things are taken from a reference. Its places: where the photo shows what a place of the reference shows, by the
 feature maps of the network's embedder, the colors there become likelier, as in the exemplar-based colorization of He
-et al. 2018 (arXiv 1807.06587), without a network of its own. And its colors altogether: the odds are weighed anew
-until the whole picture has as much of each color as the reference, each where the network finds it likeliest; Zhang
-et al. 2017 (arXiv 1705.02999) give such a histogram to their network. The one needs two photos of the same things, the
-other two of one place, one hour or one roll of film.
+et al. 2018 (arXiv 1807.06587), without a network of its own. Its colors altogether: the odds are weighed anew until
+the whole picture has as much of each color as the reference, each where the network finds it likeliest; Zhang et al.
+2017 (arXiv 1705.02999) give such a histogram to their network. And the scene, if both show one: places that neighbors
+tell beyond doubt get the very colors that they have in the reference, and the network is told these as hints, which
+carries them further. The first needs two photos of the same things, the second two of one place, one hour or one roll
+of film, the third two of one scene, such as pictures of one shot of a film.
 """
 
 from __future__ import annotations
@@ -32,6 +34,13 @@ SPACING = 8  # pixels of the working copy from place to place
 MOST_PLACES = 2048
 NEARBY = 0.1  # squared distance of descriptions that makes a color e times less likely
 LEAST_SHARE = 1e-3  # what a color gets that no such place has
+
+# Places that are shown again, see `shown_again`.
+MOST_APART = 1.2  # squared distance of descriptions
+NEIGHBORS, TOGETHER = 2, 3  # places from a place to its neighbors; of four so many lie together in both photos
+SLACK = 1.5  # places by which they may lie elsewhere, so that one photo may show things smaller or larger
+SAME_LIGHTNESS = 8.0  # Lab units by which lightness of one thing differs
+DOUBTED, SURE = 0.05, 0.15  # share of a photo that is shown again, from which on it counts, and counts fully
 
 # Colors altogether, see `with_shares`.
 BANDS = 4  # of lightness, from black to white, each with a histogram of its own: skies are lighter than roofs
@@ -73,8 +82,8 @@ class Reference:
         self.shares /= self.shares.sum()
         self.known: tuple[object, Tensor | None] | None = None
 
-    def colors_at(self, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
-        """The colors (places, K) of a grid of places (rows, columns) as bins, and which of them count (places,).
+    def ab_at(self, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
+        """ab (1, 2, rows, columns) in Lab units of a grid of places, and which of them count (rows * columns,).
 
         That is those at least half as opaque as the most opaque one.
         """
@@ -83,10 +92,13 @@ class Reference:
             F.interpolate(part, size=size, mode="bilinear", antialias=True)
             for part in (self.lab[:, 1:].float() * opacity, opacity)
         )
-        index, weight = _codes(ab / left.clamp(min=1e-6))
-        colors = ab.new_zeros(len(index), len(ab_bin_centers())).scatter_add_(1, index, weight)
-        left = left.flatten()
-        return colors, left >= left.max() / 2
+        return ab / left.clamp(min=1e-6), (left >= left.max() / 2).flatten()
+
+
+def in_bins(ab: Tensor) -> Tensor:
+    """ab (1, 2, h, w) in Lab units as distributions (h * w, K) over the bins."""
+    index, weight = _codes(ab)
+    return ab.new_zeros(len(index), len(ab_bin_centers())).scatter_add_(1, index, weight)
 
 
 def _codes(ab: Tensor) -> tuple[Tensor, Tensor]:
@@ -128,22 +140,81 @@ def _on_grid(part: Tensor, size: tuple[int, int]) -> Tensor:
     return F.interpolate(part.float(), size=size, mode="bilinear", antialias=True)
 
 
-def remembered(places: Tensor, others: Tensor, colors: Tensor, counts: Tensor) -> Tensor:
-    """Evidence for each color (1, K, rows, columns), in natural logarithms, from the places of a reference.
+def distances(places: Tensor, others: Tensor, counts: Tensor) -> Tensor:
+    """Squared distances of descriptions (rows * columns, h * w), from each place of a photo to each of a reference.
+
+    Args:
+        places: (1, C, rows, columns), of the photo. others: (1, C, h, w), of the reference; see `described`.
+        counts: (h * w,), whether a place of the reference counts; one does. The distance to the others is infinite.
+    """
+    here, there = (part[0].flatten(1).T.float() for part in (places, others))
+    return torch.cdist(here, there).square().masked_fill(~counts, math.inf)
+
+
+def remembered(distance: Tensor, colors: Tensor) -> Tensor:
+    """Evidence for each color (rows * columns, K), in natural logarithms, from the places of a reference.
 
     With d the squared distances of a place's description to the reference's, it is the logarithm of the mean of their
     colors, each weighed by exp(-d / NEARBY), times exp(-d^2) of the nearest: what the reference does not show tells
     nothing.
 
     Args:
-        places: (1, C, rows, columns), of the photo. others: (1, C, h, w), of the reference; see `described`.
-        colors: (h * w, K). counts: (h * w,), whether a place of the reference counts; one does.
+        distance: (rows * columns, h * w), see `distances`. colors: (h * w, K).
     """
-    here, there = (part[0].flatten(1).T.float() for part in (places, others))
-    distance = torch.cdist(here, there).square().masked_fill(~counts, math.inf)
     seen = torch.softmax(-distance / NEARBY, dim=1) @ colors
     trust = torch.exp(-distance.min(dim=1, keepdim=True).values.square())
-    return (trust * torch.log(seen + LEAST_SHARE)).T.reshape(1, -1, *places.shape[-2:])
+    return trust * torch.log(seen + LEAST_SHARE)
+
+
+def shown_again(distance: Tensor, size: tuple[int, int], other_size: tuple[int, int]) -> tuple[Tensor, Tensor]:
+    """Which places of a photo a reference shows again (rows, columns), and the number of its place nearest to each.
+
+    Such a place and the one nearest to it by description are so in turn, to a place, and three of its four neighbors
+    have theirs where that one has its own neighbors, about: descriptions alone take one meadow for another.
+
+    Args:
+        distance: (rows * columns, h * w), see `distances`. size: (rows, columns). other_size: (h, w).
+    """
+    apart, nearest = (part.view(size) for part in distance.min(dim=1))
+    back = distance.argmin(dim=0)[nearest]
+    here = _at(torch.arange(nearest.numel(), device=nearest.device).view(size), size)
+    in_turn = ((_at(back, size) - here).abs() <= 1).all(dim=0)
+    moved = _at(nearest, other_size) - here
+    around = F.pad(moved[None], (NEIGHBORS,) * 4, value=math.inf)[0]  # beyond the edge nothing lies together
+    rows, columns = size
+    together = sum(
+        ((around[:, top : top + rows, left : left + columns] - moved).abs() <= SLACK).all(dim=0).int()
+        for top, left in ((0, NEIGHBORS), (NEIGHBORS, 0), (2 * NEIGHBORS, NEIGHBORS), (NEIGHBORS, 2 * NEIGHBORS))
+    )
+    return in_turn & (together >= TOGETHER) & (apart < MOST_APART), nearest
+
+
+def colors_again(nearest: Tensor, other_size: tuple[int, int], lightness: Tensor, other: Tensor) -> Tensor:
+    """ab (2, 2 * rows, 2 * columns) of what a photo shows again, in Lab units: each place in quarters.
+
+    A quarter of a place has the colors around the same quarter of the reference's place, in 5 x 5 quarters, each
+    weighed by how near its lightness is: so colors keep to edges, which descriptions know only roughly.
+
+    Args:
+        nearest: (rows, columns), the number of the reference's place nearest to each. other_size: (h, w) of those.
+        lightness: (1, 1, H, W), CIE L, of the photo.
+        other: (1, 4, H', W'), CIE Lab and opacity of the reference, whose lightness can be compared with the photo's.
+    """
+    rows, columns = (2 * side for side in nearest.shape)
+    height, width = (2 * side for side in other_size)
+    own = _on_grid(lightness, (rows, columns)).flatten()
+    around = F.unfold(F.pad(_on_grid(other, (height, width)), (2,) * 4, mode="replicate"), 5)
+    at = 2 * _at(nearest, other_size).long().repeat_interleave(2, dim=1).repeat_interleave(2, dim=2)
+    at[0, 1::2] += 1
+    at[1, :, 1::2] += 1
+    there = around[0, :, (at[0] * width + at[1]).flatten()].view(4, -1, own.numel())
+    weight = (torch.exp(-((there[0] - own) / SAME_LIGHTNESS).square()) + 1e-3) * there[3]
+    return ((weight * there[1:3]).sum(dim=1) / weight.sum(dim=0).clamp(min=1e-6)).view(2, rows, columns)
+
+
+def _at(index: Tensor, size: tuple[int, int]) -> Tensor:
+    """Row and column (2, ...) on a grid of this size of places that are numbered in reading order."""
+    return torch.stack([index // size[1], index % size[1]]).float()
 
 
 # ------------------------------------------------------------------------------------------ colors altogether

@@ -724,7 +724,7 @@ def test_hints_are_painted_where_they_stand(tiny):
         (Hint(100, 60, 10, 20, radius=4), slice(28, 32), slice(48, 52)),
         (Hint(0, 60, 10, 20, radius=1000), slice(0, 64), slice(0, 96)),
     ]:
-        hint_map = coloring.with_hints([hint])._hint_map()
+        hint_map = coloring._hint_map([hint])
         expected = torch.zeros(3, 64, 96)
         expected[:, rows, columns] = torch.tensor([10.0, 20.0, 1.0])[:, None, None]
         assert torch.equal(hint_map, expected), hint
@@ -734,7 +734,7 @@ def test_hints_are_painted_where_they_stand(tiny):
 def test_hints_are_colors_of_the_result(gain, shown, tiny, monkeypatch):
     """What the default colorfulness will do to them is taken off before, within the range of ab."""
     monkeypatch.setattr(tiny.model, "defaults", tiny.model.defaults | {"colorfulness": gain})
-    hint_map = tiny.prepare(gray_photo(128, 192), 64).with_hints([Hint(100, 60, 10, 20)])._hint_map()
+    hint_map = tiny.prepare(gray_photo(128, 192), 64)._hint_map([Hint(100, 60, 10, 20)])
     assert hint_map[:, 30, 50].tolist() == pytest.approx([*shown, 1])
 
 

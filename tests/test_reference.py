@@ -1,12 +1,14 @@
 """The colors of a reference, by hand and on a picture of scikit-image."""
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageEnhance
 from skimage import data
 
-from colorizer import Photo, Reference
+from colorizer import Hint, Photo, Reference
 from colorizer.color import AbBins, ab_bin_centers, rgb_to_lab
 from colorizer.errors import ColorizerError
 from colorizer.models import create_model
@@ -15,10 +17,14 @@ from colorizer.reference import (
     BANDS,
     MOST_PLACES,
     bands_of,
+    colors_again,
     described,
+    distances,
     grid_of,
+    in_bins,
     leveled,
     remembered,
+    shown_again,
     with_shares,
 )
 
@@ -35,11 +41,11 @@ def test_what_is_transparent_counts_at_no_place():
     """Nor does the color that is hidden below it, where a place is opaque in part."""
     alpha = np.full((64, 96), 255, np.uint8)
     alpha[:, 40:] = 0
-    colors, counts = Reference(Photo(halves(RED, BLUE, (96, 64)), alpha=alpha)).colors_at((4, 6))  # 16 pixels a place
+    ab, counts = Reference(Photo(halves(RED, BLUE, (96, 64)), alpha=alpha)).ab_at((4, 6))  # 16 pixels a place
     assert counts.view(4, 6).tolist() == [[True, True, True, False, False, False]] * 4
     blue = ab_bin_centers()[:, 1] < -20
-    assert colors[counts][:, blue].sum() < 1e-3
-    dim = Reference(Photo(halves(RED, BLUE), alpha=np.full((40, 60), 9, np.uint8))).colors_at((4, 6))[1]
+    assert in_bins(ab)[counts][:, blue].sum() < 1e-3
+    dim = Reference(Photo(halves(RED, BLUE), alpha=np.full((40, 60), 9, np.uint8))).ab_at((4, 6))[1]
     assert dim.all()  # rather than none
 
 
@@ -209,23 +215,139 @@ def test_what_is_there_again_is_remembered():
     """Two kinds of places, each with its own color; a third that the reference does not show tells nothing."""
     here = torch.eye(3)[None, :, :, None] * 3  # (1, 3 channels, 3 rows, 1 column)
     there, colors = here[:, :, :2], torch.eye(2, 260)
-    evidence = remembered(here, there, colors, torch.tensor([True, True]))[0, :2, :, 0]
+    evidence = remembered(distances(here, there, torch.tensor([True, True])), colors).T[:2]
     assert evidence[0, 0] > -0.01 > -6 > evidence[0, 1] and evidence[1, 1] > -0.01 > -6 > evidence[1, 0]
     assert evidence[:, 2].abs().max() < 1e-3
-    alone = remembered(here, there, colors, torch.tensor([True, False]))[0, :2, :, 0]  # the other is transparent
+    alone = remembered(distances(here, there, torch.tensor([True, False])), colors).T[:2]  # the other is transparent
     assert torch.equal(alone[:, 0], evidence[:, 0]) and alone[:, 1].abs().max() < 1e-3
 
 
-def test_another_photograph_of_the_same_things():
+def again_in(here: torch.Tensor, there: torch.Tensor, counts=None) -> tuple[np.ndarray, np.ndarray]:
+    """`shown_again` of places (1, C, rows, columns) each."""
+    size, other_size = here.shape[-2:], there.shape[-2:]
+    counts = torch.ones(other_size, dtype=torch.bool) if counts is None else counts
+    again, nearest = shown_again(distances(here, there, counts.flatten()), size, other_size)
+    return again.numpy(), nearest.numpy()
+
+
+def test_a_scene_is_known_by_neighbors():
+    """Of a part of a scene all places are shown again, but for corners; of its places in disorder hardly any is."""
+    torch.manual_seed(0)
+    there = torch.randn(1, 16, 12, 20)
+    here = there[..., 2:10, 5:18] + 0.1 * torch.randn(1, 16, 8, 13)
+    again, nearest = again_in(here, there)
+    rows, columns = np.mgrid[2:10, 5:18]
+    assert np.array_equal(nearest, rows * 20 + columns)
+    corners = np.zeros((8, 13), bool)
+    corners[np.ix_([0, 1, -2, -1], [0, 1, -2, -1])] = True  # of their four neighbors two lie in the photo
+    assert np.array_equal(again, ~corners)
+
+    disorder = here.flatten(2)[..., torch.randperm(8 * 13)].view_as(here)
+    assert again_in(disorder, there)[0].mean() < 0.02
+    assert again_in(torch.randn_like(here), there)[0].sum() == 0  # of others none
+
+    opaque = torch.ones(12, 20, dtype=torch.bool)
+    opaque[:, 12:] = False
+    again = again_in(here, there, opaque)[0]
+    assert again[2:6, 2:5].all() and not again[:, 7:].any()
+
+
+@pytest.mark.parametrize("scale", [0.7, 1.5])
+def test_a_scene_is_known_from_nearer_and_farther(scale):
+    torch.manual_seed(0)
+    scene = torch.nn.functional.interpolate(torch.randn(1, 16, 9, 12), size=(18, 24), mode="bilinear")
+    size = [round(side * scale) for side in scene.shape[-2:]]
+    here = torch.nn.functional.interpolate(scene, size=size, mode="bilinear", antialias=True)
+    assert again_in(here, scene)[0][2:-2, 2:-2].mean() > 0.6
+
+
+def test_the_colors_of_what_is_shown_again_keep_to_its_edges():
+    """Dark red beside light blue, an edge that lies a quarter of a place further to the right in the photo."""
+    ab = torch.tensor([[50.0, 30.0], [10.0, -40.0]])
+    other = torch.empty(1, 4, 4, 8)  # 2 x 4 places, one value for each of their quarters
+    other[:, 0, :, :4], other[:, 0, :, 4:] = 30, 80
+    other[:, 1:3, :, :4], other[:, 1:3, :, 4:] = ab[0, :, None, None], ab[1, :, None, None]
+    other[:, 3] = 1
+    lightness = torch.full((1, 1, 4, 8), 30.0)
+    lightness[..., 5:] = 80
+    nearest = torch.arange(8).view(2, 4)
+    found = colors_again(nearest, (2, 4), lightness, other)
+    assert found.shape == (2, 4, 8)
+    assert torch.allclose(found[:, :, :5], ab[0, :, None, None].expand(2, 4, 5), atol=1)
+    assert torch.allclose(found[:, :, 5:], ab[1, :, None, None].expand(2, 4, 3), atol=1)
+    other[:, 3, :, 3] = 0  # what is transparent has no color
+    other[:, 1:3, :, 3] = -90
+    assert torch.allclose(colors_again(nearest, (2, 4), lightness, other)[:, :, :5], found[:, :, :5], atol=1)
+
+
+@pytest.fixture(scope="module")
+def bundled() -> ColorizationPipeline:
+    return ColorizationPipeline.from_pretrained(device="cpu")
+
+
+@pytest.fixture(scope="module")
+def motorcycles() -> list[Image.Image]:
+    """Two photographs of one scene."""
+    return [Image.fromarray(picture) for picture in data.stereo_motorcycle()[1::-1]]
+
+
+def ab_of(coloring) -> torch.Tensor:
+    return rgb_to_lab(torch.from_numpy(coloring.render().pixels).permute(2, 0, 1) / 255)[1:]
+
+
+def test_another_photograph_of_the_scene(bundled, motorcycles):
     """The bundled model finds the red motorcycle of one photograph in the other, which is gray."""
-    photo, other = (Image.fromarray(picture) for picture in data.stereo_motorcycle()[1::-1])
-    coloring = ColorizationPipeline.from_pretrained(device="cpu").prepare(photo)
+    photo, other = motorcycles
+    coloring = bundled.prepare(photo)
     truth = rgb_to_lab(torch.tensor(np.asarray(photo)).permute(2, 0, 1) / 255)[1:]
-    errors = [
-        (rgb_to_lab(torch.from_numpy(one.render().pixels).permute(2, 0, 1) / 255)[1:] - truth).square().mean().sqrt()
-        for one in (coloring, coloring.with_reference(other, 0.8))
-    ]
-    assert errors[1] < 0.65 * errors[0]
+    led = coloring.with_reference(other)
+    errors = [(ab_of(one) - truth).square().mean().sqrt() for one in (coloring, led)]
+    assert led.found.sureness == 1 and errors[1] < 0.55 * errors[0]
+    aged = ImageEnhance.Contrast(ImageEnhance.Brightness(photo.convert("L")).enhance(1.2)).enhance(0.6)
+    assert bundled.prepare(aged, reference=other).found.sureness == 1
+
+
+def test_another_scene_tells_its_colors_alone(bundled, motorcycles):
+    led = bundled.prepare(motorcycles[0], reference=Image.fromarray(data.coffee()))
+    assert led.found.sureness == 0 and led.found.again is led.found.prediction is led.refilled is None
+
+
+def test_the_likeness_to_a_scene_is_turned_smoothly_and_no_network_runs(bundled, motorcycles, monkeypatch):
+    photo, other = motorcycles
+    led = bundled.prepare(photo, reference=other, likeness=0.5)
+    automatic = ab_of(led.with_reference(None))
+    monkeypatch.setattr(bundled, "run_network", lambda *given: pytest.fail("the network ran"))
+    known = led.reference
+    steps = [0.01, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.5]
+    turned = [automatic, *(ab_of(led.with_reference(known, likeness)) for likeness in steps)]
+    apart = [(after - before).square().mean().sqrt() for before, after in itertools.pairwise(turned)]
+    whole = (turned[-1] - automatic).square().mean().sqrt()
+    assert apart[0] < 0.15 * whole and max(apart) < 0.4 * whole
+
+
+def test_who_gives_a_hint_knows_better_than_a_reference(bundled, motorcycles):
+    """A blue tank is blue all over, and not only at the hint; the fender in front stays as the reference has it."""
+    photo, other = motorcycles
+    led = bundled.prepare(photo, reference=other)
+    blue = Hint.from_rgb(350, 215, "#3050c0")
+    one, two = led.with_hints([blue]), bundled.prepare(photo, hints=[blue]).with_reference(led.reference)
+    assert torch.equal(ab_of(one), ab_of(two))
+    tank, fender, box = np.s_[:, 195:235, 320:410], np.s_[:, 275:295, 510:540], np.s_[:, 190:240, 520:550]
+    red, corrected = ab_of(led), ab_of(one)
+    assert red[tank][0].mean() > 30 and corrected[tank][1].mean() < -20
+    for part in (fender, box):
+        assert red[part][0].mean() > 20 and (corrected[part] - red[part]).abs().mean() < 8
+    further = one.with_hints([Hint.from_rgb(350, 215, "#3050c0", reach=0.1)])  # to no more than the hint's place
+    assert ab_of(further)[tank][1].mean() > corrected[tank][1].mean() + 5
+    assert torch.equal(ab_of(one.with_hints([])), red)
+    assert torch.equal(ab_of(one.with_reference(None)), ab_of(bundled.prepare(photo, hints=[blue])))
+
+
+def test_another_guess_at_a_scene_is_one_at_all_its_places(bundled, motorcycles):
+    led = bundled.prepare(motorcycles[0], reference=motorcycles[1])
+    first, cooler = (np.asarray(led.render(guess=guess).to_pil().convert("RGB"), float) for guess in (None, "cooler"))
+    moved = np.abs(cooler - first).mean(axis=2)
+    assert (moved > 1).mean() > 0.8
 
 
 def test_each_model_looks_for_itself(tiny_model):

@@ -8,7 +8,8 @@ The parts, each on the same photographs (the first --photos of a shuffle with se
     hints        what hints with the truth's own color gain, how far a single contrary hint reaches, and whether one
                  that gives a thing another color colors that thing
     reach        the same of hints at other reaches than the default one
-    references   what the colors of another photo gain or cost: the truth's own, those of its other half, another's
+    references   what the colors of another photo gain or cost: the truth's own, those of its other half, of another
+                 view, of the most alike, and of one that has nothing to do with it
     guesses      what the other guesses are like, and how near the nearest of them comes to the truth
     dials        error and colorfulness along the dials, and the largest step between neighbors
     calibration  whether places where the model is sure are right, and whether it expects the errors that it makes
@@ -82,6 +83,7 @@ COLORFULNESS_STEPS = tuple(step / 4 for step in range(9))
 BALANCE_STEPS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.6, 0.8, 1.0)
 TEMPERATURE_STEPS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0, 1.2, 1.5)
 GROUPS = 10  # of places, by entropy
+PART, ASKEW = 0.7, 0.08  # of a picture in each of two views; of its sides, how far a corner lies further in
 SHOWN = 8  # photographs on the sheets of hints, references, guesses and age
 PAGE = 50  # photographs on a page of broken-*.jpg
 STRONGEST = 90  # percentile of a photograph's gradients, of lightness and of color, above which there is a strong edge
@@ -538,37 +540,43 @@ def references(pipe: ColorizationPipeline, photos: list[Truth], output: Path) ->
     """What a reference gains or costs, by what it shows and by the likeness; and a sheet.
 
     A photograph is led to its own colors, which no reference can surpass; to those of its left half, where its right
-    half is measured, in place of another photograph of the same scene; and to those of the next photograph, which has
+    half is measured, in place of another photograph of the place; its left part to another view of the scene; to the
+    photograph that the embedder finds most like it, which seldom shows the same; and to the next photograph, which has
     nothing to do with it.
     """
     if not pipe.model.has_distribution:
         return {"says": f"The model {pipe.model.name} predicts no distribution and takes no reference.", "rows": []}
     tallies: dict[tuple[str, float], Tally] = {}
     strips = []
+    alike = most_alike(pipe, photos)
     for number, photo in enumerate(tqdm(photos, desc="references", mininterval=5)):
-        automatic = pipe.prepare(Image.fromarray(photo.pixels))
-        middle = photo.pixels.shape[1] // 2
-        given = {  # the reference, and the columns that are measured
-            "itself": (photo.pixels, np.s_[:]),
-            "its left half": (photo.pixels[:, :middle], np.s_[middle:]),
+        pixels, middle = photo.pixels, photo.pixels.shape[1] // 2
+        automatic = pipe.prepare(Image.fromarray(pixels))
+        part, view = views_of_a_scene(pixels, number)
+        given = {  # the truth, its coloring, the reference, and the columns that are measured
+            "itself": (pixels, automatic, pixels, np.s_[:]),
+            "its left half": (pixels, automatic, pixels[:, :middle], np.s_[middle:]),
+            "another view": (part, pipe.prepare(Image.fromarray(part)), view, np.s_[:]),
         }
+        if alike:
+            given["the most alike"] = (pixels, automatic, photos[alike[number]].pixels, np.s_[:])
         if len(photos) > 1:
-            given["another one"] = (photos[(number + 1) % len(photos)].pixels, np.s_[:])
+            given["another one"] = (pixels, automatic, photos[(number + 1) % len(photos)].pixels, np.s_[:])
         shown = []
-        for name, (reference, columns) in given.items():
+        for name, (truth, alone, reference, columns) in given.items():
             try:
                 other = Reference(Photo.from_pil(Image.fromarray(reference)))
             except ColorizerError:  # in gray: nobody would give it
                 other = None
             for likeness in LIKENESS_STEPS:
-                coloring = automatic.with_reference(other, likeness) if other else automatic
+                coloring = alone.with_reference(other, likeness) if other else alone
                 result = rendered(coloring)
                 tally = tallies.setdefault((name, likeness), Tally())
-                tally.add(result[:, columns], photo.pixels[:, columns])
+                tally.add(result[:, columns], truth[:, columns])
                 if likeness == DEFAULT_LIKENESS:
                     shown.append(result)
         if number < SHOWN:
-            pictures = to_gray(photo.pixels), rendered(automatic), *shown, photo.pixels
+            pictures = to_gray(pixels), rendered(automatic), *shown, pixels
             strips.append(Strip([thumbnail(picture) for picture in pictures], photo.name))
     save_sheet(draw_sheet(strips, ("gray", "automatic", *given, "truth"), across=1), output / "references.jpg")
     keys = ("rmse_to_gray", "colorfulness_to_truth", "histogram_distance")
@@ -583,9 +591,40 @@ def references(pipe: ColorizationPipeline, photos: list[Truth], output: Path) ->
     )
     return {
         "says": f"At a likeness of {DEFAULT_LIKENESS} the error changes: {', '.join(says)}. Of those led to their "
-        "left half the right half alone is measured.",
+        "left half the right half alone is measured, and of those led to another view the left part.",
         "rows": rows,
     }
+
+
+def views_of_a_scene(rgb: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Two views of the scene that a picture (H, W, 3) uint8 shows: its left PART, and about that much of its right.
+
+    The latter was taken a little askew, from nearer or farther, with another exposure and another balance of white.
+    """
+    rng, (height, width) = np.random.default_rng(seed), rgb.shape[:2]
+    corners = rng.uniform(0, ASKEW, (4, 2)) * (width, height)  # upper left, lower left, lower right, upper right
+    corners *= (1, 1), (1, -1), (-1, -1), (-1, 1)  # into the picture
+    corners += (width * (1 - PART), 0), (width * (1 - PART), height), (width, height), (width, 0)
+    scale = rng.uniform(0.8, 1.2)
+    size = max(1, round(PART * width * scale)), max(1, round(height * scale))
+    view = Image.fromarray(rgb).transform(
+        size, Image.Transform.QUAD, corners.flatten().tolist(), Image.Resampling.BICUBIC
+    )
+    exposure, white = np.exp(rng.uniform(-0.3, 0.3)), np.exp(rng.uniform(-0.04, 0.04, 3))
+    view = ((np.asarray(view) / 255) ** exposure * white).clip(0, 1)
+    return np.ascontiguousarray(rgb[:, : max(1, round(PART * width))]), (view * 255).round().astype(np.uint8)
+
+
+def most_alike(pipe: ColorizationPipeline, photos: list[Truth]) -> list[int]:
+    """For each photograph the number of the one that the embedder finds most like it; none without an embedder."""
+    found = []
+    for photo in tqdm(photos, desc="alike", mininterval=5):
+        embedding = pipe.prepare(Image.fromarray(photo.pixels)).embedding
+        if embedding is None or len(photos) == 1:
+            return []
+        found.append(torch.nn.functional.normalize(embedding[0].flatten().float(), dim=0))
+    likeness = torch.stack(found) @ torch.stack(found).T
+    return likeness.fill_diagonal_(-1).argmax(dim=1).tolist()
 
 
 def guesses(pipe: ColorizationPipeline, photos: list[Truth], output: Path) -> dict:

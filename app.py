@@ -346,11 +346,11 @@ class Session:
         """What the model is told of the reference."""
         return {"reference": self.reference, "likeness": self.likeness if self.reference else None}
 
-    @property
-    def all_facts(self) -> str:
+    def all_facts(self, coloring: Coloring) -> str:
         if not (self.reference and self.likeness):
             return self.facts
-        return f"{self.facts}; in the colors of {Path(self.reference.name).name}"
+        scene = ", which shows the same scene" if coloring.same_scene >= 0.5 else ""
+        return f"{self.facts}; in the colors of {Path(self.reference.name).name}{scene}"
 
 
 # What photos can share, and the properties that tell whether the network has to run again for it.
@@ -721,8 +721,8 @@ there.</span></p>
 """
 
 ALIKE = """
-<p>Give a photo in color of the same place, time or film. This photo gets its colors, each where it is likeliest, and
-so do the next photos until you take it away.</p>
+<p>Give a photo in color of the same scene, place, time or film. This photo gets its colors, each where it is
+likeliest, and so do the next photos until you take it away.</p>
 """
 
 
@@ -1502,7 +1502,7 @@ class Page:
         return {
             self.dials_set_for: session.dials_of,
             self.photo_shown: session.path,
-            self.facts_line: paragraph(session.all_facts, role="status"),
+            self.facts_line: paragraph(session.all_facts(work.coloring), role="status"),
             self.download: gr.Button(f"Download full size ({work.photo.output_format})"),
         }
 
@@ -1797,7 +1797,9 @@ class Page:
             work = work_of(steered(coloring, session), session.pipeline.model)
             self.shelf.drop(latest)
             self.shelf.put(session.key, work)
-            return self.rendered(session, work) | {self.facts_line: paragraph(session.all_facts, role="status")}
+            return self.rendered(session, work) | {
+                self.facts_line: paragraph(session.all_facts(work.coloring), role="status")
+            }
 
     def take_guess(self, guess: str, set_for: str, session: Session | None) -> dict:
         """Another guess at the colors; no network runs. Nothing if the dials have been set anew since."""

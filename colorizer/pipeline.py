@@ -676,6 +676,11 @@ class Coloring:
         return self.photo if self._plane.had_color else None
 
     @property
+    def same_scene(self) -> float:
+        """How sure it is that the reference shows the scene of this photo once more, 0 to 1; 0 without a reference."""
+        return 0.0 if self.found is None else self.found.sureness
+
+    @property
     @torch.inference_mode()
     def confidence(self) -> np.ndarray:
         """How sure the model is of the color, float32 (h, w) in 0..1 at working size: 1 - entropy / log K.

@@ -302,14 +302,14 @@ def test_another_photograph_of_the_scene(bundled, motorcycles):
     truth = rgb_to_lab(torch.tensor(np.asarray(photo)).permute(2, 0, 1) / 255)[1:]
     led = coloring.with_reference(other)
     errors = [(ab_of(one) - truth).square().mean().sqrt() for one in (coloring, led)]
-    assert led.found.sureness == 1 and errors[1] < 0.55 * errors[0]
+    assert led.same_scene == 1 and coloring.same_scene == 0 and errors[1] < 0.55 * errors[0]
     aged = ImageEnhance.Contrast(ImageEnhance.Brightness(photo.convert("L")).enhance(1.2)).enhance(0.6)
-    assert bundled.prepare(aged, reference=other).found.sureness == 1
+    assert bundled.prepare(aged, reference=other).same_scene == 1
 
 
 def test_another_scene_tells_its_colors_alone(bundled, motorcycles):
     led = bundled.prepare(motorcycles[0], reference=Image.fromarray(data.coffee()))
-    assert led.found.sureness == 0 and led.found.again is led.found.prediction is led.refilled is None
+    assert led.same_scene == 0 and led.found.again is led.found.prediction is led.refilled is None
 
 
 def test_the_likeness_to_a_scene_is_turned_smoothly_and_no_network_runs(bundled, motorcycles, monkeypatch):

@@ -1761,7 +1761,7 @@ class Page:
         return self.corrected(session, (*others, Correction(hint, picked)))
 
     def turn_reach(self, reach: float, photo: str, session: Session | None) -> dict:
-        """Another reach of the last correction; no network runs, unless the photo is no longer on the shelf."""
+        """Another reach of the last correction; the network hardly ever runs while the photo is on the shelf."""
         if known(session).path != photo or not session.corrections:
             return gr.skip()
         *others, last = session.corrections
@@ -1833,7 +1833,7 @@ class Page:
         return self.recolored(session, likeness=likeness)
 
     def recolored(self, session: Session, **changes) -> dict:
-        """The same photo led to another reference, or by another likeness; the network looks at that alone."""
+        """The same photo led to another reference, or by another likeness, which takes no network."""
         return self.changed(session, lambda coloring, session: coloring.with_reference(**session.lead), **changes)
 
     def put_back(self, session: Session | None) -> dict:

@@ -6,7 +6,7 @@
     coloring = pipe.prepare(Photo.open("photo.jpg"))           # the network runs here
     coloring.render(colorfulness=1.2, temperature=0.4).save("color.jpg")       # and not here
     coloring.with_hints([Hint.from_rgb(320, 200, "#be463c")]).render()
-    coloring.with_reference("the-same-place.jpg").render()     # it looks at the other photo
+    coloring.with_reference("the-same-place.jpg").render()     # here at the other photo, too
 
 The network sees a small copy of the photo's lightness (its short side is the working size, or less of a small one),
 with its levels stretched where they have faded, and predicts a distribution over ab, mostly at a quarter of that.
@@ -56,9 +56,7 @@ from colorizer.images import Photo
 from colorizer.models import Colorizer
 from colorizer.reach import MOST_PLACES, described_by, spread, ways
 from colorizer.reference import (
-    DOUBTED,
     NEIGHBORS,
-    SURE,
     Reference,
     colors_again,
     described,
@@ -480,31 +478,29 @@ class ColorizationPipeline:
         """What the places of one working copy show, as its embedder's maps tell it; see `described`."""
         return described(embedding, self.model.reductions, lightness)
 
-    def _places_of(self, reference: Reference) -> Tensor | None:
-        """What the places of a reference show; the network looks at it once."""
+    def _places_of(self, reference: Reference, working_size: int) -> Tensor | None:
+        """What the places of a reference show, seen as large as the photo; the network looks at it once."""
         known = reference.known
-        if known is None or known[0] is not self.model:
+        if known is None or known[0] is not self.model or known[1] != working_size:
             height, width = reference.lab.shape[-2:]
-            model = self.model
-            shape = working_shape(height, width, model.defaults["working_size"], model.side_multiple, model.input_size)
+            shape = working_shape(height, width, working_size, self.model.side_multiple, self.model.input_size)
             lightness = _resize(reference.lab[:, :1].float(), shape)
             embedding, _ = self.run_network(self._as_seen(lightness))
-            known = reference.known = model, self._describe(embedding, lightness)
-        return known[1]
+            known = reference.known = self.model, working_size, self._describe(embedding, lightness)
+        return known[2]
 
     @torch.inference_mode()
     def _settle(self, coloring: Coloring) -> None:
         """What follows from the prediction of a coloring: how far its hints reach, and where its reference leads it.
 
-        The network runs for what a reference shows again, once, and anew for each set of hints and likeness to that.
+        The network runs for what a reference shows again, once, and again where hints change that.
         """
         likeness, reference = coloring.likeness, coloring.reference
         coloring.led = coloring.refilled = None
-        if likeness and coloring.places is not None:
-            if coloring.found is None or coloring.found.reference is not reference:
-                coloring.found = self._find(coloring, reference)
-        else:
-            coloring.found = None
+        if coloring.found is not None and coloring.found.reference is not reference:
+            coloring.found = coloring.told = None
+        if likeness and coloring.places is not None and coloring.found is None:
+            coloring.found = self._find(coloring, reference)
         found, weight = coloring.found, _weight_of_places(likeness)
         coloring.filled = self._filled(coloring)
         if not likeness:
@@ -517,7 +513,7 @@ class ColorizationPipeline:
                 evidence = evidence * ~otherwise
                 if again is not None:
                     again = again & ~otherwise
-                    told = self._told_again(coloring, again, found.colors, coloring.hints)
+                    told = self._told_with_hints(coloring, again)
             if told is not None:
                 logits = torch.lerp(logits, _resize(told.float(), logits.shape[-2:]), weight * found.sureness)
             if again is not None:
@@ -530,13 +526,12 @@ class ColorizationPipeline:
 
     def _find(self, coloring: Coloring, reference: Reference) -> Found:
         """What a reference shows of what a photo shows; the network runs again if that is the scene itself."""
-        others = self._places_of(reference)
+        others = self._places_of(reference, coloring.working_size)
         size, other_size = coloring.places.shape[-2:], others.shape[-2:]
         ab, counts = reference.ab_at(other_size)
         distance = distances(coloring.places, others, counts)
         evidence = remembered(distance, in_bins(ab)).T.reshape(1, -1, *size)
-        again, nearest = shown_again(distance, size, other_size)
-        sureness = min(max((again.float().mean().item() - DOUBTED) / (SURE - DOUBTED), 0), 1)
+        again, nearest, sureness = shown_again(coloring.places, distance, other_size)
         if not (sureness and self.model.keeps_lightness):
             return Found(reference, evidence)
         lab, opacity = reference.lab.float(), reference.opacity.float()
@@ -558,6 +553,15 @@ class ColorizationPipeline:
         hint_map = coloring._hint_map([*told, *hints])[None]
         return self._asked(self._as_seen(coloring.lightness), hint_map, coloring.embedding)[1].half()
 
+    def _told_with_hints(self, coloring: Coloring, again: Tensor) -> Tensor | None:
+        """`_told_again` of these places and a coloring's hints, whose latest answer is kept; None of no places."""
+        if not again.any():
+            return None
+        key = [dataclasses.replace(hint, reach=None) for hint in coloring.hints], again.tolist()
+        if coloring.told is None or coloring.told[0] != key:
+            coloring.told = key, self._told_again(coloring, again, coloring.found.colors, coloring.hints)
+        return coloring.told[1]
+
     def _scene(self, coloring: Coloring) -> Tensor | None:
         """ab (1, 2, h, w) in Lab units of a scene that the reference shows again, without hints; None of another."""
         found = coloring.found
@@ -569,15 +573,15 @@ class ColorizationPipeline:
         """Which places of a grid of this size lie near a coloring's hints, or where they reach, also by the scene."""
         otherwise = torch.zeros(size, dtype=torch.bool, device=coloring.lightness.device)
         scene = self._scene(coloring)
+        colors = None if scene is None else described_by(_resize(scene, size), False)
         for hint in coloring.hints:
             rows, columns = coloring._patch(hint, size)
             near = (slice(max(0, at.start - NEIGHBORS), at.stop + NEIGHBORS) for at in (rows, columns))
             otherwise[tuple(near)] = True
-            if scene is not None:
-                colors = described_by(_resize(scene, size), False)
+            if colors is not None:
                 unlike = (colors - colors[:, rows, columns].mean((1, 2), keepdim=True)).norm(dim=0)
                 reach = DEFAULT_REACH if hint.reach is None else hint.reach
-                otherwise |= ways(unlike, rows, columns) < 2 * reach
+                otherwise |= ways(unlike, rows, columns) < min(2 * reach, 1)  # farther, and it is another thing
         if coloring.filled is not None:
             otherwise |= _resize(coloring.filled[None], size)[0, 2] > 0.5
         return F.max_pool2d(otherwise[None].float(), 3, stride=1, padding=1)[0] > 0  # specks belong to what is around
@@ -635,7 +639,8 @@ class Coloring:
         working_size: that was asked for; the copy itself may be smaller or larger, see `working_shape`.
         hints: the hints that the prediction has heard.
         reference, likeness: the photo whose colors it is led towards, and how far; None and 0 without one.
-        found: what the reference shows of this photo; None before it was looked at.
+        found: what the reference shows of this photo; None before it was looked at, and of models that know no places.
+        told: the hints and places that the network was told together at last, and what it predicted then.
         led: the prediction, led there, in half precision; None without a likeness.
         refilled: the colors of places that the reference shows again, as `filled` has those of hints, as far as the
             likeness goes and it is sure; None if there are none.
@@ -657,6 +662,7 @@ class Coloring:
         self.reference: Reference | None = None
         self.likeness = 0.0
         self.found: Found | None = None
+        self.told: tuple[tuple, Tensor | None] | None = None
         self.led: Tensor | None = None
         self.refilled: Tensor | None = None
         self.places: Tensor | None = None
@@ -678,7 +684,7 @@ class Coloring:
     @property
     def same_scene(self) -> float:
         """How sure it is that the reference shows the scene of this photo once more, 0 to 1; 0 without a reference."""
-        return 0.0 if self.found is None else self.found.sureness
+        return self.found.sureness if self.found and self.likeness else 0.0
 
     @property
     @torch.inference_mode()
@@ -698,8 +704,8 @@ class Coloring:
     def with_hints(self, hints: Sequence[Hint]) -> Coloring:
         """The same photo with these hints in place of any others. The network runs again, but not its embedder.
 
-        It need not run where nothing but the reach of hints is another, and for no hints, unless a reference shows the
-        scene again.
+        It need not run for no hints, nor where nothing but the reach of hints is another, unless that leaves another
+        part of what a reference shows again.
 
         ColorizerError for a model that takes no hints, and for a hint outside of the photo.
         """
@@ -719,8 +725,8 @@ class Coloring:
     ) -> Coloring:
         """The same photo in the colors of another one, as far as the network finds them likely.
 
-        The network looks at the reference, and at this photo again where that shows the same scene, but with another
-        likeness to the same Reference only if there are hints. See `colorizer.reference` for what is done.
+        The network looks at the reference, and at this photo again if that shows the same scene, but not for another
+        likeness to the same Reference. See `colorizer.reference` for what is done.
 
         Args:
             reference: a photo in color, of the same things, place or roll of film, say: a path, a Pillow image, a
@@ -749,6 +755,7 @@ class Coloring:
             if logits is not None:
                 size = min(height, logits.shape[-2]), min(width, logits.shape[-1])
                 setattr(other, name, _resize(logits.float(), size))
+        other.refilled = self.refilled
         return other
 
     def _copy(self) -> Coloring:

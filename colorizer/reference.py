@@ -40,7 +40,9 @@ MOST_APART = 1.2  # squared distance of descriptions
 NEIGHBORS, TOGETHER = 2, 3  # places from a place to its neighbors; of four so many lie together in both photos
 SLACK = 1.5  # places by which they may lie elsewhere, so that one photo may show things smaller or larger
 SAME_LIGHTNESS = 8.0  # Lab units by which lightness of one thing differs
-DOUBTED, SURE = 0.05, 0.15  # share of a photo that is shown again, from which on it counts, and counts fully
+TELLING = 1.0  # squared distance of a description from those of its neighbors, below which it tells no place
+LEAST_TELLING = 0.2  # share of a photo; of fewer places that tell none can be sure
+DOUBTED, SURE = 0.05, 0.15  # share of the places that tell, from which on it counts, and counts fully, if shown again
 
 # Colors altogether, see `with_shares`.
 BANDS = 4  # of lightness, from black to white, each with a histogram of its own: skies are lighter than roofs
@@ -60,7 +62,8 @@ class Reference:
         name: how messages call the photo.
         lab: of a small copy, (1, 3, h, w). opacity: (1, 1, h, w), 0..1. Both float16.
         shares: (BANDS, K), how much of the photo has a lightness and one of the K ab bins; they add up to 1.
-        known: the model that has looked at it last, and what it has made of its places (see `described`).
+        known: the model that has looked at it last, at which working size, and what it has made of its places (see
+            `described`).
     """
 
     def __init__(self, photo: Photo):
@@ -80,7 +83,7 @@ class Reference:
         for shares, band in zip(self.shares, bands.T, strict=True):
             shares.scatter_add_(0, index.flatten(), (weight * (band * opacity)[:, None]).flatten())
         self.shares /= self.shares.sum()
-        self.known: tuple[object, Tensor | None] | None = None
+        self.known: tuple[object, int, Tensor | None] | None = None
 
     def ab_at(self, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
         """ab (1, 2, rows, columns) in Lab units of a grid of places, and which of them count (rows * columns,).
@@ -166,27 +169,38 @@ def remembered(distance: Tensor, colors: Tensor) -> Tensor:
     return trust * torch.log(seen + LEAST_SHARE)
 
 
-def shown_again(distance: Tensor, size: tuple[int, int], other_size: tuple[int, int]) -> tuple[Tensor, Tensor]:
-    """Which places of a photo a reference shows again (rows, columns), and the number of its place nearest to each.
+def shown_again(places: Tensor, distance: Tensor, other_size: tuple[int, int]) -> tuple[Tensor, Tensor, float]:
+    """Which places of a photo a reference shows again, and how sure it is that both show one scene.
 
     Such a place and the one nearest to it by description are so in turn, to a place, and three of its four neighbors
-    have theirs where that one has its own neighbors, about: descriptions alone take one meadow for another.
+    have theirs where that one has its own neighbors, about: descriptions alone take one meadow for another. Nor does a
+    place count that looks like its neighbors, since one plain wall is like another all over.
 
     Args:
-        distance: (rows * columns, h * w), see `distances`. size: (rows, columns). other_size: (h, w).
+        places: (1, C, rows, columns), of the photo, see `described`.
+        distance: (rows * columns, h * w), see `distances`. other_size: (h, w).
+
+    Returns:
+        (rows, columns) bool; for each place the number of the reference's place nearest to it (rows, columns); 0 to 1.
     """
+    rows, columns = size = tuple(places.shape[-2:])
     apart, nearest = (part.view(size) for part in distance.min(dim=1))
     back = distance.argmin(dim=0)[nearest]
     here = _at(torch.arange(nearest.numel(), device=nearest.device).view(size), size)
     in_turn = ((_at(back, size) - here).abs() <= 1).all(dim=0)
     moved = _at(nearest, other_size) - here
-    around = F.pad(moved[None], (NEIGHBORS,) * 4, value=math.inf)[0]  # beyond the edge nothing lies together
-    rows, columns = size
-    together = sum(
-        ((around[:, top : top + rows, left : left + columns] - moved).abs() <= SLACK).all(dim=0).int()
-        for top, left in ((0, NEIGHBORS), (NEIGHBORS, 0), (2 * NEIGHBORS, NEIGHBORS), (NEIGHBORS, 2 * NEIGHBORS))
-    )
-    return in_turn & (together >= TOGETHER) & (apart < MOST_APART), nearest
+    # Beyond the edge nothing lies together, and what lies there looks like the edge.
+    beyond, looks = F.pad(moved[None], (NEIGHBORS,) * 4, value=math.inf)[0], places.float()
+    looks_beyond = F.pad(looks, (NEIGHBORS,) * 4, mode="replicate")[0]
+    together = unlike = 0
+    for top, left in ((0, NEIGHBORS), (NEIGHBORS, 0), (2 * NEIGHBORS, NEIGHBORS), (NEIGHBORS, 2 * NEIGHBORS)):
+        beside = np.s_[:, top : top + rows, left : left + columns]
+        together += ((beyond[beside] - moved).abs() <= SLACK).all(dim=0).int()
+        unlike += (looks_beyond[beside] - looks[0]).square().sum(dim=0) / 4
+    telling = unlike > TELLING
+    again = telling & in_turn & (together >= TOGETHER) & (apart < MOST_APART)
+    share = again.sum().item() / max(telling.sum().item(), LEAST_TELLING * telling.numel())
+    return again, nearest, min(max((share - DOUBTED) / (SURE - DOUBTED), 0), 1)
 
 
 def colors_again(nearest: Tensor, other_size: tuple[int, int], lightness: Tensor, other: Tensor) -> Tensor:
@@ -203,7 +217,10 @@ def colors_again(nearest: Tensor, other_size: tuple[int, int], lightness: Tensor
     rows, columns = (2 * side for side in nearest.shape)
     height, width = (2 * side for side in other_size)
     own = _on_grid(lightness, (rows, columns)).flatten()
-    around = F.unfold(F.pad(_on_grid(other, (height, width)), (2,) * 4, mode="replicate"), 5)
+    opacity = other[:, 3:]
+    other = _on_grid(torch.cat([other[:, :3] * opacity, opacity], dim=1), (height, width))
+    other = torch.cat([other[:, :3] / other[:, 3:].clamp(min=1e-6), other[:, 3:]], dim=1)
+    around = F.unfold(F.pad(other, (2,) * 4, mode="replicate"), 5)
     at = 2 * _at(nearest, other_size).long().repeat_interleave(2, dim=1).repeat_interleave(2, dim=2)
     at[0, 1::2] += 1
     at[1, :, 1::2] += 1

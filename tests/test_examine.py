@@ -317,16 +317,16 @@ def test_references(truths, bundled, tmp_path):
     assert len(rows) == 5 * 5
     names = "itself", "its left half", "another view", "the most alike", "another one"
     assert all(rows[name, 0]["rmse_to_automatic"] == 0 for name in names)
-    assert rows["another view", 0.5]["rmse_to_automatic"] < -0.1
+    assert rows["another view", 0.5]["rmse_to_automatic"] < -0.3
     gains = [rows["itself", likeness]["rmse_to_automatic"] for likeness in (0, 0.25, 0.5)]
-    assert gains == sorted(gains, reverse=True) and gains[-1] < -0.5
+    assert gains[0] == 0 and max(gains[1:]) < -0.7
     assert rows["another one", 1]["rmse"] > rows["itself", 1]["rmse"]
     assert rows["itself", 0]["rmse"] == rows["another one", 0]["rmse"] != rows["its left half", 0]["rmse"]
     assert Image.open(tmp_path / "references.jpg").width > 6 * 60
 
 
 def test_two_views_of_a_scene():
-    """They share two fifths of the picture, and neither is the other cut out."""
+    """The left part is as it was, and the other shows the right of it, askew, to within the picture."""
     rows, columns = np.mgrid[:100, :200]
     picture = np.stack([columns, rows, 0 * rows], axis=2).astype(np.uint8)
     for seed in range(5):
@@ -334,7 +334,8 @@ def test_two_views_of_a_scene():
         assert np.array_equal(part, picture[:, :140])
         assert view.dtype == np.uint8 and 75 <= view.shape[0] <= 125 and 0.7 < view.shape[1] / view.shape[0] < 1.8
         assert np.array_equal(examine.views_of_a_scene(picture, seed)[1], view)
-        across, down = view[..., 0].astype(int), view[..., 1].astype(int)
+        across, down = view[..., 0].astype(int), view[..., 1].astype(int)  # but for exposure and white
+        assert across.min() > 20 and across.max() > 150 and (view[:, 0, 1] != np.arange(len(view))).any()
         assert (np.diff(across, axis=1) >= 0).mean() > 0.99 and (np.diff(down, axis=0) >= 0).mean() > 0.99
     assert not np.array_equal(examine.views_of_a_scene(picture, 0)[1], view)
     part, view = examine.views_of_a_scene(np.zeros((1, 1, 3), np.uint8), 0)

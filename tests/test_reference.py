@@ -1,5 +1,6 @@
 """The colors of a reference, by hand and on a picture of scikit-image."""
 
+import dataclasses
 import itertools
 
 import numpy as np
@@ -222,12 +223,11 @@ def test_what_is_there_again_is_remembered():
     assert torch.equal(alone[:, 0], evidence[:, 0]) and alone[:, 1].abs().max() < 1e-3
 
 
-def again_in(here: torch.Tensor, there: torch.Tensor, counts=None) -> tuple[np.ndarray, np.ndarray]:
+def again_in(here: torch.Tensor, there: torch.Tensor, counts=None) -> tuple[np.ndarray, np.ndarray, float]:
     """`shown_again` of places (1, C, rows, columns) each."""
-    size, other_size = here.shape[-2:], there.shape[-2:]
-    counts = torch.ones(other_size, dtype=torch.bool) if counts is None else counts
-    again, nearest = shown_again(distances(here, there, counts.flatten()), size, other_size)
-    return again.numpy(), nearest.numpy()
+    counts = torch.ones(there.shape[-2:], dtype=torch.bool) if counts is None else counts
+    again, nearest, sureness = shown_again(here, distances(here, there, counts.flatten()), there.shape[-2:])
+    return again.numpy(), nearest.numpy(), sureness
 
 
 def test_a_scene_is_known_by_neighbors():
@@ -235,15 +235,15 @@ def test_a_scene_is_known_by_neighbors():
     torch.manual_seed(0)
     there = torch.randn(1, 16, 12, 20)
     here = there[..., 2:10, 5:18] + 0.1 * torch.randn(1, 16, 8, 13)
-    again, nearest = again_in(here, there)
+    again, nearest, sureness = again_in(here, there)
     rows, columns = np.mgrid[2:10, 5:18]
-    assert np.array_equal(nearest, rows * 20 + columns)
+    assert sureness == 1 and np.array_equal(nearest, rows * 20 + columns)
     corners = np.zeros((8, 13), bool)
     corners[np.ix_([0, 1, -2, -1], [0, 1, -2, -1])] = True  # of their four neighbors two lie in the photo
     assert np.array_equal(again, ~corners)
 
     disorder = here.flatten(2)[..., torch.randperm(8 * 13)].view_as(here)
-    assert again_in(disorder, there)[0].mean() < 0.02
+    assert again_in(disorder, there)[0].mean() < 0.02 and again_in(disorder, there)[2] == 0
     assert again_in(torch.randn_like(here), there)[0].sum() == 0  # of others none
 
     opaque = torch.ones(12, 20, dtype=torch.bool)
@@ -252,13 +252,26 @@ def test_a_scene_is_known_by_neighbors():
     assert again[2:6, 2:5].all() and not again[:, 7:].any()
 
 
+def test_a_plain_backdrop_is_no_scene():
+    """Its places differ by little, and hardly tell where they are: two things before one wall are not one scene."""
+    torch.manual_seed(0)
+    backdrop = torch.linspace(0, 3, 24).expand(1, 4, 18, 24) * torch.randn(1, 4, 1, 1)
+    one, other = backdrop.clone(), backdrop.clone()
+    for scene in (one, other):
+        scene[..., 6:12, 8:15] = torch.randn(1, 4, 6, 7)
+    again, _, sureness = again_in(one, other)
+    assert sureness == 0 and again.mean() < 0.02
+    assert again_in(one, one)[2] == 1 and again_in(backdrop, backdrop)[2] == 0
+
+
 @pytest.mark.parametrize("scale", [0.7, 1.5])
 def test_a_scene_is_known_from_nearer_and_farther(scale):
     torch.manual_seed(0)
     scene = torch.nn.functional.interpolate(torch.randn(1, 16, 9, 12), size=(18, 24), mode="bilinear")
     size = [round(side * scale) for side in scene.shape[-2:]]
     here = torch.nn.functional.interpolate(scene, size=size, mode="bilinear", antialias=True)
-    assert again_in(here, scene)[0][2:-2, 2:-2].mean() > 0.6
+    again, _, sureness = again_in(here, scene)
+    assert sureness == 1 and again[2:-2, 2:-2].mean() > 0.6
 
 
 def test_the_colors_of_what_is_shown_again_keep_to_its_edges():
@@ -275,9 +288,10 @@ def test_the_colors_of_what_is_shown_again_keep_to_its_edges():
     assert found.shape == (2, 4, 8)
     assert torch.allclose(found[:, :, :5], ab[0, :, None, None].expand(2, 4, 5), atol=1)
     assert torch.allclose(found[:, :, 5:], ab[1, :, None, None].expand(2, 4, 3), atol=1)
-    other[:, 3, :, 3] = 0  # what is transparent has no color
-    other[:, 1:3, :, 3] = -90
-    assert torch.allclose(colors_again(nearest, (2, 4), lightness, other)[:, :, :5], found[:, :, :5], atol=1)
+    finer = other.repeat_interleave(4, dim=2).repeat_interleave(4, dim=3)
+    finer[:, 3, :, 11:16] = 0  # what is transparent has no color
+    finer[:, 1:3, :, 11:16] = -90
+    assert torch.allclose(colors_again(nearest, (2, 4), lightness, finer)[:, :, :5], found[:, :, :5], atol=1)
 
 
 @pytest.fixture(scope="module")
@@ -318,6 +332,8 @@ def test_the_likeness_to_a_scene_is_turned_smoothly_and_no_network_runs(bundled,
     automatic = ab_of(led.with_reference(None))
     monkeypatch.setattr(bundled, "run_network", lambda *given: pytest.fail("the network ran"))
     known = led.reference
+    led = led.with_reference(known, 0).with_reference(known, 0.5)
+    assert led.same_scene == 1 and led.with_reference(known, 0).same_scene == 0
     steps = [0.01, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.5]
     turned = [automatic, *(ab_of(led.with_reference(known, likeness)) for likeness in steps)]
     apart = [(after - before).square().mean().sqrt() for before, after in itertools.pairwise(turned)]
@@ -337,10 +353,43 @@ def test_who_gives_a_hint_knows_better_than_a_reference(bundled, motorcycles):
     assert red[tank][0].mean() > 30 and corrected[tank][1].mean() < -20
     for part in (fender, box):
         assert red[part][0].mean() > 20 and (corrected[part] - red[part]).abs().mean() < 8
-    further = one.with_hints([Hint.from_rgb(350, 215, "#3050c0", reach=0.1)])  # to no more than the hint's place
-    assert ab_of(further)[tank][1].mean() > corrected[tank][1].mean() + 5
+    less, more = (one.with_hints([Hint.from_rgb(350, 215, "#3050c0", reach=reach)]) for reach in (0.1, 1))
+    assert ab_of(less)[tank][1].mean() > corrected[tank][1].mean() + 5
+    assert ab_of(more)[tank][1].mean() < -20
+    for part in (fender, box):  # other things, also with all the reach there is
+        assert ab_of(more)[part][0].mean() > 20
     assert torch.equal(ab_of(one.with_hints([])), red)
     assert torch.equal(ab_of(one.with_reference(None)), ab_of(bundled.prepare(photo, hints=[blue])))
+
+
+@pytest.mark.parametrize("working_size", [96, 512])
+def test_a_scene_is_known_at_other_working_sizes(bundled, motorcycles, working_size):
+    photo, other = motorcycles
+    reference = Reference(Photo.from_pil(other))
+    led = bundled.prepare(photo, working_size, reference=reference)
+    assert led.same_scene == 1 and led.found.again.float().mean() > 0.5
+    assert bundled.prepare(photo, reference=reference).found.again.float().mean() > 0.5
+
+
+def test_small_previews_have_the_colors_of_a_scene(bundled, motorcycles):
+    led = bundled.prepare(motorcycles[0], reference=motorcycles[1])
+    whole, small = (
+        rgb_to_lab(torch.from_numpy(one.render(max_side=200).pixels).permute(2, 0, 1) / 255)[1:]
+        for one in (led, led.small(200))
+    )
+    assert (whole - small).square().mean().sqrt() < 3
+
+
+def test_another_reach_seldom_asks_the_network_about_a_scene(bundled, motorcycles, monkeypatch):
+    """It is asked once about each set of places that hints leave to the reference."""
+    blue = Hint.from_rgb(350, 215, "#3050c0")
+    led = bundled.prepare(motorcycles[0], hints=[blue], reference=motorcycles[1])
+    asked = []
+    monkeypatch.setattr(bundled, "_told_again", lambda *given: asked.append(given) or led.found.prediction)
+    led.with_reference(led.reference, 0.8).with_reference(led.reference, 0.5)
+    assert not asked
+    led.with_hints([dataclasses.replace(blue, reach=0.1)])
+    assert len(asked) == 1
 
 
 def test_another_guess_at_a_scene_is_one_at_all_its_places(bundled, motorcycles):
@@ -348,6 +397,16 @@ def test_another_guess_at_a_scene_is_one_at_all_its_places(bundled, motorcycles)
     first, cooler = (np.asarray(led.render(guess=guess).to_pil().convert("RGB"), float) for guess in (None, "cooler"))
     moved = np.abs(cooler - first).mean(axis=2)
     assert (moved > 1).mean() > 0.8
+
+
+def test_a_model_without_hints_takes_the_colors_of_a_scene_too(bundled, motorcycles, monkeypatch):
+    """Those of the places themselves."""
+    led = bundled.prepare(motorcycles[0], reference=motorcycles[1])
+    monkeypatch.setattr(bundled.model, "accepts_hints", False)
+    deaf = bundled.prepare(motorcycles[0], reference=motorcycles[1])
+    assert deaf.same_scene == 1 and deaf.found.prediction is None
+    tank = np.s_[:, 195:235, 320:410]
+    assert (ab_of(deaf) - ab_of(led))[tank].abs().mean() < 4 < (ab_of(deaf) - ab_of(led)).abs().max()
 
 
 def test_each_model_looks_for_itself(tiny_model):

@@ -40,7 +40,7 @@ MOST_APART = 1.2  # squared distance of descriptions
 NEIGHBORS, TOGETHER = 2, 3  # places from a place to its neighbors; of four so many lie together in both photos
 SLACK = 1.5  # places by which they may lie elsewhere, so that one photo may show things smaller or larger
 SAME_LIGHTNESS = 8.0  # Lab units by which lightness of one thing differs
-TELLING = 1.0  # squared distance of a description from those of its neighbors, below which it tells no place
+TELLING = 1.0  # squared distance of descriptions of neighbors, below which they are alike
 LEAST_TELLING = 0.2  # share of a photo; of fewer places that tell none can be sure
 DOUBTED, SURE = 0.05, 0.15  # share of the places that tell, from which on it counts, and counts fully, if shown again
 
@@ -174,7 +174,8 @@ def shown_again(places: Tensor, distance: Tensor, other_size: tuple[int, int]) -
 
     Such a place and the one nearest to it by description are so in turn, to a place, and three of its four neighbors
     have theirs where that one has its own neighbors, about: descriptions alone take one meadow for another. Nor does a
-    place count that looks like its neighbors, since one plain wall is like another all over.
+    place count that looks like those beside it or like those above and below: one plain wall is like another all over,
+    and one edge before it along its length.
 
     Args:
         places: (1, C, rows, columns), of the photo, see `described`.
@@ -192,12 +193,13 @@ def shown_again(places: Tensor, distance: Tensor, other_size: tuple[int, int]) -
     # Beyond the edge nothing lies together, and what lies there looks like the edge.
     beyond, looks = F.pad(moved[None], (NEIGHBORS,) * 4, value=math.inf)[0], places.float()
     looks_beyond = F.pad(looks, (NEIGHBORS,) * 4, mode="replicate")[0]
-    together = unlike = 0
-    for top, left in ((0, NEIGHBORS), (NEIGHBORS, 0), (2 * NEIGHBORS, NEIGHBORS), (NEIGHBORS, 2 * NEIGHBORS)):
+    together, unlike = 0, []
+    for top, left in ((0, NEIGHBORS), (2 * NEIGHBORS, NEIGHBORS), (NEIGHBORS, 0), (NEIGHBORS, 2 * NEIGHBORS)):
         beside = np.s_[:, top : top + rows, left : left + columns]
         together += ((beyond[beside] - moved).abs() <= SLACK).all(dim=0).int()
-        unlike += (looks_beyond[beside] - looks[0]).square().sum(dim=0) / 4
-    telling = unlike > TELLING
+        unlike.append((looks_beyond[beside] - looks[0]).square().sum(dim=0))
+    up, down, left, right = unlike
+    telling = torch.minimum(torch.maximum(up, down), torch.maximum(left, right)) > TELLING
     again = telling & in_turn & (together >= TOGETHER) & (apart < MOST_APART)
     share = again.sum().item() / max(telling.sum().item(), LEAST_TELLING * telling.numel())
     return again, nearest, min(max((share - DOUBTED) / (SURE - DOUBTED), 0), 1)

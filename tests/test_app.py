@@ -612,13 +612,17 @@ def test_the_colors_of_another_photo(page, jpeg, tmp_path, monkeypatch):
     assert back["other"]["elem_classes"] == [] and back["facts"].endswith("in the colors of cup.tif</p>")
 
 
-def test_the_page_says_that_another_photo_shows_the_same_scene(page, tmp_path):
+def test_the_page_says_that_another_photo_shows_the_same_scene(page, tmp_path, monkeypatch):
+    """Here the model has random weights, which know no scene: tests/test_reference.py has the one that does."""
     paths = [str(tmp_path / name) for name in ("gray.png", "color.png")]
     photo, other = (Image.fromarray(picture) for picture in data.stereo_motorcycle()[1::-1])
     photo.convert("L").save(paths[0])
     other.save(paths[1])
     first = outputs(page, "color", paths[0], 1.25, 0.6, 0.2, 224, app.MAIN, app.MAIN, None)
-    led = outputs(page, "refer", paths[1], 0.5, paths[0], first["state"])
+    other = outputs(page, "refer", paths[1], 0.5, paths[0], first["state"])
+    assert other["facts"].endswith("; in the colors of color.png</p>")
+    monkeypatch.setattr(app.Coloring, "same_scene", 0.5)
+    led = outputs(page, "turn_likeness", 0.6, paths[0], other["state"])
     assert led["facts"].endswith("; in the colors of color.png, which shows the same scene</p>")
     assert "in the colors of" not in outputs(page, "turn_likeness", 0, paths[0], led["state"])["facts"]
 

@@ -82,7 +82,7 @@ def test_a_model_gives_what_the_pipeline_does(kind, tmp_path):
         if model.accepts_hints:
             feeds["hints"] = np.zeros((count, 3, *lightness.shape[2:]), np.float32)
             if hints:
-                feeds["hints"] = coloring._hint_map()[None].numpy()
+                feeds["hints"] = coloring._hint_map(coloring.hints)[None].numpy()
         (got,) = session.run(["ab"], feeds)
         wanted = ab_of(pipe, coloring).numpy().repeat(count, 0)
         assert got.shape == wanted.shape and np.abs(wanted).max() > 0.1
@@ -110,7 +110,9 @@ def test_the_bundled_model_with_dials_and_hints(bundled):
         coloring = pipe.prepare(photo, hints=hints)
         feeds |= {name: np.array(value, np.float32) for name, value in changes.items()}
         feeds["lightness"] = coloring.lightness.numpy()
-        given = coloring._hint_map()[None].numpy()  # as the network reads them: the file takes the result's colors
+        given = coloring._hint_map(coloring.hints)[
+            None
+        ].numpy()  # as the network reads them: the file takes the result's colors
         given[:, :2] *= pipe.model.defaults["colorfulness"]
         feeds["hints"] = given
         (got,) = session.run(["ab"], feeds)

@@ -80,6 +80,11 @@ SPAN = 85  # units of L
 TAILS = (5, 995)  # thousandths of the pixels below black, and below white
 MOST_STRETCHED = 10  # what spans less than SPAN / MOST_STRETCHED shows nothing but noise
 
+# Sharpness, see `sharpened`.
+SHARP = 1.4  # times as steep as after a blur; clean photographs (photos-val): 1.35 (5%), 1.67 (median), 2.01 (95%)
+BLUR = 1.0  # of the Gaussian, in pixels of the copy
+MOST_SHARPENED = 6  # what would need more shows nothing that fine
+
 # The guided filter, see `guide_maps`.
 RADIUS, EPSILON = 1, 49.0
 FINER = 4  # the maps' grid against the prediction's: bicubic there, bilinear from there on
@@ -391,6 +396,10 @@ class ColorizationPipeline:
 
     def _as_seen(self, lightness: Tensor) -> Tensor:
         """Lightness (N, 1, h, w) of small copies as the network sees it."""
+        return sharpened(stretched(lightness)) if self.model.domain == "photos" else lightness
+
+    def _leveled(self, lightness: Tensor) -> Tensor:
+        """Lightness (N, 1, h, w) of small copies as one is compared with another."""
         return stretched(lightness) if self.model.domain == "photos" else lightness
 
     def _asked(
@@ -418,7 +427,7 @@ class ColorizationPipeline:
         size = tuple(max(1, round(side * scale)) for side in grid)
         patches = [coloring._patch(hint, size) for hint in coloring.hints]
         colors = torch.tensor([self._asked_ab(hint) for hint in coloring.hints], dtype=torch.float32, device="cpu")
-        lightness = _resize(self._as_seen(coloring.lightness), size)[0, 0]
+        lightness = _resize(self._leveled(coloring.lightness), size)[0, 0]
         expected = described_by(_resize(expected, size), is_distribution)
         scene = self._scene(coloring)
         if scene is not None:  # the colors of things are known, not only expected, and so what is one thing
@@ -535,8 +544,8 @@ class ColorizationPipeline:
         if not (sureness and self.model.keeps_lightness):
             return Found(reference, evidence)
         lab, opacity = reference.lab.float(), reference.opacity.float()
-        other = torch.cat([self._as_seen(lab[:, :1]), lab[:, 1:], opacity], dim=1)
-        colors = colors_again(nearest, other_size, self._as_seen(coloring.lightness), other)
+        other = torch.cat([self._leveled(lab[:, :1]), lab[:, 1:], opacity], dim=1)
+        colors = colors_again(nearest, other_size, self._leveled(coloring.lightness), other)
         return Found(reference, evidence, sureness, again, colors, self._told_again(coloring, again, colors, []))
 
     def _told_again(self, coloring: Coloring, again: Tensor, colors: Tensor, hints: Sequence[Hint]) -> Tensor | None:
@@ -939,6 +948,46 @@ def stretched(lightness: Tensor) -> Tensor:
     # The middle moves no farther than it takes for both ends to stay within 0..100: a night sky stays dark.
     wide = (middle.clamp(half, 100 - half) + gain * (lightness - middle)).clamp(0, 100)
     return torch.where(gain > 1, wide, lightness)
+
+
+def sharpened(lightness: Tensor) -> Tensor:
+    """Lightness (N, 1, h, w) of photos, each sharpened by an unsharp mask as far as it is softer than SHARP.
+
+    What is out of focus, enlarged or reduced softly would be taken for another kind of picture, with another palette.
+    Sharpness is the root of the ratio of the energy of the slopes to that after a Gaussian blur. With L + amount * d,
+    where d is L less its blur, both energies are quadratic in the amount, and so is the condition that it is SHARP.
+    What is sharp enough already comes back as it is, and the change is continuous there.
+    """
+    detail = lightness - _blurred(lightness)
+    slopes, slopes_of_detail, softer, softer_detail = (
+        _slopes(image) for image in (lightness, detail, _blurred(lightness), _blurred(detail))
+    )
+
+    def lack(one: Tensor, softer_one: Tensor, other: Tensor, softer_other: Tensor) -> Tensor:
+        return SHARP**2 * (softer_one * softer_other).sum(dim=1) - (one * other).sum(dim=1)
+
+    now = lack(slopes, softer, slopes, softer)  # positive where it is too soft
+    first = -lack(slopes, softer, slopes_of_detail, softer_detail)
+    second = -lack(slopes_of_detail, softer_detail, slopes_of_detail, softer_detail)
+    # The root of second * amount ** 2 + 2 * first * amount = now; written so, it stands for second = 0, too.
+    root = now / (first + (first**2 + second * now).clamp(min=0).sqrt()).clamp(min=1e-9)
+    amount = torch.where(now > 0, root, 0).clamp(0, MOST_SHARPENED)[:, None, None, None]
+    return torch.where(amount > 0, (lightness + amount * detail).clamp(0, 100), lightness)
+
+
+def _blurred(image: Tensor) -> Tensor:
+    """Images (N, 1, h, w) under a Gaussian of BLUR, with the border's values beyond it."""
+    reach = math.ceil(4 * BLUR)
+    weights = torch.exp(-(torch.arange(-reach, reach + 1, device=image.device) ** 2) / (2 * BLUR**2)).to(image.dtype)
+    row = (weights / weights.sum()).reshape(1, 1, 1, -1)
+    padded = F.pad(image, (reach, reach, reach, reach), mode="replicate")
+    return F.conv2d(F.conv2d(padded, row), row.transpose(2, 3))
+
+
+def _slopes(image: Tensor) -> Tensor:
+    """Differences over two pixels of images (N, 1, h, w), down and across: (N, any)."""
+    down, across = image[:, :, 2:] - image[:, :, :-2], image[..., 2:] - image[..., :-2]
+    return torch.cat([down.flatten(1), across.flatten(1)], dim=1)
 
 
 @functools.cache

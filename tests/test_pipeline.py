@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from scipy import ndimage
 from skimage import data
 from skimage.color import rgb2lab
 from torch.nn import functional as F
@@ -20,12 +21,16 @@ from colorizer.images import Photo
 from colorizer.models import create_model, list_models
 from colorizer.models.base import Colorizer
 from colorizer.pipeline import (
+    BLUR,
+    MOST_SHARPENED,
+    SHARP,
     SPAN,
     TAILS,
     ColorizationPipeline,
     Hint,
     LightnessPlane,
     guide_maps,
+    sharpened,
     stretched,
     working_shape,
 )
@@ -1104,6 +1109,51 @@ def test_a_night_sky_with_a_moon_stays_dark():
         assert stretched(shades).median() == pytest.approx(42.5, abs=1)
 
 
+def sharpness(lightness: torch.Tensor) -> float:
+    """How many times as steep an (1, 1, h, w) image is as after a blur, by other code than the pipeline's."""
+
+    def steepness(image: np.ndarray) -> float:
+        down, across = image[2:] - image[:-2], image[:, 2:] - image[:, :-2]
+        return math.sqrt((down**2).sum() + (across**2).sum())
+
+    image = lightness[0, 0].double().numpy()
+    return steepness(image) / steepness(ndimage.gaussian_filter(image, BLUR, mode="nearest", truncate=4))
+
+
+def test_what_is_soft_is_sharpened_as_far_as_it_lacks():
+    lightness = LightnessPlane(Photo(data.camera()))
+    sharp = lightness.reduced((192, 192))
+    assert sharpness(sharp) > SHARP and torch.equal(sharpened(sharp), sharp)
+    small = 20 + 0.6 * lightness.reduced((128, 128))  # so that nothing comes to black or white
+    soft, nearly = (
+        torch.from_numpy(ndimage.gaussian_filter(small.numpy(), (0, 0, sigma, sigma), mode="nearest"))
+        for sigma in (0.9, 0.3)
+    )
+    assert sharpness(soft) < SHARP - 0.1 < SHARP < sharpness(nearly)
+    assert sharpness(sharpened(soft)) == pytest.approx(SHARP, abs=1e-3)
+    assert torch.equal(sharpened(nearly), nearly)
+    error = (soft - small).square().mean()
+    assert (sharpened(soft) - small).square().mean() < 0.8 * error  # it is nearer to what it was
+    blurred = torch.from_numpy(ndimage.gaussian_filter(small.numpy(), (0, 0, 3, 3)))
+    detail = blurred.numpy() - ndimage.gaussian_filter(blurred.numpy(), (0, 0, BLUR, BLUR), mode="nearest", truncate=4)
+    assert np.allclose(sharpened(blurred).numpy(), blurred.numpy() + MOST_SHARPENED * detail, atol=1e-2)
+    together = sharpened(torch.cat([small, soft, blurred]))  # each by its own sharpness
+    assert torch.allclose(together, torch.cat([small, sharpened(soft), sharpened(blurred)]), atol=1e-3)
+
+
+def test_what_shows_nothing_is_not_sharpened():
+    for flat in (torch.full((1, 1, 8, 40), 30.0), torch.zeros(1, 1, 32, 32), torch.full((1, 1, 33, 2), 100.0)):
+        assert (sharpened(flat) - flat).abs().max() < 1e-3
+    ramp = torch.linspace(5, 95, 224).expand(1, 1, 224, 224)
+    assert (sharpened(ramp) - ramp)[..., 8:-8].abs().max() < 1e-2  # a sky gets no edges
+    noise = 50 + 5 * torch.randn(1, 1, 64, 64, generator=torch.Generator().manual_seed(1))
+    assert torch.equal(sharpened(noise), noise)
+    extremes = torch.zeros(1, 1, 64, 64)
+    extremes[..., 20:40, 20:40] = 100
+    extremes = torch.from_numpy(ndimage.gaussian_filter(extremes.numpy(), (0, 0, 2, 2)))
+    assert sharpened(extremes).min() >= 0 and sharpened(extremes).max() <= 100
+
+
 def test_another_default_device_changes_nothing(tiny_model):
     """As after torch.set_default_device("cuda") in a notebook; "meta" stands in for it."""
     pipe = ColorizationPipeline(tiny_model, device="cpu")
@@ -1133,17 +1183,18 @@ def test_what_is_no_hint_and_no_size(tiny_model):
 
 
 @pytest.mark.parametrize("domain", ["photos", "thumbnails"])
-def test_a_network_of_photos_sees_them_with_their_levels(tiny, monkeypatch, domain):
+def test_a_network_of_photos_sees_them_sharp_and_with_their_levels(tiny, monkeypatch, domain):
     seen = []
     logits = tiny.model.logits
     monkeypatch.setattr(tiny.model, "domain", domain, raising=False)
     monkeypatch.setattr(
         tiny.model, "logits", lambda lightness, **more: seen.append(lightness) or logits(lightness, **more)
     )
-    faded = Photo(90 + (np.asarray(gray_photo().pixels).astype(int) // 4).astype(np.uint8))
-    coloring = tiny.prepare(faded, 64)
-    assert not torch.equal(stretched(coloring.lightness), coloring.lightness)
-    wanted = stretched(coloring.lightness) if domain == "photos" else coloring.lightness
+    soft = ndimage.gaussian_filter(gray_photo().pixels.astype(float), 2)
+    coloring = tiny.prepare(Photo((90 + soft / 4).astype(np.uint8)), 64)
+    leveled = stretched(coloring.lightness)
+    assert not torch.equal(leveled, coloring.lightness) and not torch.equal(sharpened(leveled), leveled)
+    wanted = sharpened(leveled) if domain == "photos" else coloring.lightness
     assert torch.equal(seen[0], wanted)
 
 

@@ -44,7 +44,7 @@ from train.documents import draw_documents
 from train.losses import Objective, PatchCritic, RebalancedCrossEntropy, bin_prior, critic_loss
 from train.optimizers import make_optimizer
 from train.recipe import make_recipe, parse_recipe
-from train.train import LONGEST_NAME, Progress, Training, check_loadable, make_accelerator
+from train.train import LONGEST_NAME, Progress, Training, check_loadable, emulates_bfloat16, make_accelerator
 from train.trainee import Trainee, batch_norms, calibrate, synchronized
 from train.views import (
     age,
@@ -1698,6 +1698,25 @@ def test_a_warm_up_of_the_whole_run_is_told(photos, tmp_path, capsys, steps, tol
         "0.001 in the end at best: give some 2\n"
     )
     assert (sentence in capsys.readouterr().out) is told
+
+
+@pytest.mark.parametrize(
+    "capabilities, emulates",
+    [
+        ({"avx512_bf16": False, "amx_bf16": False}, True),
+        ({"avx512_bf16": True, "amx_bf16": False}, False),
+        ({"neon": True}, False),  # ARM: not known
+    ],
+)
+def test_emulated_bfloat16_is_told(photos, tmp_path, monkeypatch, capsys, capabilities, emulates):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities, raising=False)
+    assert emulates_bfloat16() is emulates
+    training = Training(recipe_of(photos, output_dir=tmp_path))
+    for precision in ("no", "bf16"):
+        monkeypatch.setattr(type(training.accelerator), "mixed_precision", precision)
+        training.say_what_runs()
+        told = "slower than --mixed_precision no." in capsys.readouterr().out
+        assert told is (emulates and precision == "bf16")
 
 
 def test_training_lowers_the_loss(photos, tmp_path):

@@ -755,6 +755,11 @@ class Training:
             f"{self.max_steps:,} steps of {self.step_pictures} pictures ({recipe.train_batch_size} per process); "
             f"{parameters / 1e6:.1f} M parameters to train in a {self.model.name} model"
         )
+        if accelerator.mixed_precision == "bf16" and accelerator.device.type == "cpu" and emulates_bfloat16():
+            accelerator.print(
+                "This processor has no instructions for bfloat16 (AVX512-BF16, AMX): it is emulated, and many times "
+                "slower than --mixed_precision no."
+            )
 
     def start_trackers(self) -> None:
         if self.recipe.report_to != "none":
@@ -1131,6 +1136,12 @@ def make_accelerator(recipe: Recipe, output: Path) -> Accelerator:
     if is_sharded(accelerator):
         check_sharding(accelerator, recipe)
     return accelerator
+
+
+def emulates_bfloat16() -> bool:
+    """Whether this is an x86 processor without instructions for bfloat16; of others torch does not tell."""
+    capabilities = getattr(torch.cpu, "get_capabilities", dict)()  # torch 2.8 has none
+    return not any(capabilities.get(name, True) for name in ("avx512_bf16", "amx_bf16"))
 
 
 def telling(loader) -> Iterator[dict[str, Tensor]]:

@@ -31,6 +31,7 @@ clean:
 
 # One environment for everything; made again when what it should hold changes.
 $(VENV)/.installed: requirements.txt pyproject.toml
+	@echo "Setting up $(VENV): some 7 GB, which takes minutes."
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt -e ".[app,train,docs,test]"
 	touch $@

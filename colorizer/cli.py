@@ -487,7 +487,7 @@ def color_parser() -> Parser:
         "  colorizer photo.jpg                 writes photo.color.jpg beside it\n"
         "  colorizer scans/ -o colored/        a folder and its subfolders, names kept (GIF and BMP become PNG)\n"
         "  colorizer '**/*.tif' -o colored/    a pattern\n"
-        '  colorizer photo.jpg --overwrite --hint "320,200,brown" --hint "80,40,#7a8fa6"\n'
+        '  colorizer photo.jpg --overwrite --hint "320,200,#75543c" --hint "80,40,#7a8fa6"\n'
         "                                      again, with two colors that you know\n"
         "  colorizer scans/ -o like-beach/ --reference beach.jpg\n"
         "                                      in the colors of a photo that has some\n",
@@ -514,7 +514,7 @@ def color_parser() -> Parser:
         default=[],
         metavar="X,Y,COLOR",
         help="for one photo: the thing at pixel X (from the left), Y (from the top) has this color, such as "
-        "320,200,brown or 320,200,#be463c, but for its lightness; as often as you like",
+        "320,200,#75543c or 320,200,teal (a name of CSS), but for its lightness; as often as you like",
     )
     add(
         "--reach",
@@ -576,7 +576,7 @@ def hint(text: str) -> tuple[float, float, str]:
             raise ValueError
         return float(x), float(y), color
     except ValueError:
-        what = "X,Y,COLOR, such as 320,200,brown or 320,200,#be463c"
+        what = "X,Y,COLOR, such as 320,200,#75543c or 320,200,teal"
         raise argparse.ArgumentTypeError(f"{text!r} is not {what}") from None
 
 

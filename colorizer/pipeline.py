@@ -9,10 +9,11 @@
     coloring.with_reference("the-same-place.jpg").render()     # here at the other photo, too
 
 The network sees a small copy of the photo's lightness (its short side is the working size, or less of a small one),
-with its levels stretched where they have faded, and predicts a distribution over ab, mostly at a quarter of that.
-Strong colors are read from it with more caution than pale ones (`restrained`), and a part of the tint over the whole
-picture is taken away (`balanced`). A guided filter brings ab to the photo's size along the edges of the photo's own
-lightness, which is kept. Everything of the photo's size is computed in horizontal bands, so that memory stays bounded.
+with its levels stretched where they have faded, sharpened where it is soft. It predicts a distribution over ab, mostly
+at a quarter of that size. Strong colors are read from it with more caution than pale ones (`restrained`), and a part
+of the tint over the whole picture is taken away (`balanced`). A guided filter brings ab to the photo's size along the
+edges of the photo's own lightness, which is kept. Everything of the photo's size is computed in horizontal bands, so
+that memory stays bounded.
 
 Models that paint whole pictures (`keeps_lightness = False`: those of digits) are the exception: the result is what
 they paint, enlarged to the photo's size. White ink can have no color, so a digit's own lightness cannot be kept.
@@ -654,7 +655,7 @@ class Coloring:
         refilled: the colors of places that the reference shows again, as `filled` has those of hints, as far as the
             likeness goes and it is sure; None if there are none.
         places: what the photo shows, as the reference's places are compared with it (see `reference.described`).
-        lightness: the small copy, (1, 1, h, w), CIE L; the network saw it with its levels `stretched`.
+        lightness: the small copy, (1, 1, h, w), CIE L; the network saw it `stretched` and `sharpened`.
         embedding, prediction: what `run_network` returned, for this photo alone.
         unhinted: the prediction without hints; None where it was not asked for, as no hint reaches anywhere.
         filled: the colors that hints spread, and how much of each place (see `reach.spread`), on the grid of the whole

@@ -514,7 +514,7 @@ def color_parser() -> Parser:
         default=[],
         metavar="X,Y,COLOR",
         help="for one photo: the thing at pixel X (from the left), Y (from the top) has this color, such as "
-        "320,200,#75543c or 320,200,teal (a name of CSS), but for its lightness; as often as you like",
+        "320,200,#be463c or 320,200,teal (a name of CSS), but for its lightness; as often as you like",
     )
     add(
         "--reach",
@@ -576,7 +576,7 @@ def hint(text: str) -> tuple[float, float, str]:
             raise ValueError
         return float(x), float(y), color
     except ValueError:
-        what = "X,Y,COLOR, such as 320,200,#75543c or 320,200,teal"
+        what = "X,Y,COLOR, such as 320,200,#be463c or 320,200,teal"
         raise argparse.ArgumentTypeError(f"{text!r} is not {what}") from None
 
 

@@ -20,7 +20,7 @@ from colorizer import color
 from colorizer.errors import ColorizerError
 from colorizer.models.base import Colorizer, written_aside
 from colorizer.models.embedder import Embedder
-from colorizer.pipeline import SHORTEST_SIDE, SOFTER, ColorizationPipeline, balanced, restrained, sharpened, stretched
+from colorizer.pipeline import SHORTEST_SIDE, SOFTER, ColorizationPipeline, balanced, restrained
 
 EMBEDDERS_LEAST_SIDE = 128  # pixels; some enlarge smaller pictures, and a program without branches cannot decide that
 MOST_BYTES = 1.5e9  # above that torch puts the weights into a second file
@@ -119,9 +119,7 @@ class Program(nn.Module):
 
     def forward(self, *inputs: Tensor) -> Tensor:
         given, model = dict(zip(self.inputs, inputs, strict=True)), self.model
-        lightness, hints = given["lightness"], given.get("hints")
-        if model.domain == "photos":
-            lightness = sharpened(stretched(lightness))
+        lightness, hints = self.pipeline.as_seen(given["lightness"]), given.get("hints")
         if hints is not None:  # the network reads colors before they are multiplied
             gain = model.defaults["colorfulness"] or 1.0
             limits = hints.new_tensor([color.AB_LIMIT, color.AB_LIMIT, 1])[:, None, None]

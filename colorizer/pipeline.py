@@ -374,7 +374,7 @@ class ColorizationPipeline:
 
         That is an embedding, and a prediction without hints, from which it is known how far hints reach.
         """
-        lightness = self._as_seen(torch.cat([coloring.lightness for coloring in group]))
+        lightness = self.as_seen(torch.cat([coloring.lightness for coloring in group]))
         embedding, unhinted = (group[0].embedding, group[0].unhinted) if len(group) == 1 else (None, None)
         hinted = any(coloring.hints for coloring in group)
         reaching = any(hint.reach != 0 for coloring in group for hint in coloring.hints)
@@ -395,8 +395,8 @@ class ColorizationPipeline:
                 coloring.unhinted = unhinted[index : index + 1].clone() if coloring.hints else coloring.prediction
             self._settle(coloring)
 
-    def _as_seen(self, lightness: Tensor) -> Tensor:
-        """Lightness (N, 1, h, w) of small copies as the network sees it."""
+    def as_seen(self, lightness: Tensor) -> Tensor:
+        """Lightness (N, 1, h, w) of small copies, CIE L, as the network sees it."""
         return sharpened(stretched(lightness)) if self.model.domain == "photos" else lightness
 
     def _leveled(self, lightness: Tensor) -> Tensor:
@@ -495,7 +495,7 @@ class ColorizationPipeline:
             height, width = reference.lab.shape[-2:]
             shape = working_shape(height, width, working_size, self.model.side_multiple, self.model.input_size)
             lightness = _resize(reference.lab[:, :1].float(), shape)
-            embedding, _ = self.run_network(self._as_seen(lightness))
+            embedding, _ = self.run_network(self.as_seen(lightness))
             known = reference.known = self.model, working_size, self._describe(embedding, lightness)
         return known[2]
 
@@ -561,7 +561,7 @@ class ColorizationPipeline:
             if row % TOLD == column % TOLD == 0
         ]
         hint_map = coloring._hint_map([*told, *hints])[None]
-        return self._asked(self._as_seen(coloring.lightness), hint_map, coloring.embedding)[1].half()
+        return self._asked(self.as_seen(coloring.lightness), hint_map, coloring.embedding)[1].half()
 
     def _told_with_hints(self, coloring: Coloring, again: Tensor) -> Tensor | None:
         """`_told_again` of these places and a coloring's hints, whose latest answer is kept; None of no places."""
@@ -959,17 +959,18 @@ def sharpened(lightness: Tensor) -> Tensor:
     where d is L less its blur, both energies are quadratic in the amount, and so is the condition that it is SHARP.
     What is sharp enough already comes back as it is, and the change is continuous there.
     """
-    detail = lightness - _blurred(lightness)
-    slopes, slopes_of_detail, softer, softer_detail = (
-        _slopes(image) for image in (lightness, detail, _blurred(lightness), _blurred(detail))
+    blurred = _blurred(lightness)
+    detail = lightness - blurred
+    slopes, softer, detailed, softer_detailed = (
+        _slopes(image) for image in (lightness, blurred, detail, blurred - _blurred(blurred))
     )
 
-    def lack(one: Tensor, softer_one: Tensor, other: Tensor, softer_other: Tensor) -> Tensor:
-        return SHARP**2 * (softer_one * softer_other).sum(dim=1) - (one * other).sum(dim=1)
+    def surplus(one: Tensor, other: Tensor, softer_one: Tensor, softer_other: Tensor) -> Tensor:
+        return (one * other).sum(dim=1) - SHARP**2 * (softer_one * softer_other).sum(dim=1)
 
-    now = lack(slopes, softer, slopes, softer)  # positive where it is too soft
-    first = -lack(slopes, softer, slopes_of_detail, softer_detail)
-    second = -lack(slopes_of_detail, softer_detail, slopes_of_detail, softer_detail)
+    now = -surplus(slopes, slopes, softer, softer)  # what it lacks: positive where it is too soft
+    first = surplus(slopes, detailed, softer, softer_detailed)
+    second = surplus(detailed, detailed, softer_detailed, softer_detailed)
     # The root of second * amount ** 2 + 2 * first * amount = now; written so, it stands for second = 0, too.
     root = now / (first + (first**2 + second * now).clamp(min=0).sqrt()).clamp(min=1e-9)
     amount = torch.where(now > 0, root, 0).clamp(0, MOST_SHARPENED)[:, None, None, None]
